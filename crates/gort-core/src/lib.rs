@@ -1,0 +1,1 @@
+//! The scheduler. `pub` for the other crates of gort only.

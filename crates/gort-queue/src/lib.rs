@@ -1,0 +1,1 @@
+//! Structures that two threads race on. `pub` for the other crates of gort only.
