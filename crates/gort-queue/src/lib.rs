@@ -1,1 +1,20 @@
 //! Structures that two threads race on. `pub` for the other crates of gort only.
+//!
+//! Everything here is generic over what it holds and takes its atomics from [`facade`], so that
+//! loom can run all of it: there is no assembly, no system call, no thread-local and no static in
+//! this crate. What the structures mean to a goroutine is decided above, in `gort-core`.
+//!
+//! | file         | what it is                                             | who races               |
+//! |--------------|--------------------------------------------------------|-------------------------|
+//! | `list`       | FIFO with the link in the item                         | nobody: caller's lock   |
+//! | `local`      | run queue of one P                                     | its owner and thieves   |
+//!
+//! Checked by unit tests in each file, and by the loom models in `tests/`, which `ci/loom.sh` runs
+//! together with deliberately broken variants (`cfg(gort_fault = "…")`) that loom must reject.
+
+mod facade;
+pub mod list;
+pub mod local;
+
+#[cfg(all(test, not(loom)))]
+mod random;
