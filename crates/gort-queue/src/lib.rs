@@ -8,13 +8,17 @@
 //! |--------------|--------------------------------------------------------|-------------------------|
 //! | `list`       | FIFO with the link in the item                         | nobody: caller's lock   |
 //! | `local`      | run queue of one P                                     | its owner and thieves   |
+//! | `status`     | what one goroutine is doing; park and ready            | the parker and wakers   |
+//! | `claim`      | which of several wakers wins                           | the wakers              |
 //!
 //! Checked by unit tests in each file, and by the loom models in `tests/`, which `ci/loom.sh` runs
 //! together with deliberately broken variants (`cfg(gort_fault = "…")`) that loom must reject.
 
+pub mod claim;
 mod facade;
 pub mod list;
 pub mod local;
+pub mod status;
 
 #[cfg(all(test, not(loom)))]
 mod random;
