@@ -27,9 +27,24 @@
 use crate::facade::{AtomicU64, Ordering, const_unless_loom};
 use std::fmt;
 
+/// The code with which a timer claims: the wait's deadline has passed.
+pub const TIMED_OUT: u32 = u32::MAX;
+
 /// The number of one wait of one goroutine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Round(u32);
+
+impl Round {
+    /// The number, to be kept where a `Round` does not fit.
+    pub const fn to_raw(self) -> u32 {
+        self.0
+    }
+
+    /// The round with this number.
+    pub const fn from_raw(raw: u32) -> Round {
+        Round(raw)
+    }
+}
 
 /// Decides one winner for each round.
 pub struct Claim(AtomicU64);
@@ -73,6 +88,13 @@ impl Claim {
         self.0
             .store(Word { round, code: 0 }.pack(), Ordering::Release);
         Round(round)
+    }
+
+    /// The round that was opened last. For whoever knows that it is still the one it means: a timer
+    /// that the owner stops before its next round.
+    #[inline]
+    pub fn current(&self) -> Round {
+        Round(Word::unpack(self.0.load(Ordering::Acquire)).round)
     }
 
     /// Tries to become the winner of `round`. True for exactly one caller per round, false for all

@@ -93,6 +93,24 @@ impl<T> LocalQueue<T> {
         !self.run_next.load(Ordering::Acquire).is_null()
     }
 
+    /// Whether the ring has items, `run_next` aside. For any thread; a snapshot.
+    #[inline]
+    pub fn has_ring_work(&self) -> bool {
+        let head = self.head.load(Ordering::Acquire);
+        head != self.tail.load(Ordering::Acquire)
+    }
+
+    /// Empties `run_next`.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the queue.
+    #[inline]
+    pub unsafe fn take_run_next(&self) -> Option<NonNull<T>> {
+        // What comes back was put there by the owner (Q4); Release is for `is_empty`.
+        NonNull::new(self.run_next.swap(ptr::null_mut(), Ordering::AcqRel))
+    }
+
     /// Queues `item` at the tail of the ring.
     ///
     /// # Errors
