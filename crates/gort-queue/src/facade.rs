@@ -8,13 +8,13 @@
 #[cfg(loom)]
 pub(crate) use loom::{
     hint::spin_loop,
-    sync::atomic::{AtomicPtr, AtomicU32, AtomicU64},
+    sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence},
 };
 
 #[cfg(not(loom))]
 pub(crate) use std::{
     hint::spin_loop,
-    sync::atomic::{AtomicPtr, AtomicU32, AtomicU64},
+    sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence},
 };
 
 pub(crate) use std::sync::atomic::Ordering;

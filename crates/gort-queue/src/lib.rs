@@ -10,14 +10,18 @@
 //! | `local`      | run queue of one P                                     | its owner and thieves   |
 //! | `status`     | what one goroutine is doing; park and ready            | the parker and wakers   |
 //! | `claim`      | which of several wakers wins                           | the wakers              |
+//! | `poll_slot`  | one direction of one file descriptor                   | the waiter and pollers  |
+//! | `idle`       | when a submitter must wake another M                   | submitters and spinners |
 //!
 //! Checked by unit tests in each file, and by the loom models in `tests/`, which `ci/loom.sh` runs
 //! together with deliberately broken variants (`cfg(gort_fault = "…")`) that loom must reject.
 
 pub mod claim;
 mod facade;
+pub mod idle;
 pub mod list;
 pub mod local;
+pub mod poll_slot;
 pub mod status;
 
 #[cfg(all(test, not(loom)))]
