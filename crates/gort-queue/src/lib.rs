@@ -1,6 +1,6 @@
 //! Structures that two threads race on. `pub` for the other crates of gort only.
 //!
-//! Everything here is generic over what it holds and takes its atomics from [`facade`], so that
+//! Everything here is generic over what it holds and takes its atomics from `facade`, so that
 //! loom can run all of it: there is no assembly, no system call, no thread-local and no static in
 //! this crate. What the structures mean to a goroutine is decided above, in `gort-core`.
 //!
@@ -10,6 +10,8 @@
 //! | `local`      | run queue of one P                                     | its owner and thieves   |
 //! | `status`     | what one goroutine is doing; park and ready            | the parker and wakers   |
 //! | `claim`      | which of several wakers wins                           | the wakers              |
+//! | `wait_list`  | waiters of one channel or lock, removable in O(1)      | nobody: caller's lock   |
+//! | `timer_heap` | timers of one P, removable in O(log n)                 | nobody: caller's lock   |
 //! | `poll_slot`  | one direction of one file descriptor                   | the waiter and pollers  |
 //! | `idle`       | when a submitter must wake another M                   | submitters and spinners |
 //!
@@ -23,6 +25,8 @@ pub mod list;
 pub mod local;
 pub mod poll_slot;
 pub mod status;
+pub mod timer_heap;
+pub mod wait_list;
 
 #[cfg(all(test, not(loom)))]
 mod random;
