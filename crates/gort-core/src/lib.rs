@@ -1,1 +1,37 @@
-//! The scheduler. `pub` for the other crates of gort only.
+//! The scheduler of gort: goroutines (G), the threads that run them (M) and the right to run (P).
+//!
+//! `pub` for the other crates of gort only; nothing here is a stable interface.
+//!
+//! From the ground up: `os` (kernel facilities, no policy), `clock`, `wait_reason`, `lock`,
+//! `thread_state` (the only thread-local), `g` (a goroutine: descriptor, entry, join), `timer` and
+//! `netpoll` (sources of work: they return goroutines and never schedule them), `sched` (P, M,
+//! `find_work`, `park`, `ready`), `sysmon`, `runtime` (start, configuration), `snapshot` (a
+//! read-only view). `ARCHITECTURE.md` has the protocols.
+//!
+//! The way of a goroutine: [`sched::spawn`] takes a stack and a G and queues it; an M that holds a
+//! P finds it (`sched::find_work`), switches to its stack, and `g::entry` runs the closure. It stops
+//! only in `sched::park`, is woken only by [`sched::ready`], and ends in `g::entry` again, on its own
+//! stack, before the next context takes the stack away.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("gort runs on Linux: x86_64-unknown-linux-gnu (own TLS), other Linux targets in thread mode");
+
+#[macro_use]
+pub mod fatal;
+pub mod os;
+
+pub mod clock;
+pub mod wait_reason;
+pub use wait_reason as reason;
+pub mod lock;
+mod thread_state;
+
+pub mod g;
+pub mod netpoll;
+pub mod timer;
+
+pub mod sched;
+
+pub mod runtime;
+pub mod snapshot;
+mod sysmon;

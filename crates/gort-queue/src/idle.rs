@@ -88,6 +88,20 @@ impl Idle {
         may
     }
 
+    /// For an M that has just taken a P to look around with, having slept: it spins whatever the bound
+    /// says, as others may have counted on the sleeper it was.
+    #[inline]
+    pub fn start_spinning(&self) {
+        self.spinning.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// For an M that hands on its P when nobody is idle and nobody spins. True: the M that gets the P is
+    /// counted as spinning, and must look for work.
+    #[must_use = "an M that is counted as spinning has to be started"]
+    pub fn claim_first_spinner(&self) -> bool {
+        self.spinning.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
     /// For a spinner that found work and is going to run it.
     ///
     /// True: it was the last. The caller asks [`should_wake`](Self::should_wake) and starts another
