@@ -1,1 +1,21 @@
 //! Stacks, thread-local blocks and the switch between them. `pub` for the other crates of gort only.
+//!
+//! To all code that runs on it, a goroutine is a thread: it has a stack ([`stack`]), a block of
+//! thread-local storage with a thread control block of libc's own shape ([`tls`]), and the switch
+//! ([`context`]) changes the stack pointer and the FS base together. So an address of a
+//! thread-local, cached by the compiler across a call that parks, stays right when the goroutine
+//! goes on on another OS thread.
+//!
+//! This is the only crate that knows assembly, stack memory and the insides of libc. It schedules
+//! nothing: who runs when is `gort-core`'s.
+//!
+//! Where own thread-local storage cannot be had (another libc, another CPU, a libc whose insides
+//! are not as expected), [`tls::init`] says so with a reason, and the scheduler gives each
+//! goroutine an OS thread instead.
+
+pub mod context;
+pub mod guard;
+mod pool;
+pub mod stack;
+mod sys;
+pub mod tls;

@@ -1,0 +1,123 @@
+//! The few system calls that must not go through libc's wrappers, which may be hooked, answer from the
+//! thread control block, or set `errno`; and what is built on them.
+
+use core::sync::atomic::{AtomicU32, Ordering::*};
+
+/// A lock for rare and slow things, held outside the runtime: spins a little, then sleeps on a futex.
+/// Not std's, because that one may be hooked to park a goroutine.
+///
+/// 0: free; 1: held; 2: held, and somebody sleeps.
+#[derive(Debug)]
+pub(crate) struct SlowLock(AtomicU32);
+
+#[derive(Debug)]
+pub(crate) struct SlowGuard<'a>(&'a SlowLock);
+
+impl SlowLock {
+    pub(crate) const fn new() -> SlowLock {
+        SlowLock(AtomicU32::new(0))
+    }
+
+    pub(crate) fn lock(&self) -> SlowGuard<'_> {
+        for _ in 0..100 {
+            if self.0.compare_exchange(0, 1, Acquire, Relaxed).is_ok() {
+                return SlowGuard(self);
+            }
+            core::hint::spin_loop();
+        }
+        while self.0.swap(2, Acquire) != 0 {
+            futex_wait(&self.0, 2);
+        }
+        SlowGuard(self)
+    }
+}
+
+impl Drop for SlowGuard<'_> {
+    fn drop(&mut self) {
+        if self.0.0.swap(0, Release) == 2 {
+            futex_wake(&self.0.0, 1);
+        }
+    }
+}
+
+/// Says what is wrong and ends the process.
+pub(crate) fn fatal(what: &str) -> ! {
+    let text = format!("gort: fatal: {what}\n");
+    // SAFETY: the buffer is valid; `abort` has no preconditions.
+    unsafe {
+        raw(libc::SYS_write, [2, text.as_ptr() as usize, text.len(), 0]);
+        libc::abort()
+    }
+}
+
+/// Sleeps while `word` is `value`. May return for no reason.
+pub(crate) fn futex_wait(word: &AtomicU32, value: u32) {
+    let wait = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: the word is valid for the call; with a null timeout the kernel reads nothing else.
+    unsafe {
+        raw(
+            libc::SYS_futex,
+            [word.as_ptr() as usize, wait, value as usize, 0],
+        )
+    };
+}
+
+/// Wakes up to `count` sleepers of `word`.
+pub(crate) fn futex_wake(word: &AtomicU32, count: u32) {
+    let wake = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: the kernel only looks the address up.
+    unsafe {
+        raw(
+            libc::SYS_futex,
+            [word.as_ptr() as usize, wake, count as usize, 0],
+        )
+    };
+}
+
+/// The thread id as the kernel knows it.
+pub(crate) fn gettid() -> u32 {
+    // SAFETY: no arguments, no preconditions.
+    (unsafe { raw(libc::SYS_gettid, [0; 4]) }) as u32
+}
+
+/// One system call; a result in -4095..0 is the negated error number.
+///
+/// # Safety
+///
+/// As the system call demands of its arguments.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) unsafe fn raw(number: libc::c_long, args: [usize; 4]) -> isize {
+    let result: isize;
+    // SAFETY: the Linux x86-64 convention: number in rax, arguments in rdi, rsi, rdx, r10; rcx and
+    // r11 are lost. The kernel may read and write memory, so no `nomem`.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") args[0],
+            in("rsi") args[1],
+            in("rdx") args[2],
+            in("r10") args[3],
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// One system call; a result in -4095..0 is the negated error number.
+///
+/// # Safety
+///
+/// As the system call demands of its arguments.
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub(crate) unsafe fn raw(number: libc::c_long, args: [usize; 4]) -> isize {
+    // SAFETY: the caller's contract is the same.
+    let result = unsafe { libc::syscall(number, args[0], args[1], args[2], args[3]) };
+    if result == -1 {
+        let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+        return -(errno as isize);
+    }
+    result as isize
+}

@@ -1,0 +1,274 @@
+//! Writing a goroutine's thread-local block, making it pristine again, and the words that cross into
+//! it at each switch.
+//!
+//! Invariants:
+//! * T1. The block of a slot is written once in full ([`write_fresh`]); from then on [`reset`] brings
+//!   back whatever a goroutine may have changed.
+//! * T2. Malloc's words are in one place at a time: in the block that runs on an M, or in the M's.
+//!   Elsewhere they are stale, and overwritten before they are read.
+//!
+//! Malloc's words in the block of a goroutine that is not running are stale, not pristine: nobody
+//! reads them (T2).
+
+use core::ffi::c_void;
+use core::ptr::{copy_nonoverlapping, null_mut};
+use core::sync::atomic::{
+    AtomicIsize, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::*, fence,
+};
+
+use super::template::{DTV, DtvEntry, MALLOC_WORDS_MAX, Template};
+use crate::stack::{Slot, StackError, Why};
+
+/// What every switch reads, in one cache line. Written once by [`set`], before the first goroutine.
+#[repr(align(64))]
+struct Hot {
+    /// Offsets of malloc's words from FS. Two are copied without a branch, as glibc has had them since
+    /// 2.26 (its cache and its arena). With fewer, an entry names a word that is the same in all
+    /// blocks, the stack protector's canary, which a copy does not change.
+    words: [AtomicIsize; MALLOC_WORDS_MAX],
+    /// Bit 0: more than two words. Bit 1: write the M's thread id.
+    unusual: AtomicU8,
+    tid: AtomicUsize,
+}
+
+const MORE_WORDS: u8 = 1;
+const THREAD_TID: u8 = 2;
+
+/// The stack protector's canary in the thread control block, by the x86-64 ABI.
+const CANARY: isize = 0x28;
+
+static HOT: Hot = Hot {
+    words: [const { AtomicIsize::new(CANARY) }; MALLOC_WORDS_MAX],
+    unusual: AtomicU8::new(0),
+    tid: AtomicUsize::new(0),
+};
+
+/// The template in use, null before [`set`]. Replaced, never freed, when a library is loaded whose
+/// thread-locals lie in the surplus.
+static TEMPLATE: AtomicPtr<Template> = AtomicPtr::new(null_mut());
+
+/// Offsets that [`reset`] needs, besides the template.
+static LIST: AtomicUsize = AtomicUsize::new(0);
+
+/// The id of the next block, see [`Tid::Unique`](crate::tls::Tid::Unique). Above the kernel's
+/// highest `pid_max` (2^22), below the bits that a futex word keeps for itself (2^30).
+static NEXT_TID: AtomicU32 = AtomicU32::new(FIRST_TID);
+const FIRST_TID: u32 = 1 << 29;
+
+/// Sets what the functions here work with. Before the first slot.
+pub(super) fn set(template: Template, list: usize, tid: usize, thread_tid: bool) {
+    for (hot, word) in HOT.words.iter().zip(&template.malloc_words) {
+        hot.store(*word, Relaxed);
+    }
+    let more = if template.malloc_words.len() > 2 {
+        MORE_WORDS
+    } else {
+        0
+    };
+    HOT.unusual
+        .store(more | if thread_tid { THREAD_TID } else { 0 }, Relaxed);
+    HOT.tid.store(tid, Relaxed);
+    LIST.store(list, Relaxed);
+    replace(template);
+}
+
+/// Publishes a new template. The old one stays valid for readers, for good.
+pub(super) fn replace(template: Template) {
+    TEMPLATE.store(Box::into_raw(Box::new(template)), Release);
+}
+
+/// The template in use.
+pub(super) fn template() -> &'static Template {
+    // SAFETY: the pointer is null or from a `Box` that is never freed or changed.
+    unsafe { TEMPLATE.load(Acquire).as_ref() }.expect("tls::init comes before the first slot")
+}
+
+/// Writes the block of a slot that was never used.
+///
+/// # Safety
+///
+/// The slot is the caller's alone, and all zero.
+pub(in crate::tls) unsafe fn write_fresh(slot: Slot) -> Result<(), StackError> {
+    // Pairs with the fence of a scan in `loaded`.
+    fence(SeqCst);
+    let template = template();
+    let fs = slot.fs();
+    let len = template.dtv.len();
+    // libc's own: `_dl_resize_dtv` gives it to `realloc`.
+    // SAFETY: no preconditions.
+    let raw = unsafe { libc::calloc(len + 1, size_of::<[usize; 2]>()) }.cast::<[usize; 2]>();
+    if raw.is_null() {
+        return Err(StackError(Why::NoHeap));
+    }
+    let words = (fs - template.below) as *mut usize;
+    // SAFETY: `stack` placed FS so that `below` bytes under it and `cut` above it lie in the slot,
+    // which is the caller's; both are aligned to 8. `raw` has `len + 1` entries, the first for the
+    // length.
+    unsafe {
+        copy_nonoverlapping(template.words.as_ptr(), words, template.words.len());
+        for index in &template.relative {
+            *words.add(*index as usize) += fs;
+        }
+        (*raw)[0] = len - 1;
+        write_dtv(template, raw.add(1), fs);
+        ((fs + DTV) as *mut *mut [usize; 2]).write(raw.add(1));
+        if HOT.unusual.load(Relaxed) & THREAD_TID == 0 {
+            let tid = NEXT_TID.fetch_add(1, Relaxed);
+            // A quarter of a billion slots need more memory than a machine has.
+            ((fs + HOT.tid.load(Relaxed)) as *mut u32).write(FIRST_TID | (tid % FIRST_TID));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the block of a dead goroutine look like a new thread's again (T1).
+///
+/// # Safety
+///
+/// As [`crate::tls::reset`].
+pub(in crate::tls) unsafe fn reset(fs: usize) {
+    let template = template();
+    let words = (fs - template.below) as *mut usize;
+    // Below FS everything; above it only from the list of threads on. What lies between is set by
+    // nobody but the loader and the switch: self pointers, canary, DTV.
+    let list = LIST.load(Relaxed);
+    let (low, high) = (template.below / 8, (template.below + list) / 8);
+    let tid = HOT.tid.load(Relaxed);
+    // SAFETY: the block is the caller's (see `crate::tls::reset`), and was written by `write_fresh`
+    // with the same layout. The template's words cover it.
+    unsafe {
+        let own_tid = ((fs + tid) as *const u32).read();
+        copy_nonoverlapping(template.words.as_ptr(), words, low);
+        let rest = template.words.len() - high;
+        copy_nonoverlapping(template.words.as_ptr().add(high), words.add(high), rest);
+        for index in template.relative.iter().map(|index| *index as usize) {
+            if index < low || index >= high {
+                *words.add(index) += fs;
+            }
+        }
+        ((fs + tid) as *mut u32).write(own_tid);
+        let dtv = ((fs + DTV) as *const *mut [usize; 2]).read();
+        let len = (*dtv.sub(1))[0];
+        write_dtv(template, dtv, fs);
+        for index in template.dtv.len()..=len {
+            *dtv.add(index) = [usize::MAX, 0]; // "not allocated yet", TLS_DTV_UNALLOCATED
+        }
+    }
+}
+
+/// Writes the entries of the template's DTV.
+///
+/// # Safety
+///
+/// `dtv` has at least as many entries, and is the caller's.
+unsafe fn write_dtv(template: &Template, dtv: *mut [usize; 2], fs: usize) {
+    for (index, entry) in template.dtv.iter().enumerate() {
+        let value = match entry {
+            DtvEntry::Value(value) => *value,
+            DtvEntry::Below(below) => fs - below,
+        };
+        // SAFETY: `index` is below the length that the caller vouches for.
+        unsafe { *dtv.add(index) = [value, 0] };
+    }
+}
+
+/// Malloc's words from one block to another, and the M's thread id if that is wanted.
+///
+/// # Safety
+///
+/// `from` and `to` are FS bases of complete blocks; `from` has malloc's words (T2), and nobody runs
+/// on `to`.
+#[inline(always)]
+pub(in crate::tls) unsafe fn lend(from: usize, to: usize, tid: u32) {
+    // SAFETY: the caller's contract covers `move_words` and, as `to` is nobody's, its thread id.
+    unsafe {
+        move_words(from, to);
+        let unusual = HOT.unusual.load(Relaxed);
+        if unusual != 0 {
+            lend_unusual(from, to, tid, unusual);
+        }
+    }
+}
+
+/// Malloc's words from a block back to the M's.
+///
+/// # Safety
+///
+/// As [`lend`].
+#[inline(always)]
+pub(in crate::tls) unsafe fn take_back(from: usize, to: usize) {
+    // SAFETY: the caller's contract is that of the calls.
+    unsafe {
+        move_words(from, to);
+        if HOT.unusual.load(Relaxed) & MORE_WORDS != 0 {
+            lend_unusual(from, to, 0, MORE_WORDS);
+        }
+    }
+}
+
+/// # Safety
+///
+/// As [`lend`].
+#[inline(always)]
+unsafe fn move_words(from: usize, to: usize) {
+    // SAFETY: the offsets are those of words in every complete block, and aligned to 8.
+    unsafe { move_word(from, to, &HOT.words[0]) };
+    // SAFETY: as above.
+    unsafe { move_word(from, to, &HOT.words[1]) };
+}
+
+/// # Safety
+///
+/// As [`lend`].
+#[inline(always)]
+unsafe fn move_word(from: usize, to: usize, offset: &AtomicIsize) {
+    let offset = offset.load(Relaxed);
+    let from = from.wrapping_add_signed(offset) as *const usize;
+    let to = to.wrapping_add_signed(offset) as *mut usize;
+    // SAFETY: the caller vouches for the blocks. Volatile: to the compiler these are thread-locals of
+    // code that runs at another FS base, which it must not reorder with a switch.
+    unsafe { to.write_volatile(from.read_volatile()) };
+}
+
+/// The rare part of [`lend`].
+///
+/// # Safety
+///
+/// As [`lend`].
+#[cold]
+#[inline(never)]
+unsafe fn lend_unusual(from: usize, to: usize, tid: u32, unusual: u8) {
+    if unusual & MORE_WORDS != 0 {
+        for word in &HOT.words[2..] {
+            // SAFETY: as in `move_words`; unused entries name the canary.
+            unsafe { move_word(from, to, word) };
+        }
+    }
+    if unusual & THREAD_TID != 0 {
+        let to = (to + HOT.tid.load(Relaxed)) as *mut u32;
+        // SAFETY: a 32-bit word of the block's `struct pthread`.
+        unsafe { to.write_volatile(tid) };
+    }
+}
+
+/// Frees thread-locals of the running goroutine that libc allocated when they were first used, as
+/// libc does at a thread's end.
+///
+/// # Safety
+///
+/// Called on the goroutine, when none of its code uses them any more.
+pub(super) unsafe fn free_dynamic(fs: usize) {
+    // SAFETY: FS+8 is the DTV's address; its length is in the entry before it; entry 0 is the
+    // generation. `to_free` is null or a block from libc's malloc that nobody else knows.
+    unsafe {
+        let dtv = ((fs + DTV) as *const *mut [usize; 2]).read();
+        let len = (*dtv.sub(1))[0];
+        for index in 1..=len {
+            let [_, to_free] = *dtv.add(index);
+            if to_free != 0 {
+                *dtv.add(index) = [usize::MAX, 0];
+                libc::free(to_free as *mut c_void);
+            }
+        }
+    }
+}

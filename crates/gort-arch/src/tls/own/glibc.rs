@@ -1,0 +1,176 @@
+//! What glibc tells about its insides: the symbols it exports for debuggers and for its own parts.
+//!
+//! `_thread_db_*` symbols describe fields of `struct pthread` and `struct link_map` as three words:
+//! bits of an element, number of elements, offset. They are what gdb and libthread_db use, so they
+//! are right for the libc that runs.
+
+use core::ffi::{CStr, c_void};
+
+/// Offsets and addresses in the libc that runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Glibc {
+    /// `sizeof(struct pthread)`.
+    pub(super) pthread_bytes: usize,
+    /// `struct pthread.tid`, a 32-bit word.
+    pub(super) tid: usize,
+    /// `struct pthread.list`: two links in glibc's list of threads.
+    pub(super) list: usize,
+    /// `struct pthread.specific`: 32 pointers to blocks of 32 pthread keys. The first block lies
+    /// before it in the struct, `specific_used` (a byte) behind it; `template` checks both.
+    pub(super) specific: usize,
+    /// `__pthread_keys`: sequence number and destructor of each key.
+    pub(super) keys: *const KeyInfo,
+    /// Runs what `__cxa_thread_atexit_impl` registered on this thread.
+    pub(super) call_tls_dtors: unsafe extern "C" fn(),
+    /// The area for restartable sequences, relative to FS, and its bytes.
+    pub(super) rseq: Option<(isize, usize)>,
+    /// Bytes of static thread-locals that libc reserves below FS, its own surplus included.
+    pub(super) static_bytes: usize,
+    /// Alignment of FS.
+    pub(super) align: usize,
+    /// `struct link_map.l_tls_modid` and `.l_tls_offset`.
+    pub(super) link_map_modid: usize,
+    pub(super) link_map_offset: usize,
+}
+
+// SAFETY: the pointer is the address of libc's own table, which lives as long as the process.
+unsafe impl Send for Glibc {}
+// SAFETY: as above; it is only read, racing with `pthread_key_create` as libc itself does.
+unsafe impl Sync for Glibc {}
+
+/// An entry of `__pthread_keys`.
+#[repr(C)]
+#[derive(Debug)]
+pub(super) struct KeyInfo {
+    pub(super) sequence: usize,
+    pub(super) destructor: Option<unsafe extern "C" fn(*mut c_void)>,
+}
+
+/// A goroutine's value of one pthread key: `struct pthread_key_data`.
+#[repr(C)]
+#[derive(Debug)]
+pub(super) struct KeyData {
+    pub(super) sequence: usize,
+    pub(super) data: *mut c_void,
+}
+
+/// Keys of a block, and blocks of a thread (`PTHREAD_KEY_2NDLEVEL_SIZE`, `_1STLEVEL_SIZE`).
+pub(super) const KEYS_PER_BLOCK: usize = 32;
+pub(super) const KEY_BLOCKS: usize = 32;
+
+/// `AT_RSEQ_FEATURE_SIZE` of `linux/auxvec.h`.
+const AT_RSEQ_FEATURE_SIZE: libc::c_ulong = 27;
+
+impl Glibc {
+    /// Looks everything up; the error names what is missing.
+    pub(super) fn find() -> Result<Glibc, String> {
+        let table_entry = number(c"_thread_db_sizeof_pthread_key_struct")?;
+        let thread_entry = number(c"_thread_db_sizeof_pthread_key_data")?;
+        let block = number(c"_thread_db_sizeof_pthread_key_data_level2")?;
+        if table_entry != size_of::<KeyInfo>()
+            || thread_entry != size_of::<KeyData>()
+            || block != KEYS_PER_BLOCK * size_of::<KeyData>()
+        {
+            return Err("pthread keys have another shape".to_owned());
+        }
+        let call_tls_dtors = needed(c"__call_tls_dtors")?;
+        let static_info = needed(c"_dl_get_tls_static_info")?;
+        let pthread_bytes = number(c"_thread_db_sizeof_pthread")?;
+        let (mut size, mut align) = (0usize, 0usize);
+        // SAFETY: `void _dl_get_tls_static_info(size_t *, size_t *)`, since glibc 2.3.
+        unsafe {
+            let static_info: unsafe extern "C" fn(*mut usize, *mut usize) =
+                core::mem::transmute(static_info);
+            static_info(&mut size, &mut align);
+        }
+        if size < pthread_bytes || size > 1 << 20 || !align.is_power_of_two() || align > 4096 {
+            return Err(format!(
+                "static thread-locals of {size} bytes, aligned to {align}"
+            ));
+        }
+        Ok(Glibc {
+            pthread_bytes,
+            tid: offset(c"_thread_db_pthread_tid")?,
+            list: offset(c"_thread_db_pthread_list")?,
+            specific: offset(c"_thread_db_pthread_specific")?,
+            keys: needed(c"__pthread_keys")?.cast(),
+            // SAFETY: `void __call_tls_dtors (void)`, since glibc 2.18.
+            call_tls_dtors: unsafe {
+                core::mem::transmute::<*mut c_void, unsafe extern "C" fn()>(call_tls_dtors)
+            },
+            rseq: rseq_area(),
+            static_bytes: size - pthread_bytes,
+            align: align.max(64),
+            link_map_modid: offset(c"_thread_db_link_map_l_tls_modid")?,
+            link_map_offset: offset(c"_thread_db_link_map_l_tls_offset")?,
+        })
+    }
+}
+
+impl Glibc {
+    /// Whether the word `at` this offset from FS is a link of the list of threads.
+    pub(super) fn is_list(&self, at: isize) -> bool {
+        at == self.list as isize || at == self.list as isize + 8
+    }
+
+    /// Whether other threads or the kernel change the word `at` this offset from FS at any time: the
+    /// neighbours in the list of threads come and go, and the CPU number in the rseq area moves.
+    pub(super) fn changes_by_itself(&self, at: isize) -> bool {
+        let in_rseq =
+            |(offset, bytes): (isize, usize)| (offset..offset + bytes as isize).contains(&at);
+        self.is_list(at) || self.rseq.is_some_and(in_rseq)
+    }
+}
+
+/// The version string of the running libc.
+pub(super) fn version() -> String {
+    // SAFETY: returns a static, terminated string.
+    unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) }
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// The address of a symbol, null if there is none.
+pub(super) fn symbol(name: &CStr) -> *mut c_void {
+    // SAFETY: `dlsym` with a terminated name.
+    unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }
+}
+
+fn needed(name: &CStr) -> Result<*mut c_void, String> {
+    let address = symbol(name);
+    if address.is_null() {
+        return Err(format!("libc has no {}", name.to_string_lossy()));
+    }
+    Ok(address)
+}
+
+/// A 32-bit number that libc exports.
+fn number(name: &CStr) -> Result<usize, String> {
+    let address = needed(name)?.cast::<u32>();
+    // SAFETY: the `_thread_db_sizeof_*` symbols are constants of type uint32_t.
+    Ok(unsafe { address.read() } as usize)
+}
+
+/// The offset of a field that libc describes.
+fn offset(name: &CStr) -> Result<usize, String> {
+    let address = needed(name)?.cast::<[u32; 3]>();
+    // SAFETY: the `_thread_db_*` field descriptors are constants of type uint32_t[3].
+    Ok(unsafe { address.read() }[2] as usize)
+}
+
+/// The rseq area, if libc has one (glibc 2.35).
+fn rseq_area() -> Option<(isize, usize)> {
+    let address = symbol(c"__rseq_offset").cast::<isize>();
+    if address.is_null() {
+        return None;
+    }
+    // SAFETY: `const ptrdiff_t __rseq_offset`; `getauxval` has no preconditions.
+    let (offset, feature_size) = unsafe {
+        (
+            address.read(),
+            libc::getauxval(AT_RSEQ_FEATURE_SIZE) as usize,
+        )
+    };
+    // 32 bytes is the first version of the area; the kernel's may be longer.
+    Some((offset, feature_size.max(32).next_multiple_of(32)))
+}
