@@ -16,6 +16,8 @@
 //! Checked by the unit tests below, which read the expansions, and by `crates/gort/tests/ui`, which
 //! hold the errors as a user sees them. Users reach the macros through the crate `gort` only.
 
+#![forbid(unsafe_code)]
+
 mod main_attr;
 mod test_attr;
 

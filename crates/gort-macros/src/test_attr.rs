@@ -187,7 +187,10 @@ impl Argument {
             return Err(self.expected("timeout = \"5s\""));
         };
         parse_duration_ms(&text).ok_or_else(|| {
-            self.error(&format!("{text:?} is no length of time: write a whole number above 0 and `ms`, `s` or `m`, as in \"5s\""))
+            self.error(&format!(
+                "{text:?} is no length of time: write a whole number above 0 and `ms`, `s` or \
+                 `m`, as in \"5s\""
+            ))
         })
     }
 
@@ -359,7 +362,9 @@ mod tests {
     #[test]
     fn a_result_becomes_an_exit_code() {
         let expansion = expand_str("procs = 2", "fn t() -> Result<(), E> { body() }");
-        assert!(expansion.contains("fn t () -> :: std :: process :: ExitCode { fn t () -> Result < () , E > { body () }"), "{expansion}");
+        let functions = "fn t () -> :: std :: process :: ExitCode { \
+                         fn t () -> Result < () , E > { body () }";
+        assert!(expansion.contains(functions), "{expansion}");
         assert!(expansion.contains("Some (2usize)"), "{expansion}");
         assert!(
             !expansion.contains("let _"),
