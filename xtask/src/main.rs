@@ -1,6 +1,7 @@
 //! Checks of the workspace, run as `cargo xtask COMMAND`.
 //!
 //! * `tidy`: layers, module headers, dead files and other rules that the compiler does not know.
+//! * `conformance`: the table of Go's semantics in `testing/conformance/README.md`.
 //!
 //! Only std is used, so that the checks build in a second and cannot be broken by a dependency.
 //! Source is read through `lexer`: rules look at tokens and not at text, and so are not misled by
@@ -8,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod conformance;
 mod lexer;
 mod tidy;
 mod tree;
@@ -18,7 +20,12 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  tidy                    check layers, headers, dead files, links, forbidden words";
+  tidy                    check layers, headers, dead files, links, forbidden words
+  conformance             write testing/conformance/README.md from the tests and their results
+  conformance --forget    the same, though tests that once passed are gone
+  conformance --check     fail if that file is out of date or a test that once passed is gone
+  conformance --packages  print the packages that hold conformance tests, for `cargo test`
+  conformance --filters   print the names of the conformance tests, for `cargo test`";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +35,11 @@ fn main() -> ExitCode {
         .expect("xtask lies in the workspace");
     let result = match args[..] {
         ["tidy"] => tidy::run(root),
+        ["conformance"] => conformance::write(root, false),
+        ["conformance", "--forget"] => conformance::write(root, true),
+        ["conformance", "--check"] => conformance::check(root),
+        ["conformance", "--packages"] => conformance::print_packages(root),
+        ["conformance", "--filters"] => conformance::print_filters(root),
         _ => Err(USAGE.to_owned()),
     };
     match result {

@@ -1,0 +1,5 @@
+#!/bin/sh
+# No warning, neither the compiler's nor clippy's, in any target of the workspace.
+set -eu
+cd "$(dirname "$0")/.."
+exec cargo clippy --workspace --all-targets -- -D warnings

@@ -1,0 +1,472 @@
+//! The page `testing/conformance/README.md`: built, written, and read back.
+
+use std::fmt::Write as _;
+
+use crate::conformance::find::Found;
+use crate::conformance::ids::{Ids, Mark};
+use crate::conformance::results::{CONFIGURATIONS, Results};
+
+const COLUMNS: usize = CONFIGURATIONS.len();
+
+/// What stands in a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    NotYet,
+    Passed,
+    /// A test shows the outcome of a decision.
+    Decided(String),
+    /// A test shows that it does not compile.
+    Forbidden,
+    NothingToTest,
+}
+
+impl State {
+    fn text(&self) -> String {
+        match self {
+            State::NotYet => "not yet".into(),
+            State::Passed => "passed".into(),
+            State::Decided(id) => format!("decided otherwise ({id})"),
+            State::Forbidden => "language forbids".into(),
+            State::NothingToTest => "nothing to test".into(),
+        }
+    }
+
+    fn parse(text: &str) -> Option<State> {
+        let decided = text
+            .strip_prefix("decided otherwise (")
+            .and_then(|id| id.strip_suffix(')'));
+        match text {
+            "not yet" => Some(State::NotYet),
+            "passed" => Some(State::Passed),
+            "language forbids" => Some(State::Forbidden),
+            "nothing to test" => Some(State::NothingToTest),
+            _ => decided.map(|id| State::Decided(id.to_owned())),
+        }
+    }
+
+    /// Whether a test stands behind it.
+    fn is_shown(&self) -> bool {
+        matches!(self, State::Passed | State::Decided(_) | State::Forbidden)
+    }
+}
+
+#[derive(Debug)]
+struct Row {
+    id: String,
+    title: String,
+    area: String,
+    /// Names and paths of the tests that count.
+    tests: Vec<(String, String)>,
+    states: [State; COLUMNS],
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    decisions: Vec<(String, String)>,
+    rows: Vec<Row>,
+}
+
+impl Table {
+    pub(super) fn build(ids: &Ids, found: &[Found], results: &Results, old: &Table) -> Table {
+        let mut rows = Vec::new();
+        for case in &ids.cases {
+            let tests: Vec<&Found> = found
+                .iter()
+                .filter(|found| found.uncounted.is_none() && found.ids.contains(&case.id))
+                .collect();
+            let old_row = old.rows.iter().find(|row| row.id == case.id);
+            let states = std::array::from_fn(|column| {
+                if case.mark == Mark::Docs {
+                    return State::NothingToTest;
+                }
+                let has_passed = |test: &&Found| {
+                    let outcomes = if test.is_compile_fail {
+                        &results.compile
+                    } else {
+                        &results.configurations[column]
+                    };
+                    match outcomes {
+                        Some(outcomes) => outcomes.get(&test.name) == Some(&true),
+                        // Not run this time: as it was, if this very test was there.
+                        None => old_row.is_some_and(|row| {
+                            row.states[column].is_shown() && row.has_test(&test.name)
+                        }),
+                    }
+                };
+                if tests.is_empty() || !tests.iter().all(has_passed) {
+                    return State::NotYet;
+                }
+                match &case.mark {
+                    // A case that does not compile is shown by the compiler and nothing else.
+                    Mark::Forbidden if !tests.iter().any(|test| test.is_compile_fail) => {
+                        State::NotYet
+                    }
+                    Mark::Forbidden => State::Forbidden,
+                    Mark::Decided(id) => State::Decided(id.clone()),
+                    Mark::None | Mark::Docs => State::Passed,
+                }
+            });
+            rows.push(Row {
+                id: case.id.clone(),
+                title: case.title.clone(),
+                area: case.area.clone(),
+                tests: tests
+                    .iter()
+                    .map(|test| (test.name.clone(), test.path.clone()))
+                    .collect(),
+                states,
+            });
+        }
+        Table {
+            decisions: ids.decisions.clone(),
+            rows,
+        }
+    }
+
+    /// Reads a page back. Lines that are no rows are passed over, and so is what the list of cases
+    /// says better.
+    pub(super) fn parse(page: &str) -> Table {
+        let rows = page.lines().filter_map(|line| {
+            let cells: Vec<&str> = line.strip_prefix("| ")?.split('|').map(str::trim).collect();
+            let states: Option<Vec<State>> = cells
+                .get(3..3 + COLUMNS)?
+                .iter()
+                .map(|cell| State::parse(cell))
+                .collect();
+            let tests = cells[2].split('`').skip(1).step_by(2);
+            Some(Row {
+                id: cells[0].to_owned(),
+                title: cells[1].to_owned(),
+                area: String::new(),
+                tests: tests.map(|name| (name.to_owned(), String::new())).collect(),
+                states: states?.try_into().ok()?,
+            })
+        });
+        Table {
+            decisions: Vec::new(),
+            rows: rows.collect(),
+        }
+    }
+
+    /// What this table shows and `new` does not any more.
+    pub(super) fn losses(&self, new: &Table) -> Vec<String> {
+        let mut losses = Vec::new();
+        for row in self
+            .rows
+            .iter()
+            .filter(|row| row.states.iter().any(State::is_shown))
+        {
+            let Some(new_row) = new.rows.iter().find(|new_row| new_row.id == row.id) else {
+                losses.push(format!(
+                    "{}: the case once passed and is not listed any more",
+                    row.id
+                ));
+                continue;
+            };
+            let gone = row.tests.iter().filter(|(name, _)| !new_row.has_test(name));
+            losses.extend(
+                gone.map(|(name, _)| format!("{}: `{name}` once passed and is gone", row.id)),
+            );
+            for (column, configuration) in CONFIGURATIONS.iter().enumerate() {
+                if row.states[column].is_shown() && !new_row.states[column].is_shown() {
+                    let title = configuration.title;
+                    losses.push(format!("{}: does not pass any more under: {title}", row.id));
+                }
+            }
+        }
+        losses
+    }
+
+    pub(super) fn summary(&self) -> String {
+        let counts = CONFIGURATIONS
+            .iter()
+            .enumerate()
+            .map(|(column, configuration)| {
+                let shown = self
+                    .rows
+                    .iter()
+                    .filter(|row| row.states[column].is_shown())
+                    .count();
+                format!("{shown} ({})", configuration.title)
+            });
+        let counts: Vec<String> = counts.collect();
+        format!(
+            "of {} cases are shown by tests: {}",
+            self.rows.len(),
+            counts.join(", ")
+        )
+    }
+
+    pub(super) fn to_markdown(&self) -> String {
+        let mut page = String::from(HEAD);
+        let titles: Vec<&str> = CONFIGURATIONS.iter().map(|c| c.title).collect();
+        let titles = titles.join(" | ");
+        let rules = "---|".repeat(COLUMNS);
+
+        // `write!` to a `String` cannot fail.
+        let mut line = |text: std::fmt::Arguments<'_>| {
+            let _ = writeln!(page, "{text}");
+        };
+        line(format_args!("| | {titles} |\n|---|{rules}"));
+        type IsKind = fn(&State) -> bool;
+        let kinds: [(&str, IsKind); 5] = [
+            ("passed", |state| *state == State::Passed),
+            ("decided otherwise", |state| {
+                matches!(state, State::Decided(_))
+            }),
+            ("language forbids", |state| *state == State::Forbidden),
+            ("nothing to test", |state| *state == State::NothingToTest),
+            ("not yet", |state| *state == State::NotYet),
+        ];
+        for (name, is_kind) in kinds {
+            let count = |column: usize| {
+                self.rows
+                    .iter()
+                    .filter(|row| is_kind(&row.states[column]))
+                    .count()
+            };
+            let counts: Vec<String> = (0..COLUMNS)
+                .map(|column| count(column).to_string())
+                .collect();
+            line(format_args!("| {name} | {} |", counts.join(" | ")));
+        }
+
+        line(format_args!("\n## Decisions\n"));
+        for (id, text) in &self.decisions {
+            line(format_args!("* **{id}** {text}"));
+        }
+
+        let mut area = "";
+        for row in &self.rows {
+            if row.area != area {
+                area = &row.area;
+                line(format_args!("\n## {area}\n"));
+                line(format_args!(
+                    "| id | case | tests | {titles} |\n|---|---|---|{rules}"
+                ));
+            }
+            let tests: Vec<String> = row
+                .tests
+                .iter()
+                .map(|(name, path)| format!("[`{name}`](../../{path})"))
+                .collect();
+            let states: Vec<String> = row.states.iter().map(State::text).collect();
+            let (tests, states) = (tests.join(" "), states.join(" | "));
+            line(format_args!(
+                "| {} | {} | {tests} | {states} |",
+                row.id, row.title
+            ));
+        }
+        page
+    }
+}
+
+const HEAD: &str = "\
+<!-- Written by `cargo xtask conformance`; what is changed by hand is lost. -->
+
+# Conformance with Go
+
+What Go's goroutines, channels, locks, timers, contexts and sockets do, case by case, and whether a
+test of ours shows the same. S1 to S159 come from articles about Go, the rest from the tests of Go
+itself; [ids.txt](ids.txt) is the list. The suite is run once per configuration by
+[ci/conformance.sh](../../ci/conformance.sh). A test that is ignored or asserts nothing does not
+count.
+
+* **passed**: all tests of the case passed.
+* **decided otherwise**: Go's outcome does not fit Rust; tests show what the decision gives instead.
+* **language forbids**: the mistake does not compile, and a test shows that.
+* **not yet**: no test, or one that does not pass.
+
+";
+
+impl Row {
+    fn has_test(&self, name: &str) -> bool {
+        self.tests.iter().any(|(test, _)| test == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDS: &str = "D7 a decision\n[One]\nS1 first\nS2 second {D7}\nS3 third {forbids}\n\
+                       [Two]\nS4 advice {docs}\n";
+
+    fn found(name: &str, is_compile_fail: bool) -> Found {
+        let ids = Ids::parse(IDS).expect("it is well formed");
+        Found {
+            ids: ids.of_name(name).expect("the id is known"),
+            name: name.into(),
+            package: "pack".into(),
+            path: "c/src/a.rs".into(),
+            line: 1,
+            is_compile_fail,
+            uncounted: None,
+        }
+    }
+
+    /// All configurations with the same outcomes.
+    fn results(outcomes: &[(&str, bool)]) -> Results {
+        let outcomes: std::collections::BTreeMap<String, bool> = outcomes
+            .iter()
+            .map(|&(name, passed)| (name.to_owned(), passed))
+            .collect();
+        Results {
+            configurations: std::array::from_fn(|_| Some(outcomes.clone())),
+            compile: Some(outcomes),
+        }
+    }
+
+    fn build(found: &[Found], results: &Results, old: &Table) -> Table {
+        Table::build(
+            &Ids::parse(IDS).expect("it is well formed"),
+            found,
+            results,
+            old,
+        )
+    }
+
+    fn states(table: &Table, column: usize) -> Vec<String> {
+        table
+            .rows
+            .iter()
+            .map(|row| row.states[column].text())
+            .collect()
+    }
+
+    #[test]
+    fn without_tests_nothing_is_shown() {
+        let table = build(&[], &results(&[("s001_x", true)]), &Table::default());
+        assert_eq!(
+            states(&table, 0),
+            ["not yet", "not yet", "not yet", "nothing to test"]
+        );
+    }
+
+    #[test]
+    fn each_kind_of_case_has_its_state() {
+        let found = [
+            found("s001_a", false),
+            found("s002_b", false),
+            found("s003_c", true),
+        ];
+        let passed = results(&[("s001_a", true), ("s002_b", true), ("s003_c", true)]);
+        let table = build(&found, &passed, &Table::default());
+        let expected = [
+            "passed",
+            "decided otherwise (D7)",
+            "language forbids",
+            "nothing to test",
+        ];
+        assert_eq!(states(&table, 3), expected);
+    }
+
+    #[test]
+    fn every_test_of_a_case_must_pass() {
+        let found = [found("s001_a", false), found("s001_b", false)];
+        for outcome in [
+            vec![("s001_a", true), ("s001_b", false)],
+            vec![("s001_a", true)],
+        ] {
+            let table = build(&found, &results(&outcome), &Table::default());
+            assert_eq!(states(&table, 0)[0], "not yet", "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_compiler_shows_what_the_language_forbids() {
+        let table = build(
+            &[found("s003_c", false)],
+            &results(&[("s003_c", true)]),
+            &Table::default(),
+        );
+        assert_eq!(states(&table, 0)[2], "not yet");
+    }
+
+    #[test]
+    fn a_test_that_does_not_count_shows_nothing() {
+        let mut ignored = found("s001_a", false);
+        ignored.uncounted = Some("it is ignored");
+        let table = build(&[ignored], &results(&[("s001_a", true)]), &Table::default());
+        assert_eq!(states(&table, 0)[0], "not yet");
+        assert_eq!(table.rows[0].tests, []);
+    }
+
+    #[test]
+    fn a_page_is_read_back_as_it_was_written() {
+        let found = [
+            found("s001_a", false),
+            found("s001_b", false),
+            found("s002_c", false),
+        ];
+        let passed = results(&[("s001_a", true), ("s001_b", true), ("s002_c", true)]);
+        let table = build(&found, &passed, &Table::default());
+        let old = Table::parse(&table.to_markdown());
+        assert_eq!(old.rows.len(), 4);
+        // Nothing was run: everything stays.
+        let again = build(&found, &Results::default(), &old);
+        assert_eq!(again.to_markdown(), table.to_markdown());
+        assert_eq!(old.losses(&again), [""; 0]);
+    }
+
+    #[test]
+    fn a_configuration_that_was_not_run_promises_nothing_for_new_tests() {
+        let first = build(
+            &[found("s001_a", false)],
+            &results(&[("s001_a", true)]),
+            &Table::default(),
+        );
+        let old = Table::parse(&first.to_markdown());
+        let both = [found("s001_a", false), found("s001_b", false)];
+        assert_eq!(
+            states(&build(&both, &Results::default(), &old), 0)[0],
+            "not yet"
+        );
+    }
+
+    #[test]
+    fn what_once_passed_must_not_vanish() {
+        let all = [
+            found("s001_a", false),
+            found("s001_b", false),
+            found("s002_c", false),
+        ];
+        let passed = results(&[("s001_a", true), ("s001_b", true), ("s002_c", true)]);
+        let old = Table::parse(&build(&all, &passed, &Table::default()).to_markdown());
+
+        let without_b = build(
+            &[found("s001_a", false), found("s002_c", false)],
+            &passed,
+            &old,
+        );
+        assert_eq!(
+            old.losses(&without_b),
+            ["S1: `s001_b` once passed and is gone"]
+        );
+
+        let c_fails = results(&[("s001_a", true), ("s001_b", true), ("s002_c", false)]);
+        let losses = old.losses(&build(&all, &c_fails, &old));
+        assert_eq!(losses.len(), COLUMNS, "{losses:?}");
+        assert_eq!(losses[0], "S2: does not pass any more under: own TLS, 1 P");
+    }
+
+    #[test]
+    fn the_summary_counts() {
+        let table = build(
+            &[found("s001_a", false)],
+            &results(&[("s001_a", true)]),
+            &Table::default(),
+        );
+        assert!(
+            table
+                .summary()
+                .starts_with("of 4 cases are shown by tests: 1 (own TLS, 1 P)")
+        );
+        let page = table.to_markdown();
+        assert!(page.contains("| passed | 1 | 1 | 1 | 1 |"), "{page}");
+        assert!(
+            page.contains("| S1 | first | [`s001_a`](../../c/src/a.rs) | passed |"),
+            "{page}"
+        );
+    }
+}
