@@ -14,7 +14,9 @@
 //! stack, before the next context takes the stack away.
 
 #[cfg(not(target_os = "linux"))]
-compile_error!("gort runs on Linux: x86_64-unknown-linux-gnu (own TLS), other Linux targets in thread mode");
+compile_error!(
+    "gort runs on Linux: x86_64-unknown-linux-gnu (own TLS), other Linux targets in thread mode"
+);
 
 #[macro_use]
 pub mod fatal;
@@ -31,6 +33,8 @@ pub mod netpoll;
 pub mod timer;
 
 pub mod sched;
+
+pub mod poll_fd;
 
 pub mod runtime;
 pub mod snapshot;

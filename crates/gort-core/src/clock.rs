@@ -1,0 +1,85 @@
+//! The runtime's clock: nanoseconds of CLOCK_MONOTONIC in a `u64`; `u64::MAX` is "never".
+//!
+//! std's `Instant` is the same clock but opaque, so conversions go through one pair of readings
+//! taken at first use.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// No deadline.
+pub const NEVER: u64 = u64::MAX;
+
+/// Now, in nanoseconds.
+#[inline]
+pub fn now_ns() -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `clock_gettime` writes one timespec. CLOCK_MONOTONIC always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// The point `duration` from now; [`NEVER`] where that does not fit.
+pub fn deadline_after(duration: Duration) -> u64 {
+    match u64::try_from(duration.as_nanos()) {
+        Ok(ns) => now_ns().saturating_add(ns),
+        Err(_) => NEVER,
+    }
+}
+
+/// One moment on both clocks.
+fn base() -> (Instant, u64) {
+    static BASE: OnceLock<(Instant, u64)> = OnceLock::new();
+    *BASE.get_or_init(|| (Instant::now(), now_ns()))
+}
+
+/// The nanoseconds at `instant`; 0 where it lies before the clock's start.
+pub fn from_instant(instant: Instant) -> u64 {
+    let (base, base_ns) = base();
+    match instant.checked_duration_since(base) {
+        Some(after) => {
+            u64::try_from(after.as_nanos()).map_or(NEVER, |ns| base_ns.saturating_add(ns))
+        }
+        None => {
+            let before = base.duration_since(instant).as_nanos();
+            u64::try_from(before).map_or(0, |ns| base_ns.saturating_sub(ns))
+        }
+    }
+}
+
+/// The `Instant` at `ns`. Far points are cut to about a century from now, which std can hold.
+pub fn to_instant(ns: u64) -> Instant {
+    let (base, base_ns) = base();
+    if ns >= base_ns {
+        let ahead = Duration::from_nanos((ns - base_ns).min(100 * 365 * 86_400 * 1_000_000_000));
+        base + ahead
+    } else {
+        base.checked_sub(Duration::from_nanos(base_ns - ns))
+            .unwrap_or(base)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_convert_both_ways() {
+        let now = Instant::now();
+        let ns = from_instant(now);
+        assert!(ns.abs_diff(now_ns()) < 1_000_000_000);
+        assert_eq!(to_instant(ns), now);
+        let earlier = now
+            .checked_sub(Duration::from_millis(5))
+            .expect("the machine is up 5 ms");
+        assert_eq!(from_instant(earlier), ns - 5_000_000);
+    }
+
+    #[test]
+    fn the_longest_duration_is_never() {
+        assert_eq!(deadline_after(Duration::MAX), NEVER);
+        assert!(deadline_after(Duration::ZERO) <= now_ns());
+    }
+}

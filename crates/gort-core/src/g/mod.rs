@@ -1,0 +1,320 @@
+//! A goroutine's descriptor, its memory, and who is the current one.
+//!
+//! A `G` stands for whatever can wait: a goroutine on its own stack, a goroutine bound to an OS
+//! thread of its own, or a plain OS thread that uses gort's primitives (its park is a futex wait on
+//! the status word). Everything above knows only [`GRef`].
+//!
+//! The descriptor lives in a slab of its own, 128 bytes, never on the stack's page: queues, `ready`
+//! and dumps must not touch a parked stack. The memory is never given back, so a stale `GRef` is
+//! never dangling; stale wake-ups lose by the claim's round number.
+//!
+//! The status table and G1..G3 are in `gort_queue::status`. Further:
+//!
+//! G4. The plain cells of a G are written by its owner only: the spawner until the first queueing,
+//!     then the M that runs it, then (Dead) the context that took over its M.
+//! G5. A G goes back to the free list when both have happened: its goroutine has left its stack for
+//!     good, and its join handle is gone (see `sched::join`).
+//!
+//! Elsewhere: the closure's frame (`sched::entry`), result and joiner (`sched::join`), stopping and
+//! waking (`sched::park`).
+
+pub(crate) mod slab;
+
+use std::cell::{Cell, UnsafeCell};
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::panic::Location;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use gort_queue::claim::Claim;
+use gort_queue::list::Linked;
+use gort_queue::status::{State, Status};
+
+use crate::thread_state;
+use crate::wait_reason::WaitReason;
+
+/// What a G stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// A goroutine on a stack of ours.
+    Stackful = 0,
+    /// A goroutine with an OS thread of its own (thread mode, or `Builder::own_thread`).
+    Bound = 1,
+    /// A plain OS thread that waits on gort's primitives.
+    Thread = 2,
+}
+
+/// Bits of `G::flags`.
+pub(crate) mod flags {
+    /// One of the runtime's own goroutines: not counted, not listed.
+    pub(crate) const SYSTEM: u8 = 1;
+    /// Locked to its M by `lock_os_thread`: only that M may run it.
+    pub(crate) const LOCKED: u8 = 2;
+    /// The goroutine has been taken from the slab and not yet given back.
+    pub(crate) const IN_USE: u8 = 4;
+}
+
+/// Rarely used facts about a goroutine, boxed so that the descriptor stays at 128 bytes.
+#[derive(Default, Debug)]
+pub struct Cold {
+    /// The name given by the builder.
+    pub name: Option<Box<str>>,
+    /// Labels as key and value.
+    pub labels: Vec<(Box<str>, Box<str>)>,
+    /// The group it belongs to (tests); 0 is the process's.
+    pub group: u32,
+    /// Nesting of `lock_os_thread`.
+    pub(crate) lock_depth: u32,
+    /// The timer of its timed waits, kept for the goroutine's life.
+    pub(crate) timer: Option<Box<crate::timer::TimerNode>>,
+}
+
+/// Bytes of a result that fit into the descriptor; larger ones are boxed at the end.
+pub(crate) const RESULT_INLINE_BYTES: usize = 24;
+
+/// A goroutine's descriptor. See the module's header.
+#[repr(C, align(128))]
+pub struct G {
+    pub(crate) status: Status,
+    pub(crate) kind: Cell<Kind>,
+    /// Writer: the goroutine, before it parks. Readers: dumps.
+    pub(crate) reason: AtomicU8,
+    /// Writer: the owner (G4). Readers: dumps and counters.
+    pub(crate) flags: AtomicU8,
+    pub(crate) claim: Claim,
+    /// The stack pointer of a stopped stackful goroutine.
+    pub(crate) sp: UnsafeCell<usize>,
+    /// The FS base of its block; 0 for G kinds without one.
+    pub(crate) fs: Cell<usize>,
+    /// Its stack slot, raw; 0 for kinds without one.
+    pub(crate) slot: Cell<usize>,
+    /// The M it runs on, or is bound or locked to. Opaque here; `sched::m` knows the type.
+    pub(crate) m: AtomicPtr<()>,
+    /// Link of the one queue or free list it is on (G1).
+    pub(crate) next: Cell<*mut G>,
+    /// Writer: the spawner. Readers: dumps, `id`.
+    pub(crate) id: AtomicU64,
+    pub(crate) created_at: AtomicPtr<Location<'static>>,
+    pub(crate) parked_at: AtomicPtr<Location<'static>>,
+    /// Joiner and end; see `join`.
+    pub(crate) join: AtomicUsize,
+    /// Round of the joiner's claim, valid while `join` names a joiner.
+    pub(crate) join_round: AtomicU32,
+    /// Coarse time of the last park, in units of `snapshot::COARSE_NS`.
+    pub(crate) parked_coarse: AtomicU32,
+    /// Rarely used facts, made on demand and kept; see `slab`.
+    pub(crate) cold: AtomicPtr<Cold>,
+    pub(crate) result: UnsafeCell<MaybeUninit<[u64; RESULT_INLINE_BYTES / 8]>>,
+}
+
+const _: () = assert!(size_of::<G>() == 128);
+
+// SAFETY: the atomics are shared; the cells are written by one owner at a time (G4), handed over by
+// the release/acquire pairs of the status word and the queues.
+unsafe impl Sync for G {}
+// SAFETY: as above; no field is tied to a thread.
+unsafe impl Send for G {}
+
+// SAFETY: `next` is written by nothing but the list that holds the G (G1).
+unsafe impl Linked for G {
+    unsafe fn next(this: NonNull<Self>) -> *mut Self {
+        // SAFETY: G memory is never freed; the list owns the link.
+        unsafe { this.as_ref() }.next.get()
+    }
+    unsafe fn set_next(this: NonNull<Self>, next: *mut Self) {
+        // SAFETY: as in `next`.
+        unsafe { this.as_ref() }.next.set(next);
+    }
+}
+
+impl G {
+    /// A descriptor nobody uses.
+    pub(crate) fn unused() -> G {
+        G {
+            status: Status::new(State::Idle),
+            kind: Cell::new(Kind::Stackful),
+            reason: AtomicU8::new(0),
+            flags: AtomicU8::new(0),
+            claim: Claim::new(),
+            sp: UnsafeCell::new(0),
+            fs: Cell::new(0),
+            slot: Cell::new(0),
+            m: AtomicPtr::new(ptr::null_mut()),
+            next: Cell::new(ptr::null_mut()),
+            id: AtomicU64::new(0),
+            created_at: AtomicPtr::new(ptr::null_mut()),
+            parked_at: AtomicPtr::new(ptr::null_mut()),
+            join: AtomicUsize::new(0),
+            join_round: AtomicU32::new(0),
+            parked_coarse: AtomicU32::new(0),
+            cold: AtomicPtr::new(ptr::null_mut()),
+            result: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+
+    pub(crate) fn has_flag(&self, flag: u8) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag != 0
+    }
+
+    /// Owner only (G4).
+    pub(crate) fn set_flag(&self, flag: u8, on: bool) {
+        let old = self.flags.load(Ordering::Relaxed);
+        self.flags
+            .store(if on { old | flag } else { old & !flag }, Ordering::Relaxed);
+    }
+
+    /// Needs an M chosen for it: bound to a thread, or locked to one.
+    #[inline]
+    pub(crate) fn wants_own_m(&self) -> bool {
+        self.kind.get() == Kind::Bound || self.has_flag(flags::LOCKED)
+    }
+}
+
+impl fmt::Debug for G {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("G")
+            .field("id", &self.id.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
+    }
+}
+
+/// A goroutine or waiting thread, by reference. Copyable; never dangling.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct GRef(pub(crate) NonNull<G>);
+
+// SAFETY: `G` is Sync and never freed.
+unsafe impl Send for GRef {}
+// SAFETY: as above.
+unsafe impl Sync for GRef {}
+
+impl GRef {
+    #[inline]
+    pub(crate) fn get(self) -> &'static G {
+        // SAFETY: G memory is never freed (see the header), and all shared fields are atomics or
+        // guarded by G4.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// The number shown in dumps; 0 for plain threads and the runtime's own goroutines.
+    pub fn id(self) -> u64 {
+        self.get().id.load(Ordering::Relaxed)
+    }
+
+    /// The word that decides who of several wakers wins.
+    #[inline]
+    pub fn claim(self) -> &'static Claim {
+        &self.get().claim
+    }
+
+    /// Whether it is a goroutine (and not a plain thread).
+    pub fn is_goroutine(self) -> bool {
+        self.get().kind.get() != Kind::Thread
+    }
+
+    /// The address, for words that hold a tagged pointer. Aligned to 128.
+    pub fn as_ptr(self) -> *mut G {
+        self.0.as_ptr()
+    }
+
+    /// The reference at an address made by [`as_ptr`](Self::as_ptr).
+    ///
+    /// # Safety
+    ///
+    /// `address` came from `as_ptr`.
+    pub unsafe fn from_ptr(address: *mut G) -> GRef {
+        // SAFETY: as the caller promises; `as_ptr` never gives null.
+        GRef(unsafe { NonNull::new_unchecked(address) })
+    }
+
+    /// Its name, if the builder gave one. Only for the current goroutine or one kept alive by its
+    /// join handle: the name goes with the descriptor.
+    pub fn name(self) -> Option<String> {
+        slab::with_cold(self, |cold| cold.name.as_deref().map(str::to_owned)).flatten()
+    }
+
+    /// Its labels.
+    pub fn labels(self) -> Vec<(String, String)> {
+        slab::with_cold(self, |cold| {
+            cold.labels
+                .iter()
+                .map(|(k, v)| (k.to_string(), v.to_string()))
+                .collect()
+        })
+        .unwrap_or_default()
+    }
+
+    /// Its group (tests); 0 is the process's.
+    pub fn group(self) -> u32 {
+        slab::with_cold(self, |cold| cold.group).unwrap_or(0)
+    }
+
+    /// Where it was started.
+    pub fn created_at(self) -> Option<&'static Location<'static>> {
+        let location = self.get().created_at.load(Ordering::Relaxed);
+        // SAFETY: only `&'static Location`s are stored.
+        unsafe { location.as_ref() }
+    }
+
+    pub(crate) fn reason(self) -> WaitReason {
+        WaitReason::from_code(self.get().reason.load(Ordering::Relaxed))
+    }
+}
+
+impl fmt::Debug for GRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GRef({})", self.id())
+    }
+}
+
+/// The current goroutine, or this plain thread's descriptor, made on first use.
+///
+/// Ends the process on a system stack: nothing there may wait.
+#[inline]
+pub fn current() -> GRef {
+    match thread_state::current() {
+        Some(gp) => GRef(gp),
+        None => describe_thread(),
+    }
+}
+
+/// The current goroutine; `None` on a plain thread.
+#[inline]
+pub fn current_goroutine() -> Option<GRef> {
+    thread_state::current()
+        .map(GRef)
+        .filter(|gp| gp.is_goroutine())
+}
+
+/// Gives a plain thread its G.
+#[cold]
+fn describe_thread() -> GRef {
+    if thread_state::self_m() != 0 {
+        fatal!("a wait on a system stack: the scheduler itself may not park");
+    }
+    /// Gives the descriptor back when the thread ends.
+    struct Owned(Cell<Option<GRef>>);
+    impl Drop for Owned {
+        fn drop(&mut self) {
+            if let Some(gp) = self.0.take() {
+                thread_state::set_current(None);
+                gp.get().status.transition(State::Running, State::Dead);
+                slab::free(gp);
+            }
+        }
+    }
+    thread_local! {
+        static OWNED: Owned = const { Owned(Cell::new(None)) };
+    }
+    let gp = slab::allocate();
+    gp.get().kind.set(Kind::Thread);
+    gp.get().status.transition(State::Idle, State::Runnable);
+    gp.get().status.transition(State::Runnable, State::Running);
+    thread_state::set_current(Some(gp.0));
+    // In a thread-local's destructor that runs after ours the descriptor stays for good: 128 bytes
+    // for a thread that is about to end.
+    let _ = OWNED.try_with(|owned| owned.0.set(Some(gp)));
+    gp
+}

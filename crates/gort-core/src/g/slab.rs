@@ -1,0 +1,197 @@
+//! The memory of all Gs: chunks that are never given back, and therefore the registry of all
+//! goroutines as well. A spawn touches no shared cache line while its P has free descriptors.
+//!
+//! `Cold` facts stay with their descriptor when its goroutine ends (on a system stack nothing may be
+//! freed) and are cleaned by the next spawn that gets it. One lock keeps dumps from reading a name
+//! that is just being replaced.
+
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+use gort_queue::list::List;
+use gort_queue::status::State;
+
+use super::{Cold, G, GRef, flags};
+use crate::lock::Mutex;
+
+/// Gs per chunk; 512 KiB a chunk.
+const CHUNK_LEN: usize = 4096;
+/// Chunks there can be: 268 million goroutines, far past any machine's memory.
+const CHUNKS_MAX: usize = 65_536;
+
+/// The chunks, in order of their making; null past `MADE`.
+static CHUNKS: [AtomicPtr<G>; CHUNKS_MAX] = [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS_MAX];
+/// Descriptors handed out at least once. Writer: `grow`, under `FREE`'s lock, after the descriptors
+/// below it have been written (release). Readers: `each`.
+static MADE: AtomicUsize = AtomicUsize::new(0);
+
+struct Free {
+    list: List<G>,
+}
+// SAFETY: the list owns its Gs' links; `G` is Send.
+unsafe impl Send for Free {}
+
+static FREE: Mutex<Free> = Mutex::new(Free { list: List::new() });
+
+/// A renewed descriptor, with status Idle (or Dead, if used before).
+pub(crate) fn allocate() -> GRef {
+    let gp = {
+        let mut free = FREE.lock();
+        match free.list.pop_front() {
+            Some(gp) => gp,
+            None => grow(&mut free.list, 1),
+        }
+    };
+    renew(GRef(gp));
+    GRef(gp)
+}
+
+/// Moves `count` free descriptors into `out`, making new ones as needed. Their user calls [`renew`].
+pub(crate) fn allocate_many(out: &mut List<G>, count: usize) {
+    let mut free = FREE.lock();
+    for _ in 0..count {
+        let gp = match free.list.pop_front() {
+            Some(gp) => gp,
+            None => grow(&mut free.list, count),
+        };
+        // SAFETY: the descriptor is on no list (it was just popped or made).
+        unsafe { out.push_back(gp) };
+    }
+}
+
+/// Gives back one descriptor that nobody uses any more (G5). Allocates and frees nothing.
+pub(crate) fn free(gp: GRef) {
+    retire(gp);
+    // SAFETY: the caller gives it up; it is on no list (G1: it is Dead).
+    unsafe { FREE.lock().list.push_back(gp.0) };
+}
+
+/// Takes a descriptor out of the registry; the caller puts it on a free list.
+pub(crate) fn retire(gp: GRef) {
+    let g = gp.get();
+    g.set_flag(flags::IN_USE | flags::SYSTEM | flags::LOCKED, false);
+    g.id.store(0, Ordering::Relaxed);
+}
+
+/// Gives back descriptors that [`retire`] has seen.
+pub(crate) fn free_many(list: List<G>) {
+    FREE.lock().list.append(list);
+}
+
+/// Readies a descriptor from a free list for its next user: not in the registry yet.
+pub(crate) fn renew(gp: GRef) {
+    clean_cold(gp);
+    let g = gp.get();
+    if g.status.load() == State::Dead {
+        g.status.transition(State::Dead, State::Idle);
+    }
+    g.reason.store(0, Ordering::Relaxed);
+    g.parked_at.store(ptr::null_mut(), Ordering::Relaxed);
+    g.m.store(ptr::null_mut(), Ordering::Relaxed);
+    g.join.store(0, Ordering::Relaxed);
+}
+
+/// Makes up to `count` descriptors, puts all but one on `list` and returns that one.
+#[cold]
+fn grow(list: &mut List<G>, count: usize) -> NonNull<G> {
+    let made = MADE.load(Ordering::Relaxed);
+    let (chunk_index, first) = (made / CHUNK_LEN, made % CHUNK_LEN);
+    if chunk_index >= CHUNKS_MAX {
+        fatal!("more than {} goroutines at once", CHUNKS_MAX * CHUNK_LEN);
+    }
+    if first == 0 {
+        // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nothing.
+        let chunk = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                CHUNK_LEN * size_of::<G>(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if chunk == libc::MAP_FAILED {
+            fatal!("no memory for goroutine descriptors ({made} in use)");
+        }
+        CHUNKS[chunk_index].store(chunk.cast(), Ordering::Release);
+    }
+    let chunk = CHUNKS[chunk_index].load(Ordering::Relaxed);
+    let count = count.min(CHUNK_LEN - first).max(1);
+    let mut one = None;
+    for index in first..first + count {
+        // SAFETY: `index < CHUNK_LEN`, the mapping has room for that many, page alignment exceeds
+        // G's 128, and nobody has seen this descriptor yet (`MADE`).
+        let gp = unsafe {
+            let gp = chunk.add(index);
+            gp.write(G::unused());
+            NonNull::new_unchecked(gp)
+        };
+        match one {
+            None => one = Some(gp),
+            // SAFETY: a new descriptor is on no list.
+            Some(_) => unsafe { list.push_back(gp) },
+        }
+    }
+    MADE.store(made + count, Ordering::Release);
+    one.expect("count is at least 1")
+}
+
+/// Calls `f` with every descriptor in use. Goroutines come and go meanwhile.
+pub(crate) fn each(mut f: impl FnMut(GRef)) {
+    let made = MADE.load(Ordering::Acquire);
+    for index in 0..made {
+        let chunk = CHUNKS[index / CHUNK_LEN].load(Ordering::Acquire);
+        // SAFETY: descriptors below `MADE` have been written (release/acquire) and stay for good.
+        let gp = unsafe { NonNull::new_unchecked(chunk.add(index % CHUNK_LEN)) };
+        // SAFETY: as above.
+        if unsafe { gp.as_ref() }.has_flag(flags::IN_USE) {
+            f(GRef(gp));
+        }
+    }
+}
+
+/// Held while cold facts are read by others, or changed.
+static COLD_LOCK: Mutex<()> = Mutex::new(());
+
+/// Reads a goroutine's cold facts, if it has any.
+pub(crate) fn with_cold<R>(gp: GRef, f: impl FnOnce(&Cold) -> R) -> Option<R> {
+    if gp.get().cold.load(Ordering::Acquire).is_null() {
+        return None;
+    }
+    let _guard = COLD_LOCK.lock();
+    let cold = gp.get().cold.load(Ordering::Acquire);
+    // SAFETY: a published `Cold` is never freed, and changed only under the lock.
+    unsafe { cold.as_ref() }.map(f)
+}
+
+/// Writes a goroutine's cold facts, making them as needed. Owner only (G4).
+pub(crate) fn with_cold_mut<R>(gp: GRef, f: impl FnOnce(&mut Cold) -> R) -> R {
+    let cell = &gp.get().cold;
+    if cell.load(Ordering::Relaxed).is_null() {
+        // Nobody else makes it: we are the owner.
+        cell.store(Box::into_raw(Box::default()), Ordering::Release);
+    }
+    let _guard = COLD_LOCK.lock();
+    // SAFETY: not null (above), never freed, and the lock keeps readers out.
+    f(unsafe { &mut *cell.load(Ordering::Relaxed) })
+}
+
+/// Readies a descriptor for a new goroutine: what its last one left in the cold facts goes, on the
+/// spawner's stack, where drops may call the allocator.
+fn clean_cold(gp: GRef) {
+    if gp.get().cold.load(Ordering::Relaxed).is_null() {
+        return;
+    }
+    let stale = with_cold_mut(gp, |cold| {
+        let timer = cold.timer.take();
+        std::mem::replace(
+            cold,
+            Cold {
+                timer,
+                ..Cold::default()
+            },
+        )
+    });
+    drop(stale);
+}

@@ -1,0 +1,695 @@
+//! The network poller: one epoll instance for the process, and who waits for what on it.
+//!
+//! A descriptor is registered once, edge-triggered and for both directions, for as long as it is
+//! open. It gets a slot here; the slot holds, for each direction, one [`PollSlot`] word (nobody,
+//! ready, or the one G that waits), a deadline, and a timer for it. Whoever wants to wait publishes
+//! its G in the word ([`PollDesc::register`]), looks once more whether it should wait at all
+//! ([`PollDesc::check`]), and parks; whoever brings news takes the G out and makes it runnable. This
+//! module neither parks nor readies: it hands the Gs to its caller (in a [`ReadyList`] or in
+//! [`Wakes`]), which is why it can sit below the scheduler, and why [`poll`] may run on a system
+//! stack.
+//!
+//! A wake-up is a hint, never a promise: it says "look at the errors, and try again". All protocols
+//! below may wake too often; they never wake too seldom.
+//!
+//! **Invariants**
+//!
+//! N1. Slots are never freed and never move, so a late event or timer touches valid memory. Each use
+//!     of a slot has a generation; it is part of the 64 bits that epoll reports, and of `info`. A
+//!     report with another generation is dropped. (A report that passes that check while the slot
+//!     changes hands leaves a false "ready" at worst, which is a hint; the error flag is set by a
+//!     compare-and-swap that includes the generation.)
+//! N2. At most one G waits per direction of a slot: `poll_fd` takes a lock per direction first.
+//! N3. Publish, then check; change, then wake. A waiter publishes its G and then reads `info`, the
+//!     deadline and the clock. Whoever closes the slot or moves a deadline into the past writes that
+//!     first and then looks for a G to wake. Between the two steps both sides make a SeqCst fence
+//!     (in `PollSlot::register` and `interrupt`), so one of them sees the other. A timer that fires
+//!     changes nothing but the clock, which stands for the write: it was read, and past the deadline,
+//!     before the fence.
+//! N4. Whether a deadline has passed is a function of the deadline and the clock, not a flag. A timer
+//!     only says "look at the clock". A timer for a deadline that has been moved since is therefore
+//!     harmless and needs no sequence number (Go's `rseq` and `wseq`): it finds the new deadline in
+//!     the future and wakes nobody, and a G that was woken for the old one looks, and waits again.
+//! N5. Who takes a G out of a word owes it exactly one `ready`. A waiter that finds that it should
+//!     not wait takes its own G back; if that fails, another has it, and the waiter parks for the
+//!     `ready` that is on its way.
+//! N6. Locks: `Slot::arming` comes before the timers' locks; the timers' callback takes none of ours.
+//!     `SLAB` is taken alone. `poll` takes no lock, and never allocates.
+//!
+//! Elsewhere: who polls and when (`sched`), waiting and closing (`poll_fd`), the calls (`os::epoll`).
+//! Checked by the tests at the end and those of `gort::net`; the word itself by loom in `gort-queue`.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+
+use gort_queue::poll_slot::PollSlot;
+
+use crate::clock::{self, NEVER};
+use crate::g::{G, GRef};
+use crate::lock::Mutex;
+use crate::os::{epoll, futex};
+use crate::timer::{ReadyList, TimerNode};
+
+/// How many events one [`poll`] takes at most; 128, as Go's netpoll.
+pub const EVENTS_MAX: usize = 128;
+
+/// A half of a descriptor: reading (and accepting), or writing (and connecting).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// Reading, accepting.
+    Read = 0,
+    /// Writing, connecting.
+    Write = 1,
+}
+
+const DIRECTIONS: [Direction; 2] = [Direction::Read, Direction::Write];
+
+/// Why one must not, or no longer, wait for a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PollError {
+    /// It has been closed.
+    Closed,
+    /// The deadline of this direction, or of this call, has passed.
+    DeadlineExceeded,
+    /// Epoll reported nothing but an error: this descriptor cannot be waited for.
+    NotPollable,
+}
+
+/// The Gs that some act on a descriptor has freed; the caller must ready each, holding no lock.
+#[must_use = "these goroutines wait for their `ready`"]
+#[derive(Debug)]
+pub struct Wakes([Option<GRef>; 2]);
+
+impl IntoIterator for Wakes {
+    type Item = GRef;
+    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<GRef>, 2>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter().flatten()
+    }
+}
+
+/// What [`PollDesc::register`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Registered {
+    /// Nothing: the G is now published, and will get one `ready` unless it is withdrawn.
+    Waiting,
+    /// The direction became ready before, and that has been taken note of: try again.
+    Ready,
+}
+
+/// The registration of one open descriptor with the poller.
+///
+/// It does not own the descriptor. [`PollDesc::deregister`] comes before the close; dropping
+/// gives the slot back.
+#[derive(Debug)]
+pub struct PollDesc {
+    slot: &'static Slot,
+}
+
+impl PollDesc {
+    /// Registers `fd`, for both directions. The first call of all makes the epoll instance.
+    ///
+    /// # Errors
+    ///
+    /// Those of `epoll_create1`, `eventfd` and `epoll_ctl`; `PermissionDenied` means that this kind
+    /// of file cannot be waited for.
+    pub fn open(fd: BorrowedFd<'_>) -> io::Result<PollDesc> {
+        let poller = start()?;
+        let slot = take_slot()?;
+        let desc = PollDesc { slot };
+        let interest = epoll::IN | epoll::OUT | epoll::RDHUP | epoll::EDGE_TRIGGERED;
+        epoll::add(poller.epoll.as_fd(), fd, interest, slot.tag())?;
+        Ok(desc)
+    }
+
+    /// Says whether an operation in this direction may be tried, and forgets stale readiness: what
+    /// comes from here on is news. (Go's `pollReset`.)
+    pub fn prepare(&self, direction: Direction) -> Result<(), PollError> {
+        self.check(direction, NEVER)?;
+        self.slot.side(direction).waiter.clear();
+        Ok(())
+    }
+
+    /// Says whether one may wait in this direction: the descriptor is open, and neither its deadline
+    /// nor `call_deadline_ns` has passed.
+    pub fn check(&self, direction: Direction, call_deadline_ns: u64) -> Result<(), PollError> {
+        let flags = self.slot.info.load(Ordering::Acquire);
+        if flags & CLOSING != 0 {
+            return Err(PollError::Closed);
+        }
+        let deadline = self
+            .slot
+            .side(direction)
+            .deadline_ns
+            .load(Ordering::Acquire);
+        let deadline = deadline.min(call_deadline_ns);
+        if deadline != NEVER && deadline <= clock::now_ns() {
+            return Err(PollError::DeadlineExceeded);
+        }
+        // As in Go, only readers hear of it: a writer gets a better error from its next write.
+        if direction == Direction::Read && flags & EVENT_ERROR != 0 {
+            return Err(PollError::NotPollable);
+        }
+        Ok(())
+    }
+
+    /// Publishes `gp` as the one that waits in this direction, unless it is ready now.
+    ///
+    /// After [`Registered::Waiting`] the caller calls [`PollDesc::check`] (N3), and then either parks
+    /// or takes itself back with [`PollDesc::withdraw`].
+    pub fn register(&self, direction: Direction, gp: GRef) -> Registered {
+        // Counted before it is published, since whoever takes it out counts down.
+        WAITERS.fetch_add(1, Ordering::Relaxed);
+        match self.slot.side(direction).waiter.register(gp.0) {
+            Ok(false) => Registered::Waiting,
+            Ok(true) => {
+                WAITERS.fetch_sub(1, Ordering::Relaxed);
+                Registered::Ready
+            }
+            Err(busy) => fatal!("netpoll: {busy}"),
+        }
+    }
+
+    /// Takes the caller's own G back out. If it says `false`, somebody else has it and will ready it:
+    /// the caller must park (N5).
+    #[must_use]
+    pub fn withdraw(&self, direction: Direction, gp: GRef) -> bool {
+        let mine = self.slot.side(direction).waiter.unregister(gp.0);
+        if mine {
+            WAITERS.fetch_sub(1, Ordering::Relaxed);
+        }
+        mine
+    }
+
+    /// Sets the deadline of one direction, or (`None`) of both. `NEVER` clears it. One that has
+    /// already passed takes effect at once.
+    pub fn set_deadline(&self, which: Option<Direction>, deadline_ns: u64) -> Wakes {
+        let mut arming = self.slot.arming.lock();
+        for direction in DIRECTIONS {
+            if which.is_none_or(|which| which == direction) {
+                self.slot
+                    .side(direction)
+                    .deadline_ns
+                    .store(deadline_ns, Ordering::Release);
+            }
+        }
+        let now = clock::now_ns();
+        self.slot.rearm(&mut arming, now);
+        drop(arming);
+        if deadline_ns > now {
+            return Wakes([None, None]);
+        }
+        Wakes(DIRECTIONS.map(|direction| {
+            if self.slot.side(direction).is_due(now) {
+                self.slot.unblock(direction)
+            } else {
+                None
+            }
+        }))
+    }
+
+    /// Arms the direction's timer for the wait of one call as well, or (`NEVER`) for the deadline
+    /// alone again. Only for the G that holds the direction's lock.
+    pub fn set_call_deadline(&self, direction: Direction, deadline_ns: u64) {
+        let mut arming = self.slot.arming.lock();
+        self.slot
+            .side(direction)
+            .call_deadline_ns
+            .store(deadline_ns, Ordering::Release);
+        self.slot.rearm(&mut arming, clock::now_ns());
+    }
+
+    /// Declares the descriptor closed: whoever waits is woken, and nobody will wait any more.
+    pub fn evict(&self) -> Wakes {
+        self.slot.info.fetch_or(CLOSING, Ordering::AcqRel);
+        Wakes(DIRECTIONS.map(|direction| self.slot.unblock(direction)))
+    }
+
+    /// Takes `fd` out of the epoll instance. Called once, before `fd` is closed: closing alone would
+    /// not do if a duplicate of it lives on.
+    pub fn deregister(&self, fd: BorrowedFd<'_>) {
+        let poller = POLLER
+            .get()
+            .expect("a descriptor exists, so the poller has been started");
+        // It fails only if somebody has closed the number behind our back; then it is out.
+        let _ = epoll::delete(poller.epoll.as_fd(), fd);
+    }
+}
+
+impl Drop for PollDesc {
+    fn drop(&mut self) {
+        self.slot.retire();
+        let mut slab = SLAB.lock();
+        self.slot.next_free.store(slab.free, Ordering::Relaxed);
+        slab.free = self.slot.index;
+    }
+}
+
+/// Whether the epoll instance exists, that is, whether somebody must poll.
+pub fn is_started() -> bool {
+    POLLER.get().is_some()
+}
+
+/// How many Gs wait for a descriptor at this moment.
+pub fn waiters() -> u32 {
+    WAITERS.load(Ordering::Acquire)
+}
+
+/// Asks the kernel once what has happened, and appends to `out` the Gs that have become runnable by
+/// it; returns how many. Waits for `delay_ns` at most (0: not at all; negative: for ever), or until
+/// [`interrupt`]. May return 0 early.
+///
+/// While there is no epoll instance it waits all the same: the scheduler's last thread to go idle
+/// sleeps here, whether the program uses the network or not.
+///
+/// Never parks, allocates or takes a lock; callable from a system stack.
+pub fn poll(delay_ns: i64, out: &mut ReadyList) -> usize {
+    let timeout_ns = u64::try_from(delay_ns).ok();
+    let Some(poller) = POLLER.get() else {
+        if delay_ns != 0 {
+            sleep(timeout_ns);
+        }
+        return 0;
+    };
+    if delay_ns != 0 {
+        // Left by an `interrupt` that found no epoll instance yet; see there.
+        fence(Ordering::SeqCst);
+        if INTERRUPTED.load(Ordering::SeqCst) != 0 {
+            answer_interrupt(poller);
+            return 0;
+        }
+    }
+    let mut buffer = [MaybeUninit::uninit(); EVENTS_MAX];
+    let events = loop {
+        match epoll::wait(poller.epoll.as_fd(), &mut buffer, timeout_ns) {
+            Ok(events) => break events,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                // The time left is the caller's to compute.
+                if timeout_ns.is_some() {
+                    return 0;
+                }
+            }
+            Err(error) => fatal!("netpoll: epoll_wait failed: {error}"),
+        }
+    };
+    let mut count = 0;
+    for event in events {
+        if event.data() != INTERRUPT {
+            count += deliver(event, out);
+        } else if delay_ns != 0 {
+            // Only a poll that waits answers an interrupt: one that merely looks may run beside it,
+            // and must leave the counter raised for the sleeper.
+            answer_interrupt(poller);
+        }
+    }
+    if count != 0 {
+        WAITERS.fetch_sub(count as u32, Ordering::Release);
+    }
+    count
+}
+
+/// Makes a waiting [`poll`] return, or the next one that would wait. Costs one atomic operation if
+/// that has been asked for already. Callable from anywhere.
+pub fn interrupt() {
+    // Pairs with the swap in `answer_interrupt`: either that poll sees what our caller has written
+    // before, or we find the flag down and do the work.
+    fence(Ordering::SeqCst);
+    if INTERRUPTED
+        .compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst)
+        .is_err()
+    {
+        return;
+    }
+    // Pairs with the fence in `poll`: if we do not see the epoll instance, a poll that does sees our
+    // flag before it waits there.
+    fence(Ordering::SeqCst);
+    match POLLER.get() {
+        Some(poller) => epoll::counter_raise(poller.counter.as_fd()),
+        None => futex::wake(&raw const INTERRUPTED, 1),
+    }
+}
+
+/// A poll that was interrupted takes note of it.
+///
+/// The counter first: an `interrupt` that comes between the two finds the flag set and does nothing,
+/// which is right, as this poll is about to return.
+fn answer_interrupt(poller: &Poller) {
+    epoll::counter_clear(poller.counter.as_fd());
+    INTERRUPTED.swap(0, Ordering::SeqCst);
+}
+
+/// Waits for an `interrupt` while there is no epoll instance; making one interrupts, too.
+#[cold]
+fn sleep(timeout_ns: Option<u64>) {
+    let until = timeout_ns.map_or(NEVER, |ns| clock::now_ns().saturating_add(ns));
+    while INTERRUPTED.load(Ordering::SeqCst) == 0 {
+        if futex::wait(&INTERRUPTED, 0, until) == futex::Waited::TimedOut {
+            return;
+        }
+    }
+    INTERRUPTED.swap(0, Ordering::SeqCst);
+}
+
+/// Hands one event to the slot it is for; returns how many Gs that has made runnable.
+fn deliver(event: &epoll::Event, out: &mut ReadyList) -> usize {
+    let tag = event.data();
+    let slot = slot_at(tag as u32);
+    let events = event.events();
+    if !slot.set_event_error(tag, events == epoll::ERR) {
+        return 0;
+    }
+    let mut count = 0;
+    let reads = epoll::IN | epoll::RDHUP | epoll::HUP | epoll::ERR;
+    let writes = epoll::OUT | epoll::HUP | epoll::ERR;
+    for (direction, mask) in [(Direction::Read, reads), (Direction::Write, writes)] {
+        if events & mask != 0
+            && let Some(gp) = slot.side(direction).waiter.notify()
+        {
+            out.push(GRef(gp));
+            count += 1;
+        }
+    }
+    count
+}
+
+// ---------------------------------------------------------------------------------------------
+// The poller
+
+struct Poller {
+    epoll: OwnedFd,
+    /// Readable while an interrupt is pending.
+    counter: OwnedFd,
+}
+
+static POLLER: OnceLock<Poller> = OnceLock::new();
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// 1 while an interrupt is pending. Written by `interrupt` and by the `poll` that answers it.
+static INTERRUPTED: AtomicU32 = AtomicU32::new(0);
+
+/// How many Gs are published in some slot. Up: `register`; down: whoever took the G out.
+static WAITERS: AtomicU32 = AtomicU32::new(0);
+
+/// What epoll reports for the counter. No slot has this tag: its index would be `u32::MAX`.
+const INTERRUPT: u64 = u64::MAX;
+
+fn start() -> io::Result<&'static Poller> {
+    if let Some(poller) = POLLER.get() {
+        return Ok(poller);
+    }
+    // Not `OnceLock::get_or_init`: this may fail, now, and succeed later.
+    let _starting = STARTING.lock();
+    if POLLER.get().is_none() {
+        let poller = Poller {
+            epoll: epoll::create()?,
+            counter: epoll::counter_create()?,
+        };
+        epoll::add(
+            poller.epoll.as_fd(),
+            poller.counter.as_fd(),
+            epoll::IN,
+            INTERRUPT,
+        )?;
+        // Cannot be set already: only we do, under the lock.
+        let _ = POLLER.set(poller);
+        // Whoever waits in `sleep` shall go over to the epoll instance. If the flag is up already, its
+        // setter has woken that sleeper, or raises the counter.
+        if INTERRUPTED.swap(1, Ordering::SeqCst) == 0 {
+            futex::wake(&raw const INTERRUPTED, 1);
+            if let Some(poller) = POLLER.get() {
+                epoll::counter_raise(poller.counter.as_fd());
+            }
+        }
+    }
+    Ok(POLLER.get().expect("it has just been set"))
+}
+
+// ---------------------------------------------------------------------------------------------
+// Slots
+
+/// In `Slot::info`, below the generation: nobody may wait here any more.
+const CLOSING: u64 = 1;
+/// In `Slot::info`: the last event was an error and nothing else.
+const EVENT_ERROR: u64 = 2;
+
+/// Two cache lines of its own at least: neighbours belong to other connections.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Slot {
+    /// The position in `CHUNKS`; never changes.
+    index: u32,
+    /// The slot below in the list of free ones, while this is one. Guarded by `SLAB`.
+    next_free: AtomicU32,
+    /// Generation in the upper half, `CLOSING` and `EVENT_ERROR` below. Written by `evict`, `deliver`
+    /// and `retire`; read by `check`.
+    info: AtomicU64,
+    sides: [Side; 2],
+    /// Guards the timers, and stores to the deadlines.
+    arming: Mutex<Arming>,
+}
+
+/// One direction of a slot.
+#[derive(Debug)]
+struct Side {
+    waiter: PollSlot<G>,
+    /// Set by the user, for all calls. Written under `arming`, read by `check` and the timer.
+    deadline_ns: AtomicU64,
+    /// Of the one call that waits, while it waits. Written under `arming`, read by the timer.
+    call_deadline_ns: AtomicU64,
+    timer: TimerNode,
+}
+
+/// For when each direction's timer was started; `NEVER` if it is stopped.
+#[derive(Debug)]
+struct Arming {
+    when_ns: [u64; 2],
+}
+
+impl Slot {
+    fn new(index: u32) -> Slot {
+        let side = || Side {
+            waiter: PollSlot::new(),
+            deadline_ns: AtomicU64::new(NEVER),
+            call_deadline_ns: AtomicU64::new(NEVER),
+            timer: TimerNode::new(deadline_fired),
+        };
+        Slot {
+            index,
+            next_free: AtomicU32::new(NO_SLOT),
+            info: AtomicU64::new(0),
+            sides: [side(), side()],
+            arming: Mutex::new(Arming {
+                when_ns: [NEVER; 2],
+            }),
+        }
+    }
+
+    fn side(&self, direction: Direction) -> &Side {
+        &self.sides[direction as usize]
+    }
+
+    /// What epoll shall report for this use of the slot: generation above, index below.
+    fn tag(&self) -> u64 {
+        (self.info.load(Ordering::Relaxed) >> 32) << 32 | u64::from(self.index)
+    }
+
+    /// Notes whether an event was a bare error. Says `false`, and changes nothing, if the slot is
+    /// no longer the one that `tag` was made for.
+    fn set_event_error(&self, tag: u64, is_error: bool) -> bool {
+        let flag = if is_error { EVENT_ERROR } else { 0 };
+        let mut info = self.info.load(Ordering::Acquire);
+        loop {
+            if info >> 32 != tag >> 32 {
+                return false;
+            }
+            let wanted = info & !EVENT_ERROR | flag;
+            if wanted == info {
+                return true;
+            }
+            match self
+                .info
+                .compare_exchange_weak(info, wanted, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => return true,
+                Err(current) => info = current,
+            }
+        }
+    }
+
+    /// Takes out the G that waits in this direction, without making the direction ready.
+    fn unblock(&self, direction: Direction) -> Option<GRef> {
+        let gp = self.side(direction).waiter.interrupt()?;
+        WAITERS.fetch_sub(1, Ordering::Release);
+        Some(GRef(gp))
+    }
+
+    /// Brings the timers in line with the deadlines. If both directions have the same one, the
+    /// reader's timer serves both, as a deadline is mostly set for the whole connection.
+    fn rearm(&self, arming: &mut Arming, now: u64) {
+        let [read, write] = DIRECTIONS.map(|direction| {
+            let due = self.side(direction).due_ns();
+            // One in the past needs no timer: who sets it wakes, and who waits checks.
+            if due <= now { NEVER } else { due }
+        });
+        let wanted = [read, if write == read { NEVER } else { write }];
+        for direction in DIRECTIONS {
+            let (armed, wanted) = (
+                &mut arming.when_ns[direction as usize],
+                wanted[direction as usize],
+            );
+            if *armed == wanted {
+                continue;
+            }
+            *armed = wanted;
+            let timer = &self.side(direction).timer;
+            // SAFETY: the node lives in a slot, which neither moves nor goes away (N1); it got its
+            // argument when the slot was made; `arming` is locked, so that nobody else
+            // starts or stops it.
+            unsafe {
+                if wanted == NEVER {
+                    timer.stop();
+                } else {
+                    timer.reset(wanted, 0);
+                }
+            }
+        }
+    }
+
+    /// Ends this use of the slot.
+    fn retire(&self) {
+        let mut arming = self.arming.lock();
+        for side in &self.sides {
+            side.deadline_ns.store(NEVER, Ordering::Release);
+            side.call_deadline_ns.store(NEVER, Ordering::Release);
+        }
+        self.rearm(&mut arming, 0);
+        drop(arming);
+        for side in &self.sides {
+            // Waiting borrows the `PollDesc` that is being dropped.
+            if side.waiter.interrupt().is_some() {
+                fatal!("netpoll: a goroutine waits on a closed slot");
+            }
+            side.waiter.clear();
+        }
+        // The next generation begins, with all flags down. Events of this one miss from here on.
+        let generation = (self.info.load(Ordering::Relaxed) >> 32) as u32;
+        self.info.store(
+            u64::from(generation.wrapping_add(1)) << 32,
+            Ordering::Release,
+        );
+    }
+}
+
+impl Side {
+    fn due_ns(&self) -> u64 {
+        let deadline = self.deadline_ns.load(Ordering::Acquire);
+        deadline.min(self.call_deadline_ns.load(Ordering::Acquire))
+    }
+
+    fn is_due(&self, now: u64) -> bool {
+        let due = self.due_ns();
+        due != NEVER && due <= now
+    }
+}
+
+/// The timers' callback: wakes whoever waits past its deadline. It changes nothing else (N4).
+///
+/// # Safety
+///
+/// `arg` must point to a [`Slot`].
+unsafe fn deadline_fired(arg: *mut (), now_ns: u64, out: &mut ReadyList) {
+    // SAFETY: our caller passes what `add_chunk` gave the timer: a slot, which lives for ever (N1).
+    let slot = unsafe { &*arg.cast::<Slot>() };
+    for direction in DIRECTIONS {
+        if slot.side(direction).is_due(now_ns)
+            && let Some(gp) = slot.unblock(direction)
+        {
+            out.push(gp);
+        }
+    }
+}
+
+/// Slots are made 64 at a time.
+const CHUNK_SLOTS: usize = 64;
+/// Enough for 16.7 million descriptors. The table takes 2 MiB of address space; its pages come into
+/// being as they are used.
+const CHUNKS_MAX: usize = 1 << 18;
+const NO_SLOT: u32 = u32::MAX;
+
+/// Chunk `i` holds the slots `64 i` to `64 i + 63`. Written once each, under `SLAB`, before
+/// any slot of it is handed out; read by whoever has got an index from an event.
+static CHUNKS: [AtomicPtr<[Slot; CHUNK_SLOTS]>; CHUNKS_MAX] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS_MAX];
+
+static SLAB: Mutex<Slab> = Mutex::new(Slab {
+    free: NO_SLOT,
+    chunk_count: 0,
+});
+
+struct Slab {
+    /// The topmost free slot; the others hang below it.
+    free: u32,
+    chunk_count: u32,
+}
+
+/// The slot with this index, which must have come from a tag.
+fn slot_at(index: u32) -> &'static Slot {
+    let index = index as usize;
+    let chunk = CHUNKS[index / CHUNK_SLOTS].load(Ordering::Acquire);
+    if chunk.is_null() {
+        fatal!("netpoll: an event for slot {index}, which was never made");
+    }
+    // SAFETY: `add_chunk` stored this pointer to a leaked, fully made chunk, with release order.
+    unsafe { &(*chunk)[index % CHUNK_SLOTS] }
+}
+
+fn take_slot() -> io::Result<&'static Slot> {
+    loop {
+        let mut slab = SLAB.lock();
+        if slab.free != NO_SLOT {
+            let slot = slot_at(slab.free);
+            slab.free = slot.next_free.load(Ordering::Relaxed);
+            return Ok(slot);
+        }
+        let chunk_count = slab.chunk_count;
+        drop(slab);
+        add_chunk(chunk_count)?;
+    }
+}
+
+/// Makes chunk number `chunk_index` and frees its slots, unless another thread was faster. The memory
+/// is had without holding the lock.
+fn add_chunk(chunk_index: u32) -> io::Result<()> {
+    if chunk_index as usize >= CHUNKS_MAX {
+        return Err(io::Error::other("netpoll: too many descriptors"));
+    }
+    let first = chunk_index * CHUNK_SLOTS as u32;
+    let mut slots = Box::new(std::array::from_fn(|i| Slot::new(first + i as u32)));
+    for slot in slots.iter_mut() {
+        let arg = ptr::from_mut(slot).cast::<()>();
+        for side in &slot.sides {
+            // SAFETY: the timer is not running yet; the slot behind `arg` will stay where it is,
+            // since the box is either leaked below or dropped before anyone has seen it.
+            unsafe { side.timer.set_arg(arg) };
+        }
+    }
+    let mut slab = SLAB.lock();
+    if slab.chunk_count != chunk_index {
+        drop(slab);
+        return Ok(());
+    }
+    slab.chunk_count += 1;
+    let slots = Box::leak(slots);
+    for slot in slots.iter().rev() {
+        slot.next_free.store(slab.free, Ordering::Relaxed);
+        slab.free = slot.index;
+    }
+    CHUNKS[chunk_index as usize].store(slots, Ordering::Release);
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! Sleeping on a 32-bit word until another thread changes it.
+
+use std::ptr;
+use std::sync::atomic::AtomicU32;
+
+/// How a wait ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Waited {
+    /// Woken, interrupted, or the word had already changed: look at the word again.
+    LookAgain,
+    /// The deadline passed.
+    TimedOut,
+}
+
+/// Sleeps while `*word == expected`, until woken or until `deadline_ns` (CLOCK_MONOTONIC;
+/// `u64::MAX` is never).
+pub fn wait(word: &AtomicU32, expected: u32, deadline_ns: u64) -> Waited {
+    let deadline = libc::timespec {
+        tv_sec: (deadline_ns / 1_000_000_000) as libc::time_t,
+        tv_nsec: (deadline_ns % 1_000_000_000) as _,
+    };
+    let timeout = if deadline_ns == u64::MAX {
+        ptr::null()
+    } else {
+        &raw const deadline
+    };
+    // FUTEX_WAIT_BITSET takes an absolute time; plain FUTEX_WAIT takes a length.
+    // SAFETY: the kernel reads the word and the timespec, both alive for the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG,
+            expected,
+            timeout,
+            ptr::null::<u32>(),
+            !0u32,
+        )
+    };
+    if result == -1 && errno() == libc::ETIMEDOUT {
+        Waited::TimedOut
+    } else {
+        Waited::LookAgain
+    }
+}
+
+/// Wakes up to `count` threads that sleep on `word`. Only the address is used: the word may be gone.
+pub fn wake(word: *const AtomicU32, count: u32) {
+    // SAFETY: FUTEX_WAKE does not read the word; an address nobody sleeps on is no error.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word,
+            libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
+            count,
+        );
+    }
+}
+
+fn errno() -> i32 {
+    // SAFETY: `__errno_location` gives this thread's errno, always readable.
+    unsafe { *libc::__errno_location() }
+}

@@ -1,0 +1,7 @@
+//! Kernel facilities, one file each; no policy.
+
+pub mod cgroup;
+pub mod epoll;
+pub mod futex;
+pub mod socket;
+pub mod thread;

@@ -1,0 +1,46 @@
+//! Facts about threads and processors.
+
+/// The kernel's id of this thread.
+pub fn tid() -> u32 {
+    // SAFETY: `gettid` takes nothing and cannot fail.
+    unsafe { libc::syscall(libc::SYS_gettid) as u32 }
+}
+
+/// How many processors this thread may run on (its affinity mask).
+pub fn affinity_count() -> usize {
+    // A kernel with more than 8,192 processors answers EINVAL; then the configured count will do.
+    let mut set = [0u64; 128];
+    // SAFETY: the kernel writes at most `size_of_val(&set)` bytes to `set`.
+    let bytes = unsafe {
+        libc::syscall(
+            libc::SYS_sched_getaffinity,
+            0,
+            size_of_val(&set),
+            set.as_mut_ptr(),
+        )
+    };
+    if bytes <= 0 {
+        // SAFETY: `sysconf` takes any name.
+        return unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }.max(1) as usize;
+    }
+    set.iter()
+        .map(|word| word.count_ones() as usize)
+        .sum::<usize>()
+        .max(1)
+}
+
+/// Names this thread (15 bytes are kept), for `top` and debuggers.
+pub fn set_name(name: &str) {
+    let mut bytes = [0u8; 16];
+    let len = name.len().min(15);
+    bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+    // SAFETY: PR_SET_NAME reads a string of up to 16 bytes; `bytes` ends with a zero.
+    unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) };
+}
+
+/// Tells the processor that this is a spin loop.
+pub fn pause(times: u32) {
+    for _ in 0..times {
+        std::hint::spin_loop();
+    }
+}

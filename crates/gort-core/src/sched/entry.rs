@@ -1,0 +1,605 @@
+//! A goroutine from `newproc` to `goexit`.
+//!
+//! [`spawn`] takes a stack slot and a descriptor, writes the closure to the top of the stack, and
+//! queues the goroutine. Its first switch enters [`entry`] on the new stack. When the closure has
+//! ended (returned, panicked or called [`goexit`]: `run` is the only `catch_unwind` on the path) the
+//! goroutine runs its thread-local destructors, publishes its result, and leaves its stack for good.
+//! The order at the end: closure dropped; a result nobody asks for dropped; thread-local destructors
+//! (they may park); key destructors and libc's own frees; then `join` and `scope` see the end.
+//!
+//! A goroutine bound to a thread of its own takes the same way but for the stack: its thread is made
+//! at once, waits for the goroutine's first turn, and ends with it. There the end is a destructor of a
+//! pthread key that asks to be called again until the last round, so that it comes after everybody
+//! else's, whatever libc runs thread-locals how.
+
+use std::any::Any;
+use std::ffi::c_void;
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+use std::{fmt, io};
+
+use gort_arch::stack::{self, Class};
+use gort_arch::{context, tls};
+use gort_queue::status::State;
+
+use super::join::{self, JoinHandle, Outcome};
+use super::m::{self, M};
+use super::scope::ScopeData;
+use super::{SCHED, park, switch, syscall, wake};
+use crate::g::{self, GRef, Kind, flags, slab};
+use crate::os::thread;
+use crate::runtime;
+use crate::thread_state;
+
+/// Closures up to this size lie on the goroutine's own stack; larger ones are boxed, so that the
+/// stack that was asked for is there for frames, and its first page for a parked goroutine's.
+const CLOSURE_INLINE_BYTES: usize = 1024;
+
+/// What a goroutine is started with, beside its closure.
+#[derive(Debug)]
+pub struct SpawnOptions {
+    /// Bytes of stack; `None` is the configured default.
+    pub stack_bytes: Option<usize>,
+    /// Its name, for dumps.
+    pub name: Option<String>,
+    /// Labels to add to the inherited ones.
+    pub labels: Vec<(String, String)>,
+    /// An OS thread of its own for its whole life.
+    pub own_thread: bool,
+    /// Its group; `None` inherits the creator's.
+    pub group: Option<u32>,
+    /// One of the runtime's own: not counted, not listed.
+    pub system: bool,
+    /// Where it was started.
+    pub location: &'static Location<'static>,
+}
+
+impl SpawnOptions {
+    /// The defaults, started at the caller's place.
+    #[track_caller]
+    #[inline]
+    pub fn new() -> SpawnOptions {
+        SpawnOptions {
+            stack_bytes: None,
+            name: None,
+            labels: Vec::new(),
+            own_thread: false,
+            group: None,
+            system: false,
+            location: Location::caller(),
+        }
+    }
+}
+
+impl Default for SpawnOptions {
+    #[track_caller]
+    fn default() -> Self {
+        SpawnOptions::new()
+    }
+}
+
+/// What lies at the top of a new goroutine's stack.
+#[repr(C)]
+struct Start<F> {
+    header: Header,
+    f: F,
+}
+
+/// The part of [`Start`] that does not depend on the closure.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Header {
+    /// Runs the closure behind the header and stores the outcome.
+    run: unsafe fn(start: *mut Header, gp: GRef),
+    /// Drops the stored outcome.
+    drop_result: unsafe fn(gp: GRef, scope: Option<NonNull<ScopeData>>),
+    /// The scope that waits for the goroutine.
+    scope: Option<NonNull<ScopeData>>,
+}
+
+/// Starts a goroutine.
+///
+/// # Errors
+///
+/// No stack can be had, or the size asked for is none; the text says what to do.
+#[inline]
+pub fn spawn<F, T>(f: F, options: SpawnOptions) -> io::Result<JoinHandle<T>>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    // SAFETY: everything the closure and its result hold is 'static.
+    unsafe { spawn_unchecked(f, options, None) }
+}
+
+/// Starts a goroutine whose closure may borrow.
+///
+/// # Errors
+///
+/// As [`spawn`].
+///
+/// # Safety
+///
+/// What the closure and its result borrow outlives the goroutine; a `scope` outlives its use in
+/// `ScopeData::ended`.
+#[inline]
+pub unsafe fn spawn_unchecked<F, T>(
+    f: F,
+    options: SpawnOptions,
+    scope: Option<NonNull<ScopeData>>,
+) -> io::Result<JoinHandle<T>>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    runtime::ensure_started();
+    if options.own_thread || !runtime::has_own_tls() {
+        // SAFETY: as the caller promises.
+        return unsafe { spawn_bound(f, options, scope) };
+    }
+    if size_of::<F>() > CLOSURE_INLINE_BYTES {
+        let f = Box::new(f);
+        // SAFETY: as the caller promises.
+        unsafe { spawn_stackful(move || f(), options, scope) }
+    } else {
+        // SAFETY: as the caller promises.
+        unsafe { spawn_stackful(f, options, scope) }
+    }
+}
+
+/// # Safety
+///
+/// As [`spawn_unchecked`].
+unsafe fn spawn_stackful<F, T>(
+    f: F,
+    options: SpawnOptions,
+    scope: Option<NonNull<ScopeData>>,
+) -> io::Result<JoinHandle<T>>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    let class = match options.stack_bytes {
+        None => runtime::default_class(),
+        Some(bytes) => Class::for_size(bytes)?,
+    };
+    tls::check_loaded();
+    let pp = m::current().and_then(|mp| mp.p.get());
+    let (slot, gp) = match pp {
+        Some(pp) => {
+            // SAFETY: our M holds `pp`.
+            let slot = unsafe { pp.take_slot(class) }?;
+            // SAFETY: as above.
+            let gp = unsafe { pp.take_g() };
+            // SAFETY: as above.
+            describe(gp, Kind::Stackful, &options, unsafe {
+                id_from(options.system, Some(pp))
+            });
+            (slot, gp)
+        }
+        None => {
+            let slot = stack::allocate(class)?;
+            let gp = slab::allocate();
+            // SAFETY: no P is given.
+            describe(gp, Kind::Stackful, &options, unsafe {
+                id_from(options.system, None)
+            });
+            (slot, gp)
+        }
+    };
+    // SAFETY: the slot is ours and idle, its top has room for a closure of this size (the smallest
+    // class is 64 KiB), and the place is aligned for it.
+    let sp = unsafe {
+        let align = align_of::<Start<F>>().max(16);
+        let place = (slot.top() as usize - size_of::<Start<F>>()) & !(align - 1);
+        let start = place as *mut Start<F>;
+        start.write(Start {
+            header: Header {
+                run: run::<F, T>,
+                drop_result: drop_result::<T>,
+                scope,
+            },
+            f,
+        });
+        thread_state::set_current_of_block(slot.fs(), gp.0);
+        context::prepare(place as *mut u8, entry, place)
+    };
+    let g = gp.get();
+    // SAFETY: nobody runs the goroutine yet (G4).
+    unsafe { *g.sp.get() = sp };
+    g.fs.set(slot.fs());
+    g.slot.set(slot.to_raw());
+    announce(gp, &options, pp);
+    // SAFETY: the closure returns `T`; this is the only handle.
+    Ok(unsafe { JoinHandle::new(gp) })
+}
+
+/// A number for a new goroutine; the runtime's own have none.
+///
+/// # Safety
+///
+/// The caller's M holds `pp`, if there is one.
+unsafe fn id_from(system: bool, pp: Option<&'static super::p::P>) -> u64 {
+    match pp {
+        _ if system => 0,
+        // SAFETY: as the caller promises.
+        Some(pp) => unsafe { pp.next_id() },
+        None => SCHED.next_id.fetch_add(1, Ordering::Relaxed),
+    }
+}
+
+/// Writes what dumps show.
+#[inline]
+fn describe(gp: GRef, kind: Kind, options: &SpawnOptions, id: u64) {
+    let g = gp.get();
+    g.kind.set(kind);
+    g.id.store(id, Ordering::Relaxed);
+    g.created_at.store(
+        ptr::from_ref(options.location).cast_mut(),
+        Ordering::Relaxed,
+    );
+    let creator = g::current_goroutine();
+    let inherits = creator.is_some_and(|c| !c.get().cold.load(Ordering::Relaxed).is_null());
+    if options.name.is_some() || !options.labels.is_empty() || options.group.is_some() || inherits {
+        describe_cold(gp, creator, options);
+    }
+}
+
+#[cold]
+fn describe_cold(gp: GRef, creator: Option<GRef>, options: &SpawnOptions) {
+    let inherited = creator
+        .and_then(|creator| slab::with_cold(creator, |cold| (cold.labels.clone(), cold.group)));
+    let (mut labels, group) = inherited.unwrap_or_default();
+    for (key, value) in &options.labels {
+        labels.retain(|(known, _)| **known != **key);
+        labels.push((key.as_str().into(), value.as_str().into()));
+    }
+    let group = options.group.unwrap_or(group);
+    let name = options.name.as_deref().map(Into::into);
+    if name.is_none() && labels.is_empty() && group == 0 {
+        return;
+    }
+    slab::with_cold_mut(gp, |cold| {
+        cold.name = name;
+        cold.labels = labels;
+        cold.group = group;
+    });
+}
+
+/// The goroutine comes into being: counted, listed, queued.
+#[inline]
+fn announce(gp: GRef, options: &SpawnOptions, pp: Option<&'static super::p::P>) {
+    let g = gp.get();
+    g.flags.store(
+        flags::IN_USE | if options.system { flags::SYSTEM } else { 0 },
+        Ordering::Relaxed,
+    );
+    if !options.system {
+        count(pp, 1);
+    }
+    m::transition(gp, State::Idle, State::Runnable);
+    park::enqueue(gp);
+}
+
+/// Counts goroutines that came or went.
+fn count(pp: Option<&'static super::p::P>, change: i64) {
+    match pp {
+        // The holder is the only writer.
+        Some(pp) => pp
+            .live
+            .store(pp.live.load(Ordering::Relaxed) + change, Ordering::Relaxed),
+        None => {
+            SCHED.live_outside.fetch_add(change, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The first frame on a goroutine's stack.
+unsafe extern "C" fn entry(start: usize, _arg: usize) -> ! {
+    let gp = match thread_state::current() {
+        Some(gp) => GRef(gp),
+        None => fatal!("a goroutine without a descriptor"),
+    };
+    // SAFETY: we have just been switched to, so our M is set and whoever it left has left its stack.
+    unsafe { switch::finish(M::of(gp)) };
+    let start = start as *mut Header;
+    // SAFETY: the spawner wrote the header, and `run` is made for what lies behind it. Called once.
+    let header = unsafe {
+        let header = *start;
+        (header.run)(start, gp);
+        header
+    };
+    end(gp, header)
+}
+
+/// Runs the closure and stores its outcome.
+///
+/// # Safety
+///
+/// `start` is a `Start<F>` whose closure returns `T` and has not run; `gp` is the current goroutine.
+unsafe fn run<F: FnOnce() -> T, T>(start: *mut Header, gp: GRef) {
+    // SAFETY: as the caller promises; the closure is moved out, once.
+    let f = unsafe { ptr::read(&raw const (*start.cast::<Start<F>>()).f) };
+    // SAFETY: the outcome is stored once, by the goroutine itself.
+    unsafe { join::store(gp, contain(f)) };
+}
+
+/// Runs `f` and says how it ended.
+fn contain<F: FnOnce() -> T, T>(f: F) -> Outcome<T> {
+    match panic::catch_unwind(AssertUnwindSafe(f)) {
+        Ok(value) => Outcome::Returned(value),
+        Err(payload) if payload.is::<Goexit>() => Outcome::Exited,
+        Err(payload) => {
+            if runtime::panics_abort() {
+                // The panic hook has printed the message; Go's rule is status 2.
+                // SAFETY: `_exit` takes any status; destructors are not wanted.
+                unsafe { libc::_exit(2) }
+            }
+            Outcome::Panicked(payload)
+        }
+    }
+}
+
+/// Drops a result nobody asks for.
+///
+/// # Safety
+///
+/// The outcome was stored with this `T`, and is the caller's to drop (J2).
+unsafe fn drop_result<T>(gp: GRef, scope: Option<NonNull<ScopeData>>) {
+    // SAFETY: as the caller promises.
+    let outcome = unsafe { join::take::<T>(gp) };
+    if let (Outcome::Panicked(_), Some(scope)) = (&outcome, scope) {
+        // SAFETY: the scope waits for this goroutine's end.
+        unsafe { scope.as_ref() }.note_panic();
+    }
+    // As with std's threads a value whose drop panics has nowhere to go; the hook has reported it.
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(outcome))) {
+        std::mem::forget(payload);
+    }
+}
+
+/// The end of a stackful goroutine, after its closure.
+fn end(gp: GRef, header: Header) -> ! {
+    let dropped = join::is_released(gp);
+    if dropped {
+        // SAFETY: RELEASED was seen, so the handle does not take the result (J2).
+        unsafe { (header.drop_result)(gp, header.scope) };
+    }
+    // SAFETY: on the goroutine, at its end, FS its own.
+    unsafe { tls::run_destructors() };
+    publish_end(gp, header, dropped);
+    // SAFETY: as above: what a late drop of the result has set up again goes too.
+    unsafe { tls::run_destructors() };
+    syscall::release_os_thread(gp);
+    if let Some(scope) = header.scope {
+        // SAFETY: the scope waits for this call.
+        unsafe { ScopeData::ended(scope) };
+    }
+    // SAFETY: the current goroutine is stackful and runs on its M with a P; nothing on its stack is
+    // needed any more.
+    unsafe { switch::leave_for_good(M::of(gp), gp) }
+}
+
+/// Counts the goroutine out and shows its result to the handle.
+fn publish_end(gp: GRef, header: Header, dropped: bool) {
+    if !gp.get().has_flag(flags::SYSTEM) {
+        count(m::current().and_then(|mp| mp.p.get()), -1);
+    }
+    let released = join::finish(gp);
+    if released && !dropped {
+        // SAFETY: RELEASED was there when DONE was set: the result is ours (J2).
+        unsafe { (header.drop_result)(gp, header.scope) };
+    }
+}
+
+/// The payload of a [`goexit`].
+struct Goexit;
+
+impl fmt::Debug for Goexit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("goexit")
+    }
+}
+
+/// Whether a panic's payload is that of a [`goexit`], for those who catch unwinds themselves.
+pub fn exiting(payload: &(dyn Any + Send)) -> bool {
+    payload.is::<Goexit>()
+}
+
+/// Ends the current goroutine: unwinds its stack, running destructors; no panic message.
+///
+/// # Panics
+///
+/// Outside a goroutine.
+#[track_caller]
+pub fn goexit() -> ! {
+    if g::current_goroutine().is_none() {
+        panic!("goexit outside a goroutine: a plain thread ends by returning");
+    }
+    if cfg!(panic = "abort") {
+        crate::fatal::exit_with(format_args!(
+            "goexit needs unwinding, and this program was built with panic = \"abort\""
+        ));
+    }
+    if std::thread::panicking() {
+        // A second unwind in a destructor would abort the process without a word of why.
+        crate::fatal::exit_with(format_args!(
+            "goexit in a destructor that runs because of a panic: it cannot replace the panic"
+        ));
+    }
+    panic::resume_unwind(Box::new(Goexit))
+}
+
+// ---- goroutines with a thread of their own ----
+
+/// What the thread of a bound goroutine leaves to its last destructor.
+struct BoundEnd {
+    gp: GRef,
+    mp: &'static M,
+    header: Header,
+    /// Rounds of key destructors so far.
+    rounds: u32,
+    dropped: bool,
+}
+
+/// POSIX's least number of rounds in which keys' destructors are called.
+const DESTRUCTOR_ROUNDS: u32 = 4;
+
+/// # Safety
+///
+/// As [`spawn_unchecked`].
+unsafe fn spawn_bound<F, T>(
+    f: F,
+    options: SpawnOptions,
+    scope: Option<NonNull<ScopeData>>,
+) -> io::Result<JoinHandle<T>>
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    let bytes = match options.stack_bytes {
+        None => runtime::default_class().slot_bytes(),
+        Some(bytes) => Class::for_size(bytes)?.slot_bytes(),
+    };
+    let pp = m::current().and_then(|mp| mp.p.get());
+    let gp = slab::allocate();
+    // SAFETY: our M holds `pp`, if there is one.
+    describe(gp, Kind::Bound, &options, unsafe {
+        id_from(options.system, pp)
+    });
+    let mp = m::make_bound();
+    gp.get()
+        .m
+        .store(ptr::from_ref(mp).cast_mut().cast(), Ordering::Relaxed);
+    let thread_name = options
+        .name
+        .clone()
+        .unwrap_or_else(|| format!("gort-g{}", gp.id()));
+    let start = Box::new(Start {
+        header: Header {
+            run: run::<F, T>,
+            drop_result: drop_result::<T>,
+            scope,
+        },
+        f,
+    });
+    let start = SendPtr(Box::into_raw(start).cast::<Header>());
+    let spawned = std::thread::Builder::new()
+        .name(thread_name.replace('\0', "?"))
+        .stack_size(bytes);
+    let spawned = spawned.spawn(move || {
+        let start = start;
+        // SAFETY: the spawner's box, used once, on the goroutine's own thread.
+        unsafe { bound_main::<F>(start.0, gp, mp) }
+    });
+    if let Err(error) = spawned {
+        // SAFETY: the thread was not made, so the box is still ours.
+        drop(unsafe { Box::from_raw(start.0.cast::<Start<F>>()) });
+        // SAFETY: nobody else has seen the M.
+        unsafe { m::free_bound(mp) };
+        slab::free(gp);
+        return Err(io::Error::new(
+            error.kind(),
+            format!(
+                "no thread for a goroutine: {error} (see RLIMIT_NPROC and the cgroup's pids.max)"
+            ),
+        ));
+    }
+    announce(gp, &options, pp);
+    // SAFETY: the closure returns `T`; this is the only handle.
+    Ok(unsafe { JoinHandle::new(gp) })
+}
+
+/// A pointer that goes to the one thread that uses it.
+#[derive(Clone, Copy)]
+struct SendPtr(*mut Header);
+// SAFETY: the closure behind it is Send (`spawn_unchecked`'s bound), and only one thread uses it.
+unsafe impl Send for SendPtr {}
+
+/// The thread of a bound goroutine.
+///
+/// # Safety
+///
+/// `start` is a boxed `Start<F>` that nobody else uses.
+unsafe fn bound_main<F>(start: *mut Header, gp: GRef, mp: &'static M) {
+    thread_state::set_current(Some(gp.0));
+    mp.tid.store(thread::tid(), Ordering::Relaxed);
+    mp.sleep();
+    m::take_next_p(mp);
+    switch::begin(mp, gp);
+    // SAFETY: as the caller promises. `run` moves the closure out of the box.
+    let header = unsafe {
+        let header = *start;
+        (header.run)(start, gp);
+        drop(Box::from_raw(
+            start.cast::<Start<std::mem::ManuallyDrop<F>>>(),
+        ));
+        header
+    };
+    let dropped = join::is_released(gp);
+    if dropped {
+        // SAFETY: RELEASED was seen (J2).
+        unsafe { (header.drop_result)(gp, header.scope) };
+    }
+    let end = Box::new(BoundEnd {
+        gp,
+        mp,
+        header,
+        rounds: 0,
+        dropped,
+    });
+    // SAFETY: the key exists; its destructor takes the box.
+    unsafe { libc::pthread_setspecific(end_key(), Box::into_raw(end).cast()) };
+}
+
+/// The key whose destructor ends bound goroutines.
+fn end_key() -> libc::pthread_key_t {
+    static KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
+    *KEY.get_or_init(|| {
+        let mut key = 0;
+        // SAFETY: writes one key; the destructor fits the values set with it.
+        let error = unsafe { libc::pthread_key_create(&raw mut key, Some(bound_end)) };
+        if error != 0 {
+            fatal!("no pthread key for goroutines with a thread of their own: error {error}");
+        }
+        key
+    })
+}
+
+/// Called by libc at the thread's end, after `thread_local!` destructors where it runs those first,
+/// among them where it does not: so it waits for the last round.
+unsafe extern "C" fn bound_end(value: *mut c_void) {
+    // SAFETY: `bound_main` leaked the box for us; set anew for each further round.
+    let end = unsafe { &mut *value.cast::<BoundEnd>() };
+    end.rounds += 1;
+    if end.rounds < DESTRUCTOR_ROUNDS {
+        // SAFETY: the key exists.
+        unsafe { libc::pthread_setspecific(end_key(), value) };
+        return;
+    }
+    // SAFETY: the last round: the box is ours.
+    let end = unsafe { Box::from_raw(value.cast::<BoundEnd>()) };
+    let BoundEnd {
+        gp,
+        mp,
+        header,
+        dropped,
+        ..
+    } = *end;
+    publish_end(gp, header, dropped);
+    if let Some(scope) = header.scope {
+        // SAFETY: the scope waits for this call.
+        unsafe { ScopeData::ended(scope) };
+    }
+    m::transition(gp, State::Running, State::Dead);
+    let pp = mp.release();
+    thread_state::set_current(None);
+    if join::left(gp) {
+        slab::free(gp);
+    }
+    // SAFETY: the goroutine is dead and on no list; nobody else names the M.
+    unsafe { m::free_bound(mp) };
+    wake::hand_off(pp);
+}

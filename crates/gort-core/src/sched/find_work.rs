@@ -1,0 +1,388 @@
+//! From where the next goroutine comes, on the system stack. The order is Go's `findRunnable`:
+//! due timers; every 61st time the global queue; the own queue; the global queue; the poller without
+//! waiting; other Ps' queues; and then, with the P given up, all of it once more before sleeping, the
+//! last one in the poller until the next timer.
+
+use std::sync::atomic::Ordering;
+
+use super::m::{self, M};
+use super::p::{self, P, attention};
+use super::switch::GLOBAL_TICKS;
+use super::{SCHED, wake};
+use crate::clock::{self, NEVER};
+use crate::g::GRef;
+use crate::os::thread;
+use crate::timer::ReadyList;
+use crate::{netpoll, runtime};
+
+/// Rounds over all Ps before giving up, as in Go. Only the last may rob a `run_next`.
+const STEAL_ROUNDS: u32 = 4;
+/// Looks at the queues' lengths before sleeping, each after `IDLE_PAUSES` pauses: about 20 µs in all,
+/// half of what it takes to wake a sleeper here.
+const IDLE_LOOKS: u32 = 60;
+const IDLE_PAUSES: u32 = 10;
+/// How long a `run_next` must have been waiting before a thief may have it: about 20 µs of pauses.
+const RUN_NEXT_PAUSES: u32 = 400;
+
+/// The next goroutine for this M, which holds a P; sleeps until there is one. The M holds a P again
+/// when it returns, perhaps another.
+pub(crate) fn find(mp: &'static M) -> GRef {
+    loop {
+        let pp = mp.held();
+        if pp.asks(attention::RETIRE) || pp.is_retired() {
+            pp.clear(attention::RETIRE);
+            if pp.is_retired() {
+                give_up_retired(mp);
+                continue;
+            }
+        }
+        if let Some(gp) = mp.next_g.take() {
+            return gp;
+        }
+        run_timers(mp, pp);
+        if let Some(gp) = take_own(pp) {
+            return gp;
+        }
+        if let Some(gp) = poll_now(mp, pp) {
+            return gp;
+        }
+        if mp.spinning.get() || SCHED.idle.try_start_spinning(busy()) {
+            mp.spinning.set(true);
+            if let Some(gp) = steal(mp, pp) {
+                return gp;
+            }
+            if look_longer(pp) {
+                continue;
+            }
+        }
+        if let Some(gp) = go_idle(mp, pp) {
+            return gp;
+        }
+    }
+}
+
+fn busy() -> u32 {
+    SCHED
+        .procs
+        .load(Ordering::Relaxed)
+        .saturating_sub(SCHED.idle.idle())
+}
+
+/// Own and global queue.
+fn take_own(pp: &'static P) -> Option<GRef> {
+    let tick = pp.sched_tick.load(Ordering::Relaxed);
+    if pp.asks(attention::YIELD) {
+        // The slice is used up: what stood in `run_next` waits its turn with the others (S45).
+        pp.clear(attention::YIELD);
+        // SAFETY: our M holds `pp`: we own its queue.
+        if let Some(gp) = unsafe { pp.run_queue.take_run_next() } {
+            // SAFETY: as above; it was just taken off.
+            unsafe { pp.push(p::from_queue(gp)) };
+        }
+    }
+    let mut found = None;
+    let mut inherits = false;
+    if tick.is_multiple_of(GLOBAL_TICKS) {
+        // SAFETY: our M holds `pp`.
+        found = unsafe { p::take_global(pp, 1) };
+    }
+    if found.is_none() {
+        // SAFETY: as above.
+        if let Some((gp, from_run_next)) = unsafe { pp.run_queue.pop() } {
+            found = Some(p::from_queue(gp));
+            inherits = from_run_next;
+        }
+    }
+    if found.is_none() {
+        // SAFETY: as above.
+        found = unsafe { p::take_global(pp, usize::MAX) };
+    }
+    if found.is_some() && !inherits {
+        pp.sched_tick.store(tick.wrapping_add(1), Ordering::Relaxed);
+    }
+    found
+}
+
+/// Fires this P's due timers and queues what they wake.
+fn run_timers(mp: &'static M, pp: &'static P) {
+    pp.clear(attention::TIMERS);
+    if pp.timers.first_ns() == NEVER {
+        return;
+    }
+    let mut list = ReadyList::new();
+    pp.timers.run_due(clock::now_ns(), &mut list);
+    inject(mp, &mut list);
+}
+
+/// Queues goroutines that a source of work has made runnable, on this M's P.
+pub(crate) fn inject(mp: &'static M, list: &mut ReadyList) {
+    let pp = mp.held();
+    let count = list.len();
+    while let Some(gp) = list.pop() {
+        // SAFETY: our M holds `pp`; the list gave up a Runnable goroutine.
+        unsafe { pp.push(gp) };
+    }
+    runtime::defer_all(list);
+    // One of them runs here; the rest may be taken by others.
+    if count > 1 {
+        wake::submitted();
+    }
+}
+
+/// Polls the network without waiting, if anybody waits for it.
+fn poll_now(mp: &'static M, pp: &'static P) -> Option<GRef> {
+    if !netpoll::is_started() || netpoll::waiters() == 0 {
+        return None;
+    }
+    if SCHED.last_poll_ns.load(Ordering::Relaxed) == 0 {
+        // Somebody sleeps there and gets the events.
+        return None;
+    }
+    let mut list = ReadyList::new();
+    netpoll::poll(0, &mut list);
+    if list.is_empty() {
+        return None;
+    }
+    inject(mp, &mut list);
+    take_own(pp)
+}
+
+/// Takes half of another P's queue, or fires its due timers.
+fn steal(mp: &'static M, pp: &'static P) -> Option<GRef> {
+    let procs = SCHED.procs.load(Ordering::Relaxed);
+    for round in 0..STEAL_ROUNDS {
+        let is_last = round == STEAL_ROUNDS - 1;
+        // SAFETY: our M holds `pp`.
+        for index in visiting_order(procs, unsafe { pp.random() }) {
+            let Some(victim) = p::get(index as usize) else {
+                continue;
+            };
+            if std::ptr::eq(victim, pp) {
+                continue;
+            }
+            if is_last && victim.timers.first_ns() != NEVER {
+                let mut list = ReadyList::new();
+                victim.timers.run_due(clock::now_ns(), &mut list);
+                let found = !list.is_empty();
+                inject(mp, &mut list);
+                if found && let Some(gp) = take_own(pp) {
+                    return Some(gp);
+                }
+            }
+            // SAFETY: our M holds `pp`: we own its queue, which is empty but for a race with nobody.
+            if let Some(gp) = unsafe { pp.run_queue.steal_from(&victim.run_queue, false) } {
+                pp.sched_tick.fetch_add(1, Ordering::Relaxed);
+                return Some(p::from_queue(gp));
+            }
+            if is_last && let Some(gp) = steal_run_next(pp, victim) {
+                return Some(gp);
+            }
+        }
+    }
+    None
+}
+
+/// Takes a `run_next` that its P does not get to: one that two goroutines wake each other through
+/// changes hands faster than we could use it.
+fn steal_run_next(pp: &'static P, victim: &'static P) -> Option<GRef> {
+    if !victim.run_queue.has_run_next() {
+        return None;
+    }
+    let switches = victim.switches.load(Ordering::Relaxed);
+    thread::pause(RUN_NEXT_PAUSES);
+    if victim.switches.load(Ordering::Relaxed) != switches {
+        return None;
+    }
+    // SAFETY: our M holds `pp`.
+    let gp = unsafe { pp.run_queue.steal_from(&victim.run_queue, true) }?;
+    pp.sched_tick.fetch_add(1, Ordering::Relaxed);
+    Some(p::from_queue(gp))
+}
+
+/// Every P once, in an order that differs from call to call: start anywhere, step by a number that
+/// is coprime to the count (as Go's `stealOrder`).
+pub(crate) fn visiting_order(count: u32, random: u32) -> impl Iterator<Item = u32> {
+    let start = if count == 0 { 0 } else { random % count };
+    let mut step = if count == 0 {
+        1
+    } else {
+        (random >> 16) % count + 1
+    };
+    while gcd(step, count) != 1 {
+        step = step % count + 1;
+    }
+    (0..count).scan(start, move |at, _| {
+        let index = *at;
+        *at = (*at + step) % count;
+        Some(index)
+    })
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Watches the queues' lengths for a while before the M sleeps. True: something came up.
+fn look_longer(pp: &'static P) -> bool {
+    for _ in 0..IDLE_LOOKS {
+        thread::pause(IDLE_PAUSES);
+        if SCHED.global_len.load(Ordering::Relaxed) != 0
+            || pp.attention.load(Ordering::Relaxed) != 0
+        {
+            return true;
+        }
+        if p::all().any(|victim| victim.run_queue.has_ring_work()) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Gives up the P, looks at everything once more, and sleeps. `Some` if there was work after all.
+fn go_idle(mp: &'static M, pp: &'static P) -> Option<GRef> {
+    {
+        let mut global = SCHED.global.lock();
+        if !global.queue.is_empty() || pp.is_retired() {
+            return None;
+        }
+        if !mp.spinning.get() && SCHED.idle.spinner_wanted() {
+            // A waker found no idle P: what it was to be woken for is ours to look for.
+            mp.spinning.set(true);
+            return None;
+        }
+        mp.release();
+        global.put_idle(pp);
+    }
+    let was_spinning = mp.spinning.replace(false);
+    if was_spinning {
+        // From here on whoever submits work sees that nobody spins, and wakes somebody; what was
+        // submitted before, we see (the fence is in `stop_spinning_going_idle`).
+        SCHED.idle.stop_spinning_going_idle();
+        if has_work_anywhere() && take_back(mp, true) {
+            return None;
+        }
+    }
+    sleep_in_poller(mp, pp);
+    if mp.p.get().is_none() {
+        m::stop(mp);
+    }
+    None
+}
+
+fn has_work_anywhere() -> bool {
+    SCHED.global_len.load(Ordering::Relaxed) != 0
+        || p::all().any(|pp| !pp.run_queue.is_empty())
+        || next_timer_ns() <= clock::now_ns()
+}
+
+/// Takes an idle P again, to look (`spinning`) or to run what it has.
+fn take_back(mp: &'static M, spinning: bool) -> bool {
+    let Some(pp) = SCHED.global.lock().take_idle() else {
+        return false;
+    };
+    mp.acquire(pp);
+    if spinning {
+        SCHED.idle.start_spinning();
+        mp.spinning.set(true);
+    }
+    true
+}
+
+/// When the first timer of any P is due.
+pub(crate) fn next_timer_ns() -> u64 {
+    p::all()
+        .map(|pp| pp.timers.first_ns())
+        .min()
+        .unwrap_or(NEVER)
+}
+
+/// Sleeps in the poller until an event, an interruption or the next timer, unless another M does.
+/// Has a P when there is something to do for it.
+fn sleep_in_poller(mp: &'static M, old: &'static P) {
+    if SCHED.last_poll_ns.swap(0, Ordering::SeqCst) == 0 {
+        // Our P's timers are theirs to wait for now.
+        let until = next_timer_ns();
+        if until != NEVER {
+            wake::poller_earlier(until);
+        }
+        return;
+    }
+    // Published before the timers are read: whoever adds a timer after our reading sees the old or
+    // the new deadline here, and `last_poll_ns` 0, and interrupts us (`wake::poller_earlier`).
+    SCHED.poll_until_ns.store(NEVER, Ordering::SeqCst);
+    let until = next_timer_ns();
+    SCHED.poll_until_ns.store(until, Ordering::SeqCst);
+    let now = clock::now_ns();
+    let delay = match until {
+        NEVER => -1,
+        until => until.saturating_sub(now).min(i64::MAX as u64) as i64,
+    };
+    let mut list = ReadyList::new();
+    netpoll::poll(delay, &mut list);
+    SCHED.poll_until_ns.store(0, Ordering::SeqCst);
+    SCHED.last_poll_ns.store(clock::now_ns(), Ordering::SeqCst);
+    let mut global = SCHED.global.lock();
+    let pp = if global.take_idle_if(old) {
+        Some(old)
+    } else {
+        global.take_idle()
+    };
+    drop(global);
+    let Some(pp) = pp else {
+        // All Ps are at work; their holders fire what is due, and run what the network brought.
+        let any = !list.is_empty();
+        p::push_global(list.take_goroutines());
+        runtime::defer_all(&mut list);
+        if any {
+            wake::submitted();
+        }
+        return;
+    };
+    mp.acquire(pp);
+    let now = clock::now_ns();
+    for pp in p::all() {
+        pp.timers.run_due(now, &mut list);
+    }
+    if list.is_empty() {
+        // Interrupted: an earlier timer, or the poller has just come into being. Look around as a
+        // spinning M, so that a submitter need not wake another.
+        SCHED.idle.start_spinning();
+        mp.spinning.set(true);
+    }
+    inject(mp, &mut list);
+}
+
+/// The P this M holds is no longer covered by GOMAXPROCS: its work goes to the others.
+fn give_up_retired(mp: &'static M) {
+    let pp = mp.release();
+    if mp.spinning.replace(false) {
+        SCHED.idle.stop_spinning_going_idle();
+    }
+    if let Some(gp) = mp.next_g.take() {
+        p::push_global_one(gp);
+    }
+    SCHED.global.lock().retire(pp);
+    wake::submitted();
+    m::stop(mp);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::visiting_order;
+
+    #[test]
+    fn sc11_steal_order_visits_each_p_once() {
+        for count in 1..=64 {
+            for random in 0..64u32 {
+                let mut seen = vec![false; count as usize];
+                for index in visiting_order(count, random.wrapping_mul(0x9E37_79B9)) {
+                    assert!(
+                        !std::mem::replace(&mut seen[index as usize], true),
+                        "{index} twice"
+                    );
+                }
+                assert!(seen.iter().all(|seen| *seen));
+            }
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! A goroutine's result, and who waits for it.
+//!
+//! The word `G::join`:
+//!
+//! | bits     | set by                     | meaning                                          |
+//! |----------|----------------------------|--------------------------------------------------|
+//! | DONE     | the goroutine, at its end  | the result lies in the G (or was dropped)        |
+//! | LEFT     | the context after it       | it has left its stack for good                   |
+//! | RELEASED | the handle                 | nobody will ask for the result                   |
+//! | ASYNC    | the handle                 | the address is an `AsyncJoiner`, else a `GRef`   |
+//! | address  | the handle                 | who is to be woken at DONE                       |
+//!
+//! J1. DONE comes after the thread-local destructors have run: who sees it sees all effects.
+//! J2. The result is dropped or taken once: by the goroutine if it sees RELEASED when it sets DONE,
+//!     else by the handle.
+//! J3. The address is there only while the handle waits; the goroutine takes it with the same
+//!     operation that sets DONE, so it is used by one side only.
+//! J4. Whoever comes second of LEFT and RELEASED frees the G (G5).
+
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+use super::m;
+use super::park::{self, Woken};
+use crate::clock::NEVER;
+use crate::g::{self, GRef, RESULT_INLINE_BYTES, slab};
+use crate::wait_reason::WaitReason;
+
+const DONE: usize = 1;
+const LEFT: usize = 2;
+const RELEASED: usize = 4;
+const ASYNC: usize = 8;
+const FLAGS: usize = DONE | LEFT | RELEASED | ASYNC;
+
+/// The code with which the end of a goroutine claims its joiner.
+const JOINED: u32 = 1;
+
+/// How a goroutine ended.
+pub enum Outcome<T> {
+    /// It returned.
+    Returned(T),
+    /// It panicked; the payload.
+    Panicked(Box<dyn Any + Send>),
+    /// It called `goexit`.
+    Exited,
+}
+
+impl<T> fmt::Debug for Outcome<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::Returned(_) => "Returned",
+            Outcome::Panicked(_) => "Panicked",
+            Outcome::Exited => "Exited",
+        })
+    }
+}
+
+fn is_inline<T>() -> bool {
+    size_of::<Outcome<T>>() <= RESULT_INLINE_BYTES && align_of::<Outcome<T>>() <= align_of::<u64>()
+}
+
+/// Puts the outcome where the handle will look.
+///
+/// # Safety
+///
+/// `gp` is the caller's own, its result is empty.
+pub(super) unsafe fn store<T>(gp: GRef, outcome: Outcome<T>) {
+    let place = gp.get().result.get();
+    if is_inline::<T>() {
+        // SAFETY: it fits (above), and before DONE the place is the goroutine's alone (J2).
+        unsafe { place.cast::<Outcome<T>>().write(outcome) };
+    } else {
+        // SAFETY: a pointer fits; as above.
+        unsafe {
+            place
+                .cast::<*mut Outcome<T>>()
+                .write(Box::into_raw(Box::new(outcome)))
+        };
+    }
+}
+
+/// Takes the outcome that [`store`] has put there.
+///
+/// # Safety
+///
+/// It was stored with the same `T`, and this is the one who takes it (J2).
+pub(super) unsafe fn take<T>(gp: GRef) -> Outcome<T> {
+    let place = gp.get().result.get();
+    if is_inline::<T>() {
+        // SAFETY: as the caller promises.
+        unsafe { place.cast::<Outcome<T>>().read() }
+    } else {
+        // SAFETY: as the caller promises; the pointer came from `Box::into_raw`.
+        *unsafe { Box::from_raw(place.cast::<*mut Outcome<T>>().read()) }
+    }
+}
+
+/// Whether the handle is gone already (then the result can be dropped before the thread-locals).
+pub(super) fn is_released(gp: GRef) -> bool {
+    gp.get().join.load(Ordering::Acquire) & RELEASED != 0
+}
+
+/// The goroutine's end: sets DONE and wakes the joiner. True if the handle is gone, and the result
+/// (if still there) is the goroutine's to drop.
+pub(super) fn finish(gp: GRef) -> bool {
+    let word = &gp.get().join;
+    let mut old = word.load(Ordering::Acquire);
+    while let Err(now) = word.compare_exchange_weak(
+        old,
+        old & RELEASED | DONE,
+        Ordering::AcqRel,
+        Ordering::Acquire,
+    ) {
+        old = now;
+    }
+    let address = old & !FLAGS;
+    if address != 0 {
+        if old & ASYNC != 0 {
+            // SAFETY: the handle published a leaked `AsyncJoiner`, and we took it off (J3).
+            let joiner = unsafe { Box::from_raw(address as *mut AsyncJoiner) };
+            joiner.waker.wake();
+        } else {
+            // The joiner wrote its round before it published itself.
+            let round =
+                gort_queue::claim::Round::from_raw(gp.get().join_round.load(Ordering::Relaxed));
+            // SAFETY: the handle published a G; Gs are never freed.
+            let joiner = unsafe { GRef::from_ptr(address as *mut _) };
+            if joiner.claim().try_claim(round, JOINED) {
+                park::ready(joiner);
+            }
+        }
+    }
+    old & RELEASED != 0
+}
+
+/// The goroutine has left its stack. True if the descriptor is the caller's to free (J4).
+pub(super) fn left(gp: GRef) -> bool {
+    gp.get().join.fetch_or(LEFT, Ordering::AcqRel) & RELEASED != 0
+}
+
+/// A waker in a box whose address leaves room for the flags.
+#[repr(align(128))]
+struct AsyncJoiner {
+    waker: Waker,
+}
+
+/// Waits for a goroutine and takes its result. Dropping it detaches the goroutine.
+pub struct JoinHandle<T> {
+    gp: GRef,
+    result: PhantomData<T>,
+}
+
+// SAFETY: the handle gives out the result, which needs `T: Send`; all else is atomic.
+unsafe impl<T: Send> Send for JoinHandle<T> {}
+// SAFETY: `&JoinHandle` gives no access to the result.
+unsafe impl<T: Send> Sync for JoinHandle<T> {}
+
+// The result is moved out, never pinned.
+impl<T> Unpin for JoinHandle<T> {}
+
+impl<T> JoinHandle<T> {
+    /// # Safety
+    ///
+    /// `gp` was spawned with a closure that returns `T`, and this is its only handle.
+    pub(super) unsafe fn new(gp: GRef) -> Self {
+        JoinHandle {
+            gp,
+            result: PhantomData,
+        }
+    }
+
+    /// The goroutine.
+    pub fn goroutine(&self) -> GRef {
+        self.gp
+    }
+
+    /// Whether it has ended (its result is there).
+    pub fn is_finished(&self) -> bool {
+        self.gp.get().join.load(Ordering::Acquire) & DONE != 0
+    }
+
+    /// Parks until the goroutine has ended.
+    #[track_caller]
+    pub fn join(self) -> Outcome<T> {
+        match self.join_until(NEVER) {
+            Ok(outcome) => outcome,
+            Err(_) => unreachable!("there is no deadline"),
+        }
+    }
+
+    /// Parks until the goroutine has ended, or until `deadline_ns`: then the handle comes back.
+    #[track_caller]
+    pub fn join_until(self, deadline_ns: u64) -> Result<Outcome<T>, JoinHandle<T>> {
+        if self.wait_until(deadline_ns) {
+            // SAFETY: DONE was seen, and `self` is consumed.
+            Ok(unsafe { self.consume() })
+        } else {
+            Err(self)
+        }
+    }
+
+    /// True once DONE is set, false at the deadline.
+    #[track_caller]
+    fn wait_until(&self, deadline_ns: u64) -> bool {
+        let word = &self.gp.get().join;
+        self.take_async_joiner();
+        loop {
+            let old = word.load(Ordering::Acquire);
+            if old & DONE != 0 {
+                return true;
+            }
+            let joiner = g::current();
+            if joiner == self.gp {
+                panic!("a goroutine cannot join itself: it would wait for ever");
+            }
+            let round = joiner.claim().open();
+            self.gp
+                .get()
+                .join_round
+                .store(round.to_raw(), Ordering::Relaxed);
+            let published = old | joiner.as_ptr() as usize;
+            if word
+                .compare_exchange(old, published, Ordering::AcqRel, Ordering::Acquire)
+                .is_err()
+            {
+                continue;
+            }
+            if park::park_until(WaitReason::Join, round, deadline_ns) == Woken::Ready {
+                return true;
+            }
+            // Take our address back; if the goroutine took it first, it has ended.
+            return word
+                .compare_exchange(published, old, Ordering::AcqRel, Ordering::Acquire)
+                .is_err();
+        }
+    }
+
+    /// For `Future`: the outcome, or the waker is registered.
+    pub fn poll_join(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<T>> {
+        let word = &self.gp.get().join;
+        self.take_async_joiner();
+        let old = word.load(Ordering::Acquire);
+        if old & DONE == 0 {
+            let joiner = Box::into_raw(Box::new(AsyncJoiner {
+                waker: cx.waker().clone(),
+            }));
+            let published = old | ASYNC | joiner as usize;
+            match word.compare_exchange(old, published, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Poll::Pending,
+                // SAFETY: not published, so still ours.
+                Err(_) => drop(unsafe { Box::from_raw(joiner) }),
+            }
+            // Only DONE can have come: there is no other handle, and LEFT follows DONE.
+        }
+        // SAFETY: DONE is set.
+        Poll::Ready(unsafe { self.take_result() })
+    }
+
+    /// Takes a registered waker back.
+    fn take_async_joiner(&self) {
+        let word = &self.gp.get().join;
+        let old = word.load(Ordering::Acquire);
+        if old & ASYNC != 0
+            && word
+                .compare_exchange(
+                    old,
+                    old & FLAGS & !ASYNC,
+                    Ordering::AcqRel,
+                    Ordering::Acquire,
+                )
+                .is_ok()
+        {
+            // SAFETY: we published it and took it off (J3).
+            drop(unsafe { Box::from_raw((old & !FLAGS) as *mut AsyncJoiner) });
+        }
+    }
+
+    /// # Safety
+    ///
+    /// DONE was seen.
+    unsafe fn consume(self) -> Outcome<T> {
+        let handle = ManuallyDrop::new(self);
+        // SAFETY: as the caller promises; the handle does not drop.
+        let outcome = unsafe { take::<T>(handle.gp) };
+        release(handle.gp);
+        outcome
+    }
+
+    /// Takes the result and leaves a handle that has nothing to release.
+    ///
+    /// # Safety
+    ///
+    /// DONE was seen, and nothing but the drop follows.
+    unsafe fn take_result(&mut self) -> Outcome<T> {
+        // SAFETY: as the caller promises: the result is taken once, because the slot is marked below.
+        let outcome = unsafe { take::<T>(self.gp) };
+        release(self.gp);
+        // From now on the handle stands for a goroutine that has nothing left to give.
+        self.gp = nobody();
+        outcome
+    }
+}
+
+/// A descriptor that has ended and whose result is gone; shared by all handles that were polled to
+/// their end.
+fn nobody() -> GRef {
+    static NOBODY: crate::lock::Mutex<Option<GRef>> = crate::lock::Mutex::new(None);
+    let known = *NOBODY.lock();
+    known.unwrap_or_else(|| {
+        let gp = slab::allocate();
+        gp.get().join.store(LEFT, Ordering::Release);
+        *NOBODY.lock().get_or_insert(gp)
+    })
+}
+
+fn release(gp: GRef) {
+    if gp.get().join.fetch_or(RELEASED, Ordering::AcqRel) & LEFT != 0 {
+        free(gp);
+    }
+}
+
+/// Gives a descriptor back from wherever its last user stands.
+fn free(gp: GRef) {
+    match m::current().and_then(|mp| mp.p.get()) {
+        // SAFETY: our M holds the P.
+        Some(pp) => unsafe { pp.give_g(gp) },
+        None => slab::free(gp),
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        if self.gp.get().join.load(Ordering::Relaxed) == LEFT {
+            // `nobody`: polled to its end.
+            return;
+        }
+        self.take_async_joiner();
+        let word = &self.gp.get().join;
+        let mut old = word.load(Ordering::Acquire);
+        while old & DONE == 0 {
+            match word.compare_exchange_weak(
+                old,
+                old | RELEASED,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                // The goroutine drops its result (J2) and frees itself (J4).
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
+        }
+        // SAFETY: DONE was seen, RELEASED is not set: the result is ours (J2).
+        let outcome = unsafe { take::<T>(self.gp) };
+        release(self.gp);
+        drop(outcome);
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle")
+            .field("goroutine", &self.gp.id())
+            .finish_non_exhaustive()
+    }
+}

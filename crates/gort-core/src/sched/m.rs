@@ -1,0 +1,443 @@
+//! M, a thread that runs goroutines: its loop on the system stack, its sleep, and where Ms come from.
+//!
+//! Ms are made by one thread without a P, on request, and never end (a goroutine's C code may have
+//! changed their kernel state, but their number is bounded by need). One spare is always kept idle,
+//! so that giving up a P never has to wait for `pthread_create`.
+//!
+//! M1. `note` is 0 while an M runs; a sleeper waits for 1 and sets it back to 0. Whoever sets it to 1
+//!     has taken the M off the idle list, or is the one that owes a P to a locked M; so there is one
+//!     wake-up for each sleep.
+//! M2. `next_p` is written before the note is set and read after it was seen.
+
+use std::cell::{Cell, UnsafeCell};
+use std::fmt;
+use std::ptr;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use gort_arch::context;
+use gort_arch::tls::{self, ThreadTls};
+use gort_queue::status::State;
+
+use super::p::{Global, P};
+use super::switch::{self, Action};
+use super::{SCHED, find_work, wake};
+use crate::g::{GRef, Kind};
+use crate::lock::MutexGuard;
+use crate::os::{futex, thread};
+use crate::thread_state;
+
+/// Stack of an M. No user code runs on it; epoll's event buffer and the unwinder fit well.
+const SYSTEM_STACK_BYTES: usize = 256 << 10;
+
+/// Threads there can be, as in Go.
+const MS_MAX: u32 = 10_000;
+
+/// A thread that runs goroutines.
+pub(crate) struct M {
+    pub(crate) id: u64,
+    /// Malloc words, tid, FS base; the M's own thread only.
+    pub(crate) tls: UnsafeCell<ThreadTls>,
+    /// The stopped system context while a goroutine runs.
+    pub(crate) sp: UnsafeCell<usize>,
+    /// FS base of the thread; 0 for an M that switches no stacks.
+    pub(crate) fs: Cell<usize>,
+    /// The P it holds. Reader elsewhere: `dump`.
+    pub(crate) p: Cell<Option<&'static P>>,
+    /// M2.
+    pub(crate) next_p: Cell<Option<&'static P>>,
+    /// The goroutine it runs.
+    pub(crate) current: Cell<Option<GRef>>,
+    /// The goroutine that was just left, and what is to be done for it; see `switch`.
+    pub(crate) left: Cell<Option<GRef>>,
+    pub(crate) action: Cell<Action>,
+    /// A goroutine taken from a queue that only the system stack can see off (it wants another M).
+    pub(crate) next_g: Cell<Option<GRef>>,
+    /// Whether it is counted as spinning.
+    pub(crate) spinning: Cell<bool>,
+    /// The goroutine that only it may run (S4).
+    pub(crate) locked_g: Cell<Option<GRef>>,
+    /// M1.
+    note: AtomicU32,
+    next_idle: Cell<*mut M>,
+    pub(crate) tid: AtomicU32,
+}
+
+// SAFETY: the cells belong to the M's own thread, but for `next_p` (M2) and `next_idle` (global lock).
+unsafe impl Sync for M {}
+// SAFETY: an M is made by one thread and used by another from its first moment on.
+unsafe impl Send for M {}
+
+impl fmt::Debug for M {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("M")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl M {
+    /// An M for a thread that is about to be made; never freed while on any list.
+    pub(crate) fn new(global: &mut Global) -> &'static M {
+        global.ms_made += 1;
+        global.ms_alive += 1;
+        if global.ms_alive > MS_MAX {
+            thread_exhaustion();
+        }
+        Box::leak(Box::new(M {
+            id: global.ms_made,
+            tls: UnsafeCell::new(ThreadTls::default()),
+            sp: UnsafeCell::new(0),
+            fs: Cell::new(0),
+            p: Cell::new(None),
+            next_p: Cell::new(None),
+            current: Cell::new(None),
+            left: Cell::new(None),
+            action: Cell::new(Action::None),
+            next_g: Cell::new(None),
+            spinning: Cell::new(false),
+            locked_g: Cell::new(None),
+            note: AtomicU32::new(0),
+            next_idle: Cell::new(ptr::null_mut()),
+            tid: AtomicU32::new(0),
+        }))
+    }
+
+    /// The M that runs `gp`.
+    ///
+    /// # Safety
+    ///
+    /// `gp` is the current goroutine, or bound or locked to its M.
+    #[inline]
+    pub(crate) unsafe fn of(gp: GRef) -> &'static M {
+        // SAFETY: `m` is set when a goroutine starts to run, and its M lives as long as it does.
+        unsafe { &*gp.get().m.load(Ordering::Relaxed).cast::<M>() }
+    }
+
+    /// The P held by this M.
+    #[inline]
+    pub(crate) fn held(&self) -> &'static P {
+        match self.p.get() {
+            Some(pp) => pp,
+            None => fatal!("S1: M {} runs scheduler code without a P", self.id),
+        }
+    }
+
+    /// Takes hold of a P that was handed to this M.
+    pub(crate) fn acquire(&self, pp: &'static P) {
+        if self.p.get().is_some() {
+            fatal!("S2: M {} is given a second P", self.id);
+        }
+        let before = pp.m.swap(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
+        if !before.is_null() {
+            fatal!("S2: P {} has two holders", pp.index);
+        }
+        self.p.set(Some(pp));
+    }
+
+    /// Gives up the P; the caller puts it somewhere (S2).
+    pub(crate) fn release(&self) -> &'static P {
+        let pp = self.held();
+        self.p.set(None);
+        pp.m.store(ptr::null_mut(), Ordering::Relaxed);
+        pp
+    }
+
+    /// Wakes this M, which sleeps or is about to (M1).
+    pub(crate) fn wake(&self) {
+        self.note.store(1, Ordering::Release);
+        futex::wake(&raw const self.note, 1);
+    }
+
+    /// Sleeps until [`wake`](Self::wake).
+    pub(crate) fn sleep(&self) {
+        while self.note.load(Ordering::Acquire) == 0 {
+            futex::wait(&self.note, 0, u64::MAX);
+        }
+        self.note.store(0, Ordering::Relaxed);
+    }
+
+    /// Hands a P to this M, which sleeps for it (a locked or bound goroutine is to run there).
+    pub(crate) fn give(&self, pp: &'static P) {
+        self.next_p.set(Some(pp));
+        self.wake();
+    }
+}
+
+#[cold]
+fn thread_exhaustion() -> ! {
+    crate::fatal::write_line(format_args!(
+        "runtime: program exceeds {MS_MAX}-thread limit"
+    ));
+    crate::fatal::exit_with(format_args!("thread exhaustion"))
+}
+
+/// The M on whose system stack the caller stands, or which runs the current goroutine; `None` on a
+/// plain thread.
+#[inline]
+pub(crate) fn current() -> Option<&'static M> {
+    match thread_state::current().map(GRef) {
+        // SAFETY: the current goroutine runs, so its M is set.
+        Some(gp) if gp.get().kind.get() != Kind::Thread => Some(unsafe { M::of(gp) }),
+        Some(_) => None,
+        // SAFETY: `SELF_M` is 0 or an M that is never freed.
+        None => unsafe { (thread_state::self_m() as *const M).as_ref() },
+    }
+}
+
+/// Puts an M to work with a P: an idle one if there is one, else one that has yet to be made.
+pub(crate) fn start(pp: &'static P, spinning: bool) {
+    let mut global = SCHED.global.lock();
+    // SAFETY: an M on the idle list is never freed.
+    match unsafe { global.idle_ms.as_ref() } {
+        Some(mp) => {
+            global.idle_ms = mp.next_idle.get();
+            global.ms_idle -= 1;
+            let is_last = global.ms_idle == 0;
+            drop(global);
+            mp.spinning.set(spinning);
+            mp.give(pp);
+            if is_last {
+                factory::request();
+            }
+        }
+        None => {
+            global.wanted.push((pp, spinning));
+            drop(global);
+            factory::request();
+        }
+    }
+}
+
+/// Sleeps until another M gives this one a P. The M holds none and is not spinning.
+pub(crate) fn stop(mp: &'static M) {
+    let mut global = SCHED.global.lock();
+    if let Some((pp, spinning)) = global.wanted.pop() {
+        drop(global);
+        mp.spinning.set(spinning);
+        return mp.acquire(pp);
+    }
+    put_idle(&mut global, mp);
+    drop(global);
+    mp.sleep();
+    take_next_p(mp);
+}
+
+fn put_idle(global: &mut MutexGuard<'_, Global>, mp: &'static M) {
+    mp.next_idle.set(global.idle_ms);
+    global.idle_ms = ptr::from_ref(mp).cast_mut();
+    global.ms_idle += 1;
+}
+
+/// Takes the P that came with the wake-up (M2).
+pub(crate) fn take_next_p(mp: &'static M) {
+    match mp.next_p.take() {
+        Some(pp) => mp.acquire(pp),
+        None => fatal!("M2: M {} was woken without a P", mp.id),
+    }
+}
+
+/// An M's life: find a goroutine, run it, and whatever it hands over to, until the system stack is
+/// asked for again.
+fn run(mp: &'static M) -> ! {
+    thread_state::set_self_m(ptr::from_ref(mp) as usize);
+    mp.tid.store(thread::tid(), Ordering::Relaxed);
+    // SAFETY: on the M's own thread, once, with FS its own.
+    unsafe { *mp.tls.get() = ThreadTls::capture() };
+    // SAFETY: as above; only this thread touches it.
+    mp.fs.set(unsafe { &*mp.tls.get() }.fs());
+    stop(mp);
+    loop {
+        let gp = find_work::find(mp);
+        if gp.wants_own_m() && mp.locked_g.get() != Some(gp) {
+            give_to_own_m(mp, gp);
+            continue;
+        }
+        // SAFETY: `find` made `gp` ours; we stand on the system stack and hold a P.
+        unsafe { execute(mp, gp) };
+        if let Some(gp) = mp.locked_g.get() {
+            stop_locked(mp, gp);
+        }
+    }
+}
+
+impl GRef {
+    /// See `G::wants_own_m`.
+    pub(crate) fn wants_own_m(self) -> bool {
+        self.get().wants_own_m()
+    }
+}
+
+/// A goroutine that only its own M may run has come up: that M gets our P, we sleep.
+fn give_to_own_m(mp: &'static M, gp: GRef) {
+    wake::found_work(mp);
+    let pp = mp.release();
+    // SAFETY: bound or locked: its M is set and lives as long as it does.
+    unsafe { M::of(gp) }.give(pp);
+    stop(mp);
+}
+
+/// This M's locked goroutine has stopped: without a P until another M sends us one to run it with.
+fn stop_locked(mp: &'static M, gp: GRef) {
+    loop {
+        if mp.p.get().is_some() {
+            let pp = mp.release();
+            wake::hand_off(pp);
+        }
+        mp.sleep();
+        take_next_p(mp);
+        // SAFETY: whoever dequeued `gp` gave us its P instead of running it: it is ours (S4).
+        unsafe { execute(mp, gp) };
+        if mp.locked_g.get() != Some(gp) {
+            return;
+        }
+    }
+}
+
+/// Switches to `gp` and comes back when something asks for the system stack.
+///
+/// # Safety
+///
+/// On the M's system stack, with a P; `gp` is Runnable, on no queue, and this M may run it.
+unsafe fn execute(mp: &'static M, gp: GRef) {
+    wake::found_work(mp);
+    let g = gp.get();
+    switch::begin(mp, gp);
+    let fs = g.fs.get();
+    // SAFETY: the block is idle (G2) and FS is the M's own.
+    unsafe { tls::enter(&mut *mp.tls.get(), fs) };
+    // SAFETY: `sp` was saved by a switch, or prepared, and the stack is ours alone (G2). The system
+    // context is resumed by nobody else: only this M's goroutines switch to `mp.sp`.
+    unsafe { context::switch(mp.sp.get(), *g.sp.get(), fs, 0) };
+    let left = mp
+        .left
+        .get()
+        .expect("a switch to the system stack says whom it left");
+    // SAFETY: FS is the M's own again; the block of the goroutine that was left is still idle.
+    unsafe { tls::leave(&mut *mp.tls.get(), left.get().fs.get()) };
+    mp.current.set(None);
+    // SAFETY: the goroutine has left its stack: we are on the system stack.
+    unsafe { switch::finish(mp) };
+}
+
+/// The M of a goroutine that is bound to its own thread (thread mode, `own_thread`).
+pub(crate) fn make_bound() -> &'static M {
+    let mut global = SCHED.global.lock();
+    M::new(&mut global)
+}
+
+/// Gives back the M of a bound goroutine's thread that is about to end.
+///
+/// # Safety
+///
+/// `mp` came from [`make_bound`], holds no P, is on no list and used by nobody any more.
+pub(crate) unsafe fn free_bound(mp: &'static M) {
+    SCHED.global.lock().ms_alive -= 1;
+    // SAFETY: it was leaked by `M::new`; the caller is its last user.
+    drop(unsafe { Box::from_raw(ptr::from_ref(mp).cast_mut()) });
+}
+
+/// Changes the state of a G whose owner we are; a wrong state is a broken invariant.
+#[inline]
+pub(crate) fn transition(gp: GRef, from: State, to: State) {
+    if let Err(actual) = gp.get().status.try_transition(from, to) {
+        bad_transition(gp, from, to, actual)
+    }
+}
+
+#[cold]
+fn bad_transition(gp: GRef, from: State, to: State, actual: State) -> ! {
+    fatal!(
+        "goroutine {} is {actual:?}, not {from:?}, on its way to {to:?}",
+        gp.id()
+    )
+}
+
+/// The thread that makes threads: without a P, so that `pthread_create` may take what locks it likes.
+pub(crate) mod factory {
+    use super::*;
+
+    /// Requests not yet seen to.
+    static REQUESTS: AtomicU32 = AtomicU32::new(0);
+    static STARTED: Once = Once::new();
+
+    /// Starts the thread, and with it the first spare M.
+    pub(crate) fn start() -> std::io::Result<()> {
+        let mut result = Ok(());
+        STARTED.call_once(|| {
+            result = std::thread::Builder::new()
+                .name("gort-factory".into())
+                .stack_size(128 << 10)
+                .spawn(serve)
+                .map(drop);
+            request();
+        });
+        result
+    }
+
+    /// Asks for a look at whether Ms are wanted. Neither allocates nor locks.
+    pub(crate) fn request() {
+        REQUESTS.fetch_add(1, Ordering::Release);
+        futex::wake(&raw const REQUESTS, 1);
+    }
+
+    fn serve() {
+        loop {
+            let seen = REQUESTS.load(Ordering::Acquire);
+            loop {
+                let mut global = SCHED.global.lock();
+                if global.wanted.is_empty() && global.ms_idle > 0 {
+                    break;
+                }
+                if global.wanted.is_empty() && UNSETTLED.load(Ordering::Relaxed) > 0 {
+                    // A thread that was just made has yet to reach the idle list.
+                    break;
+                }
+                let mp = M::new(&mut global);
+                // Room for as many waiting Ps as there can be: `wanted` never grows under the lock
+                // by more than one a time, and `start` may not allocate for long.
+                global.wanted.reserve(8);
+                drop(global);
+                UNSETTLED.fetch_add(1, Ordering::Relaxed);
+                make_thread(mp);
+            }
+            futex::wait(&REQUESTS, seen, u64::MAX);
+        }
+    }
+
+    /// Threads made that have not yet looked at the lists.
+    static UNSETTLED: AtomicU32 = AtomicU32::new(0);
+
+    fn make_thread(mp: &'static M) {
+        let mut pause_ms = 1;
+        loop {
+            let made = std::thread::Builder::new()
+                .name(format!("gort-m{}", mp.id))
+                .stack_size(SYSTEM_STACK_BYTES)
+                .spawn(move || {
+                    UNSETTLED.fetch_sub(1, Ordering::Relaxed);
+                    run(mp)
+                });
+            match made {
+                Ok(_) => return,
+                Err(error) if pause_ms < 1_000 => {
+                    // The limit may be passing: threads of others end. P's that wait here are not lost.
+                    let _ = error;
+                    std::thread::sleep(std::time::Duration::from_millis(pause_ms));
+                    pause_ms *= 2;
+                }
+                Err(error) => {
+                    crate::fatal::write_line(format_args!(
+                        "runtime: cannot make a thread: {error} (see RLIMIT_NPROC and the cgroup's pids.max)"
+                    ));
+                    crate::fatal::exit_with(format_args!("thread exhaustion"))
+                }
+            }
+        }
+    }
+}
+
+/// Used by tests and `metrics`: how many Ms there are.
+pub(crate) fn count() -> u32 {
+    SCHED.global.lock().ms_alive
+}

@@ -1,0 +1,466 @@
+//! P, the right to run goroutines: its queue, its timers, its caches. And what belongs to no P: the
+//! global queue and the lists of idle Ps and Ms.
+//!
+//! Ps are made once and never freed. Lowering GOMAXPROCS marks the highest ones `retired`; whoever
+//! holds such a P gives it up at its next scheduling point, and its goroutines go to the global queue.
+
+use std::cell::UnsafeCell;
+use std::mem::MaybeUninit;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use gort_arch::stack::{self, Class, Slot, StackError};
+use gort_arch::tls;
+use gort_queue::list::List;
+use gort_queue::local::LocalQueue;
+
+use super::SCHED;
+use super::m::M;
+use crate::g::{G, GRef, slab};
+use crate::timer::Timers;
+use crate::{clock, sysmon};
+
+/// Ps there can be: the bound of `GOMAXPROCS`.
+pub(crate) const PROCS_MAX: usize = 4096;
+
+/// Warm stack slots a P keeps per class; half of them go back at once when it is full.
+const SLOTS_CACHED: usize = 32;
+/// Free descriptors a P keeps.
+const GS_CACHED: usize = 64;
+/// Goroutine numbers a P takes at once (as Go's).
+const IDS_BATCH: u64 = 16;
+
+/// Requests to a running P, seen at its next scheduling point. Bits of `P::attention`.
+pub(crate) mod attention {
+    /// The running goroutine has used up its slice.
+    pub(crate) const YIELD: u32 = 1;
+    /// A timer of this P is due.
+    pub(crate) const TIMERS: u32 = 2;
+    /// GOMAXPROCS was lowered below this P.
+    pub(crate) const RETIRE: u32 = 4;
+}
+
+/// The right to run goroutines.
+#[repr(align(128))]
+pub(crate) struct P {
+    pub(crate) index: u32,
+    pub(crate) run_queue: LocalQueue<G>,
+    pub(crate) timers: Timers,
+    /// Requests; see [`attention`]. Writers: sysmon, `set_procs`. Cleared by the holder.
+    pub(crate) attention: AtomicU32,
+    /// Goroutines scheduled, a shared time slice counting once. Writer: the holder. Reader: sysmon.
+    pub(crate) sched_tick: AtomicU32,
+    /// Switches of any kind. Writer: the holder. Readers: thieves that eye `run_next`.
+    pub(crate) switches: AtomicU64,
+    /// The M that holds it, or null. Writer: that M. Readers: sysmon, dumps.
+    pub(crate) m: AtomicPtr<M>,
+    /// Goroutines started minus goroutines ended while this P was held: a term of the count.
+    pub(crate) live: AtomicI64,
+    /// Whether it is on the idle list; under the global lock.
+    pub(crate) is_idle: AtomicBool,
+    /// Whether it was put away because GOMAXPROCS does not cover it; under the global lock.
+    pub(crate) is_parked: AtomicBool,
+    pub(crate) own: UnsafeCell<Own>,
+}
+
+/// What only the holder touches.
+pub(crate) struct Own {
+    pub(crate) random: u64,
+    next_idle: *mut P,
+    free_gs: List<G>,
+    ids: std::ops::Range<u64>,
+    slots: [SlotCache; Class::COUNT],
+}
+
+#[derive(Clone, Copy)]
+struct SlotCache {
+    len: usize,
+    slots: [MaybeUninit<Slot>; SLOTS_CACHED],
+}
+
+// SAFETY: `own` is touched by the M that holds the P only (S2), handed over under the global lock or
+// through `next_p` and the M's note; the rest is atomic or has locks of its own.
+unsafe impl Sync for P {}
+// SAFETY: no field is tied to a thread.
+unsafe impl Send for P {}
+
+static ALL: [AtomicPtr<P>; PROCS_MAX] = [const { AtomicPtr::new(ptr::null_mut()) }; PROCS_MAX];
+/// How many of `ALL` are made. Writer: `make`, under the global lock.
+static MADE: AtomicU32 = AtomicU32::new(0);
+
+/// All Ps ever made, retired ones too.
+pub(crate) fn all() -> impl Iterator<Item = &'static P> {
+    let made = MADE.load(Ordering::Acquire) as usize;
+    // SAFETY: the first `made` entries are set and never freed.
+    ALL[..made]
+        .iter()
+        .map(|pp| unsafe { &*pp.load(Ordering::Acquire) })
+}
+
+/// The P with this index, if it was ever made.
+pub(crate) fn get(index: usize) -> Option<&'static P> {
+    // SAFETY: a non-null entry points to a P that is never freed.
+    unsafe { ALL.get(index)?.load(Ordering::Acquire).as_ref() }
+}
+
+/// Makes sure that P `0..count` exist. Under the global lock, so that two callers do not both make one.
+pub(crate) fn make(global: &mut Global, count: usize) {
+    let made = MADE.load(Ordering::Relaxed) as usize;
+    for index in made..count {
+        let pp = Box::leak(Box::new(P {
+            index: index as u32,
+            run_queue: LocalQueue::new(),
+            timers: Timers::new(),
+            attention: AtomicU32::new(0),
+            sched_tick: AtomicU32::new(0),
+            switches: AtomicU64::new(0),
+            m: AtomicPtr::new(ptr::null_mut()),
+            live: AtomicI64::new(0),
+            is_idle: AtomicBool::new(false),
+            is_parked: AtomicBool::new(false),
+            own: UnsafeCell::new(Own {
+                random: seed(index as u64),
+                next_idle: ptr::null_mut(),
+                free_gs: List::new(),
+                ids: 0..0,
+                slots: [SlotCache {
+                    len: 0,
+                    slots: [const { MaybeUninit::uninit() }; SLOTS_CACHED],
+                }; Class::COUNT],
+            }),
+        }));
+        ALL[index].store(pp, Ordering::Release);
+        MADE.store(index as u32 + 1, Ordering::Release);
+        global.put_idle(pp);
+    }
+}
+
+fn seed(index: u64) -> u64 {
+    let shake = SCHED.shake.load(Ordering::Relaxed);
+    let base = if shake != 0 { shake } else { clock::now_ns() };
+    (base ^ (index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1
+}
+
+impl P {
+    /// What only the holder touches.
+    ///
+    /// # Safety
+    ///
+    /// The caller's M holds this P, and the reference is gone before anything else asks for it.
+    #[expect(clippy::mut_from_ref, reason = "the P is the holder's alone (S2)")]
+    pub(crate) unsafe fn own(&self) -> &mut Own {
+        // SAFETY: as the caller promises.
+        unsafe { &mut *self.own.get() }
+    }
+
+    pub(crate) fn asks(&self, bits: u32) -> bool {
+        self.attention.load(Ordering::Relaxed) & bits != 0
+    }
+
+    pub(crate) fn ask(&self, bits: u32) {
+        self.attention.fetch_or(bits, Ordering::Relaxed);
+    }
+
+    pub(crate) fn clear(&self, bits: u32) {
+        if self.asks(bits) {
+            self.attention.fetch_and(!bits, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether GOMAXPROCS has been lowered below it.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.index >= SCHED.procs.load(Ordering::Relaxed)
+    }
+
+    /// Puts a runnable goroutine at the end of the ring; a full ring spills into the global queue.
+    ///
+    /// # Safety
+    ///
+    /// The caller's M holds this P; `gp` is Runnable and on no queue (G1).
+    pub(crate) unsafe fn push(&self, gp: GRef) {
+        // SAFETY: the holder is the queue's owner.
+        if let Err(batch) = unsafe { self.run_queue.push(gp.0) } {
+            let mut list = List::new();
+            for gp in batch {
+                // SAFETY: the batch left the ring, so these are on no queue.
+                unsafe { list.push_back(gp) };
+            }
+            push_global(list);
+        }
+    }
+
+    /// A random number for picking victims; not for anything that must be unpredictable.
+    ///
+    /// # Safety
+    ///
+    /// The caller's M holds this P.
+    pub(crate) unsafe fn random(&self) -> u32 {
+        // SAFETY: as the caller promises.
+        let own = unsafe { self.own() };
+        own.random ^= own.random << 13;
+        own.random ^= own.random >> 7;
+        own.random ^= own.random << 17;
+        (own.random >> 32) as u32
+    }
+
+    /// A number for a new goroutine.
+    ///
+    /// # Safety
+    ///
+    /// The caller's M holds this P.
+    pub(crate) unsafe fn next_id(&self) -> u64 {
+        // SAFETY: as the caller promises.
+        let own = unsafe { self.own() };
+        if own.ids.is_empty() {
+            let first = SCHED.next_id.fetch_add(IDS_BATCH, Ordering::Relaxed);
+            own.ids = first..first + IDS_BATCH;
+        }
+        own.ids.next().expect("refilled above")
+    }
+
+    /// A renewed descriptor.
+    ///
+    /// # Safety
+    ///
+    /// The caller's M holds this P.
+    pub(crate) unsafe fn take_g(&self) -> GRef {
+        // SAFETY: as the caller promises.
+        let own = unsafe { self.own() };
+        if own.free_gs.is_empty() {
+            slab::allocate_many(&mut own.free_gs, GS_CACHED / 2);
+        }
+        let gp = GRef(
+            own.free_gs
+                .pop_front()
+                .expect("allocate_many gives at least one"),
+        );
+        slab::renew(gp);
+        gp
+    }
+
+    /// Takes back a descriptor nobody uses (G5).
+    ///
+    /// # Safety
+    ///
+    /// The caller's M holds this P.
+    pub(crate) unsafe fn give_g(&self, gp: GRef) {
+        slab::retire(gp);
+        // SAFETY: as the caller promises.
+        let own = unsafe { self.own() };
+        // SAFETY: a dead G is on no list.
+        unsafe { own.free_gs.push_front(gp.0) };
+        if own.free_gs.len() > GS_CACHED {
+            slab::free_many(own.free_gs.split_off_front(GS_CACHED / 2));
+        }
+    }
+
+    /// A stack slot with a pristine block, from the cache if one is warm.
+    ///
+    /// May allocate: outside the runtime's locks.
+    ///
+    /// # Safety
+    ///
+    /// The caller's M holds this P.
+    pub(crate) unsafe fn take_slot(&self, class: Class) -> Result<Slot, StackError> {
+        // SAFETY: as the caller promises.
+        let cache = unsafe { &mut self.own().slots[class.index()] };
+        if cache.len == 0 {
+            return stack::allocate(class);
+        }
+        cache.len -= 1;
+        // SAFETY: the first `len` entries are initialized.
+        Ok(unsafe { cache.slots[cache.len].assume_init() })
+    }
+
+    /// Takes back the slot of a goroutine that has left it for good. Allocates and frees nothing.
+    ///
+    /// # Safety
+    ///
+    /// The caller's M holds this P, and nobody stands on the slot's stack or block.
+    pub(crate) unsafe fn give_slot(&self, slot: Slot) {
+        // SAFETY: the block is idle, as the caller promises.
+        unsafe { tls::reset(slot.fs()) };
+        // SAFETY: as the caller promises.
+        let cache = unsafe { &mut self.own().slots[slot.class().index()] };
+        if cache.len == SLOTS_CACHED {
+            let (cold, warm) = cache.slots.split_at_mut(SLOTS_CACHED / 2);
+            let mut back = [slot; SLOTS_CACHED / 2];
+            for (back, slot) in back.iter_mut().zip(cold.iter()) {
+                // SAFETY: a full cache is initialized throughout.
+                *back = unsafe { slot.assume_init() };
+            }
+            // SAFETY: dead slots whose blocks were reset as they came in; nobody else knows them.
+            unsafe { stack::release_batch(&back) };
+            cold.copy_from_slice(warm);
+            cache.len = SLOTS_CACHED / 2;
+        }
+        cache.slots[cache.len].write(slot);
+        cache.len += 1;
+    }
+}
+
+/// Under the global lock: the global queue, the idle lists.
+pub(crate) struct Global {
+    pub(crate) queue: List<G>,
+    idle_ps: *mut P,
+    pub(crate) idle_ms: *mut M,
+    /// Ps that wait for an M to be made, with whether that M is to spin.
+    pub(crate) wanted: Vec<(&'static P, bool)>,
+    /// Ms alive, and how many ever.
+    pub(crate) ms_alive: u32,
+    pub(crate) ms_made: u64,
+    /// Ms on the idle list.
+    pub(crate) ms_idle: u32,
+}
+
+// SAFETY: the raw pointers are to Ps and Ms, which are never freed while on these lists; all access
+// is under the lock.
+unsafe impl Send for Global {}
+
+impl Global {
+    pub(crate) const fn new() -> Global {
+        Global {
+            queue: List::new(),
+            idle_ps: ptr::null_mut(),
+            idle_ms: ptr::null_mut(),
+            wanted: Vec::new(),
+            ms_alive: 0,
+            ms_made: 0,
+            ms_idle: 0,
+        }
+    }
+
+    /// An idle P that is not retired.
+    pub(crate) fn take_idle(&mut self) -> Option<&'static P> {
+        // SAFETY: a P on the idle list is nobody else's (S2), and never freed.
+        let pp = unsafe { self.idle_ps.as_ref() }?;
+        // SAFETY: as above.
+        self.idle_ps = unsafe { pp.own() }.next_idle;
+        pp.is_idle.store(false, Ordering::Relaxed);
+        SCHED.idle.dec_idle();
+        sysmon::stir();
+        Some(pp)
+    }
+
+    /// This P, if it is idle.
+    pub(crate) fn take_idle_if(&mut self, wanted: &'static P) -> bool {
+        if !wanted.is_idle.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut link = &raw mut self.idle_ps;
+        loop {
+            // SAFETY: `link` is the list's head or the link of a P on it; the lock is ours.
+            let at = unsafe { *link };
+            // SAFETY: as above; `is_idle` says that `wanted` is on the list, so the end is not reached.
+            let own = unsafe { (*at).own() };
+            if ptr::eq(at, wanted) {
+                // SAFETY: as above.
+                unsafe { *link = own.next_idle };
+                break;
+            }
+            link = &raw mut own.next_idle;
+        }
+        wanted.is_idle.store(false, Ordering::Relaxed);
+        SCHED.idle.dec_idle();
+        sysmon::stir();
+        true
+    }
+
+    /// Puts a P that nobody holds on the idle list; a retired one goes nowhere.
+    pub(crate) fn put_idle(&mut self, pp: &'static P) {
+        pp.m.store(ptr::null_mut(), Ordering::Relaxed);
+        if pp.is_retired() {
+            self.retire(pp);
+            return;
+        }
+        // SAFETY: the caller gives it up, under the lock.
+        unsafe { pp.own() }.next_idle = self.idle_ps;
+        self.idle_ps = ptr::from_ref(pp).cast_mut();
+        pp.is_idle.store(true, Ordering::Relaxed);
+        SCHED.idle.inc_idle();
+    }
+
+    /// Takes back a P that GOMAXPROCS covers again: one that nobody holds becomes idle.
+    pub(crate) fn revive(&mut self, pp: &'static P) {
+        pp.clear(attention::RETIRE);
+        if pp.is_parked.swap(false, Ordering::Relaxed) {
+            self.put_idle(pp);
+        }
+    }
+
+    /// Empties a P that GOMAXPROCS no longer covers, and puts it away.
+    pub(crate) fn retire(&mut self, pp: &'static P) {
+        pp.is_parked.store(true, Ordering::Relaxed);
+        // SAFETY: the caller gives it up, under the lock: its queue's owner is us.
+        unsafe {
+            pp.run_queue.drain(|gp| self.queue.push_back(gp));
+        }
+        SCHED.global_len.store(self.queue.len(), Ordering::Relaxed);
+        if let Some(first) = get(0)
+            && pp.index != 0
+        {
+            pp.timers.move_to(&first.timers);
+        }
+    }
+
+    /// Takes the whole idle list apart (GOMAXPROCS changes).
+    pub(crate) fn take_all_idle(&mut self) -> Vec<&'static P> {
+        std::iter::from_fn(|| self.take_idle()).collect()
+    }
+
+    /// Up to `count` goroutines from the head of the queue.
+    pub(crate) fn take(&mut self, count: usize) -> List<G> {
+        let count = count.min(self.queue.len());
+        let list = self.queue.split_off_front(count);
+        SCHED.global_len.store(self.queue.len(), Ordering::Relaxed);
+        list
+    }
+}
+
+/// Appends goroutines to the global queue. Waking somebody for them is the caller's.
+pub(crate) fn push_global(list: List<G>) {
+    let mut global = SCHED.global.lock();
+    global.queue.append(list);
+    SCHED
+        .global_len
+        .store(global.queue.len(), Ordering::Relaxed);
+}
+
+/// Appends one goroutine to the global queue.
+pub(crate) fn push_global_one(gp: GRef) {
+    let mut global = SCHED.global.lock();
+    // SAFETY: the caller's goroutine is Runnable and on no queue (G1).
+    unsafe { global.queue.push_back(gp.0) };
+    SCHED
+        .global_len
+        .store(global.queue.len(), Ordering::Relaxed);
+}
+
+/// The P's share of the global queue: one goroutine to run now, up to `count_max - 1` more for its
+/// ring (S46: a fair share, at most half a ring).
+///
+/// # Safety
+///
+/// The caller's M holds `pp`.
+pub(crate) unsafe fn take_global(pp: &P, count_max: usize) -> Option<GRef> {
+    if SCHED.global_len.load(Ordering::Relaxed) == 0 {
+        return None;
+    }
+    let mut list = {
+        let mut global = SCHED.global.lock();
+        let procs = SCHED.procs.load(Ordering::Relaxed).max(1) as usize;
+        let share = global.queue.len() / procs + 1;
+        global.take(share.min(count_max).min(128))
+    };
+    let first = list.pop_front()?;
+    while let Some(gp) = list.pop_front() {
+        // SAFETY: the caller holds the P; the goroutine was just taken off the global queue.
+        unsafe { pp.push(GRef(gp)) };
+    }
+    Some(GRef(first))
+}
+
+/// A goroutine that must be non-null, from a queue.
+pub(crate) fn from_queue(gp: NonNull<G>) -> GRef {
+    GRef(gp)
+}

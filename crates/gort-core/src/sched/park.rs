@@ -1,0 +1,300 @@
+//! The only door: stopping the current goroutine (or plain thread) and waking it.
+//!
+//! `park` needs no commit function and no lock held across the switch. The status word carries a
+//! mark instead: a `ready` that comes while the goroutine is still Running sets NOTIFIED; the parker
+//! sees it before it leaves, or the context it switches to sees it when it takes the goroutine off
+//! (`switch::finish`). So a waiter registers itself under its lock, lets go of the lock, and parks;
+//! wakers may come at any moment from the registration on. Go's form (`gopark` with an unlock
+//! function that runs on g0) was rejected: it keeps the channel's lock for the length of a switch, and
+//! here a waker would spin against it, while the mark costs nothing, as the status changes by a
+//! compare-and-swap anyway.
+//!
+//! The protocol between the two sides is `gort_queue::status`'s, with its loom model. The caller's
+//! duty: exactly one `ready` for each `park` (several possible wakers decide by `claim`).
+
+use std::panic::Location;
+use std::ptr;
+use std::sync::atomic::Ordering;
+
+use gort_queue::claim::{Round, TIMED_OUT};
+use gort_queue::status::{State, Status};
+
+use super::m::{self, M};
+use super::switch::{self, Action};
+use super::{p, wake};
+use crate::clock::{self, NEVER};
+use crate::g::{self, G, GRef, Kind, slab};
+use crate::os::futex;
+use crate::snapshot;
+use crate::timer::{self, ReadyList, TimerNode};
+use crate::wait_reason::WaitReason;
+
+/// How a timed wait ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Woken {
+    /// Somebody claimed the wait; `claim().winner()` says who.
+    Ready,
+    /// The deadline passed first. Nobody else will wake this round.
+    TimedOut,
+}
+
+/// Stops the current goroutine, or plain thread, until [`ready`] is called for it, once.
+///
+/// A `ready` that comes first is not lost: then `park` returns at once.
+#[track_caller]
+#[inline]
+pub fn park(reason: WaitReason) {
+    park_g(g::current(), reason, Location::caller());
+}
+
+#[inline]
+fn park_g(gp: GRef, reason: WaitReason, location: &'static Location<'static>) {
+    let g = gp.get();
+    if g.status.take_notified() {
+        return;
+    }
+    g.reason.store(reason as u8, Ordering::Relaxed);
+    g.parked_at
+        .store(ptr::from_ref(location).cast_mut(), Ordering::Relaxed);
+    g.parked_coarse
+        .store(snapshot::coarse_now(), Ordering::Relaxed);
+    match g.kind.get() {
+        Kind::Stackful => {
+            // SAFETY: `gp` is the current goroutine, stackful, and runs on its M with a P (S1).
+            unsafe { switch::leave(M::of(gp), gp, Action::Park) }
+        }
+        Kind::Bound => park_bound(gp),
+        Kind::Thread => {
+            park_thread(g, NEVER);
+        }
+    }
+}
+
+/// Whether a thread that was Waiting has been readied.
+fn is_awake(g: &G) -> bool {
+    g.status.load() != State::Waiting
+}
+
+/// A plain thread sleeps on its status word. True if it was woken, false at the deadline.
+fn park_thread(g: &G, deadline_ns: u64) -> bool {
+    if !g.status.stop_thread() {
+        return true;
+    }
+    loop {
+        if is_awake(g) {
+            return true;
+        }
+        let waited = futex::wait(g.status.as_futex(), Status::WAITING_WORD, deadline_ns);
+        if waited == futex::Waited::TimedOut {
+            return is_awake(g);
+        }
+    }
+}
+
+/// A goroutine with a thread of its own: marks itself Waiting, gives its P away, and sleeps until
+/// whoever dequeues it hands it another.
+fn park_bound(gp: GRef) {
+    // SAFETY: bound: the M is the thread's own.
+    let mp = unsafe { M::of(gp) };
+    if !gp.get().status.stop() {
+        // A `ready` came first and left us Runnable and on no queue: run on.
+        m::transition(gp, State::Runnable, State::Running);
+        return;
+    }
+    sleep_bound(mp, gp);
+}
+
+/// Gives the P away and waits to be handed one as the goroutine's turn comes.
+pub(super) fn sleep_bound(mp: &'static M, gp: GRef) {
+    if mp.p.get().is_some() {
+        let pp = mp.release();
+        wake::hand_off(pp);
+    }
+    mp.sleep();
+    m::take_next_p(mp);
+    switch::begin(mp, gp);
+}
+
+/// Makes a parked goroutine (or plain thread) runnable. Exactly once per park.
+///
+/// From a goroutine it goes to `run_next` of the P: it runs as soon as the caller parks. From
+/// anywhere else it goes to the global queue.
+#[inline]
+pub fn ready(gp: GRef) {
+    if let Some(gp) = timer::make_runnable(gp) {
+        enqueue(gp);
+    }
+}
+
+/// Queues a Runnable goroutine that is on no queue.
+#[inline]
+pub(super) fn enqueue(gp: GRef) {
+    let pp = m::current().and_then(|mp| mp.p.get());
+    let Some(pp) = pp else {
+        p::push_global_one(gp);
+        wake::submitted();
+        return;
+    };
+    let was_empty = !pp.run_queue.has_ring_work();
+    // SAFETY: our M holds `pp`: we own its queue; `gp` is Runnable and ours (G1).
+    match unsafe { pp.run_queue.replace_run_next(gp.0) } {
+        Some(displaced) => {
+            // SAFETY: as above; the displaced one is on no queue now.
+            unsafe { pp.push(p::from_queue(displaced)) };
+            wake::submitted();
+        }
+        // Alone in line: it runs at our next switch (see `wake`).
+        None if was_empty => {}
+        None => wake::submitted(),
+    }
+}
+
+/// Claims that a round has timed out, for timers: argument and round of one wait.
+unsafe fn fire_timeout(arg: *mut (), _now_ns: u64, out: &mut ReadyList) {
+    // SAFETY: `park_until` set the G as the argument; Gs are never freed.
+    let gp = unsafe { GRef::from_ptr(arg.cast()) };
+    let round = gp.claim().current();
+    if gp.claim().try_claim(round, TIMED_OUT) {
+        out.push(gp);
+    }
+}
+
+/// Parks until somebody claims `round` of the current G and readies it, or until `deadline_ns`.
+///
+/// The caller has opened `round` with `current().claim().open()` and has told the possible wakers.
+/// After [`Woken::TimedOut`] none of them can claim the round any more; after [`Woken::Ready`] one
+/// of them has.
+#[track_caller]
+pub fn park_until(reason: WaitReason, round: Round, deadline_ns: u64) -> Woken {
+    let gp = g::current();
+    let location = Location::caller();
+    if deadline_ns == NEVER {
+        park_g(gp, reason, location);
+        return Woken::Ready;
+    }
+    if gp.get().kind.get() == Kind::Thread {
+        return park_thread_until(gp, reason, round, deadline_ns, location);
+    }
+    if clock::now_ns() >= deadline_ns && gp.claim().try_claim(round, TIMED_OUT) {
+        return Woken::TimedOut;
+    }
+    let timer = own_timer(gp);
+    // SAFETY: the node is boxed in the G's cold facts, which stay with the G for good; its argument is
+    // the G. It is stopped below, before anything else can use it.
+    unsafe { timer.start(deadline_ns, 0) };
+    park_g(gp, reason, location);
+    let woken = if gp.claim().winner() == TIMED_OUT {
+        Woken::TimedOut
+    } else {
+        Woken::Ready
+    };
+    // SAFETY: no lock is held, and we are not its function.
+    unsafe { timer.stop() };
+    woken
+}
+
+fn park_thread_until(
+    gp: GRef,
+    reason: WaitReason,
+    round: Round,
+    deadline_ns: u64,
+    location: &'static Location<'static>,
+) -> Woken {
+    let g = gp.get();
+    g.reason.store(reason as u8, Ordering::Relaxed);
+    g.parked_at
+        .store(ptr::from_ref(location).cast_mut(), Ordering::Relaxed);
+    if park_thread(g, deadline_ns) {
+        return Woken::Ready;
+    }
+    if gp.claim().try_claim(round, TIMED_OUT) {
+        // Nobody will call `ready`: take the word back ourselves.
+        let _ = g.status.ready_thread();
+        return Woken::TimedOut;
+    }
+    // Somebody claimed the round just now; the `ready` is on its way.
+    park_again(g);
+    Woken::Ready
+}
+
+/// Sleeps on although the deadline has passed: the status word is still Waiting.
+fn park_again(g: &G) {
+    while !is_awake(g) {
+        futex::wait(g.status.as_futex(), Status::WAITING_WORD, NEVER);
+    }
+}
+
+/// The timer of this goroutine's timed waits.
+fn own_timer(gp: GRef) -> &'static TimerNode {
+    let node: *const TimerNode = slab::with_cold_mut(gp, |cold| {
+        // The box is made outside the lock only the first time; see `slab::with_cold_mut`.
+        ptr::from_ref(
+            &**cold
+                .timer
+                .get_or_insert_with(|| Box::new(TimerNode::new(fire_timeout))),
+        )
+    });
+    // SAFETY: the box stays in the G's cold facts for good.
+    let node = unsafe { &*node };
+    // SAFETY: not armed between two waits; the argument is the G that `fire_timeout` expects.
+    unsafe { node.set_arg(gp.as_ptr().cast()) };
+    node
+}
+
+/// Sleeps until `deadline_ns`.
+#[track_caller]
+pub fn sleep_until(deadline_ns: u64) {
+    let round = g::current().claim().open();
+    if deadline_ns == NEVER {
+        // For ever: nobody knows the round.
+        loop {
+            park(WaitReason::Sleep);
+        }
+    }
+    park_until(WaitReason::Sleep, round, deadline_ns);
+}
+
+/// Lets others run: the caller goes to the end of the global queue. A plain thread yields to the
+/// kernel's scheduler.
+pub fn yield_now() {
+    let gp = match g::current_goroutine() {
+        Some(gp) => gp,
+        None => return std::thread::yield_now(),
+    };
+    // SAFETY: the current goroutine's M is set.
+    let mp = unsafe { M::of(gp) };
+    let Some(pp) = mp.p.get() else { return };
+    if gp.get().kind.get() == Kind::Bound {
+        if switch::is_alone(pp) {
+            return;
+        }
+        m::transition(gp, State::Running, State::Runnable);
+        p::push_global_one(gp);
+        wake::submitted();
+        return sleep_bound(mp, gp);
+    }
+    // Nobody to yield to: timers and network are looked at every so often all the same.
+    let switches = pp.switches.load(Ordering::Relaxed).wrapping_add(1);
+    pp.switches.store(switches, Ordering::Relaxed);
+    if !switches.is_multiple_of(32) && switch::is_alone(pp) {
+        pp.sched_tick.store(
+            pp.sched_tick.load(Ordering::Relaxed).wrapping_add(1),
+            Ordering::Relaxed,
+        );
+        return;
+    }
+    // SAFETY: the current goroutine is stackful and runs on `mp`, which holds a P.
+    unsafe { switch::leave(mp, gp, Action::Yield) };
+}
+
+/// Yields only if the goroutine has used up its slice, or a timer of its P is due; a few
+/// nanoseconds otherwise.
+#[inline]
+pub fn checkpoint() {
+    if let Some(mp) = m::current()
+        && let Some(pp) = mp.p.get()
+        && pp.attention.load(Ordering::Relaxed) != 0
+    {
+        yield_now();
+    }
+}

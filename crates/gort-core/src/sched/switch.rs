@@ -1,0 +1,231 @@
+//! Leaving one context for the next.
+//!
+//! A goroutine that stops picks the next one on its own stack and switches straight to it; only
+//! where there is none at hand, or the choice needs more than a few instructions (timers, the
+//! poller, stealing, another M), does it switch to its M's system stack. What must happen for the
+//! goroutine that was left (mark it Waiting, queue it, take its stack away) happens after the switch,
+//! in the context that was entered: [`finish`]. So nobody can run a goroutine whose stack is still
+//! in use, and no lock is held across a switch.
+
+use gort_arch::{context, stack::Slot, tls};
+use gort_queue::status::State;
+use std::ptr;
+use std::sync::atomic::Ordering;
+
+use super::m::{M, transition};
+use super::p::{self, P};
+use super::{SCHED, join, wake};
+use crate::clock::{self, NEVER};
+use crate::g::{G, GRef};
+
+/// What is to be done for the goroutine that was left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Action {
+    /// Nothing: it was not left.
+    None,
+    /// Running to Waiting; if a `ready` came first, it is queued again.
+    Park,
+    /// Running to Runnable, at the end of the global queue.
+    Yield,
+    /// Running to Runnable, at the end of the global queue; but its M gave up its P around a call
+    /// that blocked, and there was none to come back to.
+    Requeue,
+    /// Running to Dead: stack and descriptor go back.
+    Exit,
+}
+
+/// How often a P looks at the global queue first: 61, as Go's `schedtick`.
+pub(crate) const GLOBAL_TICKS: u32 = 61;
+/// How often a switch between goroutines looks at the clock, if the P has timers.
+const TIMER_TICKS: u64 = 16;
+
+/// Marks `gp` as running on `mp`.
+#[inline]
+pub(crate) fn begin(mp: &'static M, gp: GRef) {
+    transition(gp, State::Runnable, State::Running);
+    gp.get()
+        .m
+        .store(ptr::from_ref(mp).cast_mut().cast(), Ordering::Relaxed);
+    mp.current.set(Some(gp));
+    let pp = mp.held();
+    pp.switches.store(
+        pp.switches.load(Ordering::Relaxed).wrapping_add(1),
+        Ordering::Relaxed,
+    );
+}
+
+/// The next goroutine for this P, if it can be had in a few instructions. `None` sends the caller to
+/// the system stack, where everything is considered.
+///
+/// # Safety
+///
+/// `mp` is the caller's M and holds `pp`.
+#[inline]
+unsafe fn pick(mp: &'static M, pp: &'static P) -> Option<GRef> {
+    if pp.attention.load(Ordering::Relaxed) != 0 {
+        return None;
+    }
+    let tick = pp.sched_tick.load(Ordering::Relaxed);
+    if pp.timers.first_ns() != NEVER
+        && pp
+            .switches
+            .load(Ordering::Relaxed)
+            .is_multiple_of(TIMER_TICKS)
+        && pp.timers.first_ns() <= clock::now_ns()
+    {
+        return None;
+    }
+    let mut picked = None;
+    if tick.is_multiple_of(GLOBAL_TICKS) {
+        // SAFETY: the caller's M holds `pp`.
+        picked = unsafe { p::take_global(pp, 1) };
+    }
+    let mut inherits = false;
+    if picked.is_none() {
+        // SAFETY: as above: the holder owns the queue.
+        if let Some((gp, from_run_next)) = unsafe { pp.run_queue.pop() } {
+            picked = Some(p::from_queue(gp));
+            inherits = from_run_next;
+        } else {
+            // SAFETY: as above.
+            picked = unsafe { p::take_global(pp, usize::MAX) };
+        }
+    }
+    let gp = picked?;
+    if !inherits {
+        pp.sched_tick.store(tick.wrapping_add(1), Ordering::Relaxed);
+    }
+    if gp.wants_own_m() {
+        mp.next_g.set(Some(gp));
+        return None;
+    }
+    Some(gp)
+}
+
+/// Stops the current stackful goroutine and runs what comes next; returns when it is resumed,
+/// perhaps on another M.
+///
+/// # Safety
+///
+/// `gp` is the current goroutine, stackful, on `mp`, which holds a P (or `action` is `Requeue`).
+pub(crate) unsafe fn leave(mp: &'static M, gp: GRef, action: Action) {
+    let g = gp.get();
+    mp.left.set(Some(gp));
+    mp.action.set(action);
+    // SAFETY: as the caller promises.
+    let next = match mp.p.get() {
+        Some(pp) if mp.locked_g.get().is_none() => unsafe { pick(mp, pp) },
+        _ => None,
+    };
+    match next {
+        Some(next) => {
+            begin(mp, next);
+            let (from, to) = (g.fs.get(), next.get().fs.get());
+            // SAFETY: both blocks are live; `to` is idle (G2), `from` is ours.
+            unsafe { tls::hand_over(&mut *mp.tls.get(), from, to) };
+            // SAFETY: `next` is Runnable and off its queue: its stack is idle and ours (G2). Our own
+            // context is resumed only after `finish` has let go of us.
+            unsafe { context::switch(g.sp.get(), *next.get().sp.get(), to, 0) };
+        }
+        None => {
+            // SAFETY: the system context of our M waits in `execute`, and only we switch to it.
+            unsafe { context::switch(g.sp.get(), *mp.sp.get(), mp.fs.get(), 0) };
+        }
+    }
+    // SAFETY: we run again, so our M is set.
+    let mp = unsafe { M::of(gp) };
+    // SAFETY: whoever was left for us has left its stack.
+    unsafe { finish(mp) };
+}
+
+/// Ends the current stackful goroutine.
+///
+/// # Safety
+///
+/// As `leave`; nothing on the goroutine's stack is needed any more.
+pub(crate) unsafe fn leave_for_good(mp: &'static M, gp: GRef) -> ! {
+    let g = gp.get();
+    mp.left.set(Some(gp));
+    mp.action.set(Action::Exit);
+    // SAFETY: as in `leave`.
+    let next = match mp.p.get() {
+        Some(pp) if mp.locked_g.get().is_none() => unsafe { pick(mp, pp) },
+        _ => None,
+    };
+    match next {
+        Some(next) => {
+            begin(mp, next);
+            let (from, to) = (g.fs.get(), next.get().fs.get());
+            // SAFETY: as in `leave`.
+            unsafe { tls::hand_over(&mut *mp.tls.get(), from, to) };
+            // SAFETY: as in `leave`; our context is never resumed.
+            unsafe { context::switch_final(*next.get().sp.get(), to, 0) }
+        }
+        // SAFETY: as in `leave`; our context is never resumed.
+        None => unsafe { context::switch_final(*mp.sp.get(), mp.fs.get(), 0) },
+    }
+}
+
+/// Does for the goroutine that was left what it asked for. Runs first thing in the context entered:
+/// another goroutine's stack or the system stack. Allocates nothing, frees nothing, runs no user code.
+///
+/// # Safety
+///
+/// `mp` is the caller's M, and the goroutine in `mp.left` has left its stack.
+#[inline]
+pub(crate) unsafe fn finish(mp: &'static M) {
+    let Some(gp) = mp.left.take() else { return };
+    match mp.action.replace(Action::None) {
+        Action::None => fatal!("goroutine {} was left for no reason", gp.id()),
+        Action::Park => {
+            if !gp.get().status.stop() {
+                // A `ready` came between the decision to park and here; it left the queueing to us.
+                // SAFETY: we hold a P; `stop` made `gp` Runnable, and nobody else has it.
+                unsafe { mp.held().push(gp) };
+            }
+        }
+        Action::Yield => {
+            transition(gp, State::Running, State::Runnable);
+            p::push_global_one(gp);
+            wake::submitted();
+        }
+        Action::Requeue => {
+            transition(gp, State::Running, State::Runnable);
+            p::push_global_one(gp);
+            wake::submitted();
+        }
+        // SAFETY: as the caller promises.
+        Action::Exit => unsafe { bury(mp, gp) },
+    }
+}
+
+/// Takes stack and descriptor of a goroutine that has ended.
+///
+/// # Safety
+///
+/// As `finish`.
+unsafe fn bury(mp: &'static M, gp: GRef) {
+    let g: &G = gp.get();
+    transition(gp, State::Running, State::Dead);
+    // SAFETY: `slot` holds the slot the spawner put there; it is taken once.
+    let slot = unsafe { Slot::from_raw(g.slot.replace(0)) };
+    g.fs.set(0);
+    match mp.p.get() {
+        Some(pp) => {
+            // SAFETY: we hold `pp`; the goroutine has left its stack and block for good.
+            unsafe { pp.give_slot(slot) };
+            if join::left(gp) {
+                // SAFETY: we hold `pp`; the handle is gone too (G5).
+                unsafe { pp.give_g(gp) };
+            }
+        }
+        None => fatal!("goroutine {} ended without a P", gp.id()),
+    }
+}
+
+/// Whether nothing else wants to run here, as far as a glance tells.
+pub(crate) fn is_alone(pp: &P) -> bool {
+    pp.run_queue.is_empty()
+        && SCHED.global_len.load(Ordering::Relaxed) == 0
+        && pp.attention.load(Ordering::Relaxed) == 0
+}

@@ -1,0 +1,103 @@
+//! How many Ms look for work, and when another one is woken.
+//!
+//! Waking a thread costs the waker about 15 µs here and the sleeper starts 40 µs later, against some
+//! 10 ns for running the goroutine on the same P a moment later. So: hand over locally, wake late,
+//! never wake two when one will do.
+//!
+//! - Work that only waits for its own P's next switch wakes nobody: a goroutine put into an empty
+//!   `run_next` while the ring is empty ([`submitted`] is not called). If the running goroutine then
+//!   goes on computing, sysmon sees the same `run_next` twice with no switch between, and wakes.
+//! - Any other submission: if nobody spins and a P is idle, one M starts to spin. It finds the work,
+//!   and on finding it wakes the next, if there is still more (Go's protocol; `gort_queue::idle` has
+//!   it with its fences and its loom model).
+
+use std::sync::atomic::Ordering;
+
+use super::SCHED;
+use super::m::{self, M};
+use super::p::P;
+use crate::netpoll;
+
+/// Tells the idle that there is work: after a goroutine was queued where another P may take it.
+#[inline]
+pub(crate) fn submitted() {
+    if SCHED.idle.should_wake() {
+        wake_slow();
+    }
+}
+
+/// `should_wake` has counted a spinning M, which is ours to start.
+#[cold]
+pub(crate) fn wake_slow() {
+    let mut global = SCHED.global.lock();
+    match global.take_idle() {
+        Some(pp) => {
+            drop(global);
+            m::start(pp, true);
+        }
+        // Somebody took the last idle P. The next to run dry will look for the work.
+        None => SCHED.idle.abandon_spinning(),
+    }
+}
+
+/// Ends this M's spinning because it has work, and lets another start if there may be more.
+pub(crate) fn found_work(mp: &M) {
+    if mp.spinning.replace(false) && SCHED.idle.stop_spinning_found_work() {
+        submitted();
+    }
+}
+
+/// Makes the M that sleeps in the poller look again, if `when_ns` comes before its deadline.
+pub(crate) fn poller_earlier(when_ns: u64) {
+    if SCHED.last_poll_ns.load(Ordering::SeqCst) == 0 {
+        let until = SCHED.poll_until_ns.load(Ordering::SeqCst);
+        if until > when_ns {
+            netpoll::interrupt();
+        }
+    } else {
+        // Nobody sleeps in the poller: an M that looks for work will see the timer, or there is none
+        // awake, and then one is started.
+        submitted();
+    }
+}
+
+/// Gives a P whose M goes on without it to another M, if there is anything to do for it; else it
+/// becomes idle. The order of the questions is Go's `handoffp`.
+pub(crate) fn hand_off(pp: &'static P) {
+    let is_retired = pp.is_retired();
+    if !is_retired && (!pp.run_queue.is_empty() || SCHED.global_len.load(Ordering::Relaxed) != 0) {
+        return m::start(pp, false);
+    }
+    // No work here. If nobody is idle or looking, somebody has to look.
+    if !is_retired
+        && SCHED.idle.spinning() == 0
+        && SCHED.idle.idle() == 0
+        && SCHED.idle.claim_first_spinner()
+    {
+        return m::start(pp, true);
+    }
+    let mut global = SCHED.global.lock();
+    if !is_retired && !global.queue.is_empty() {
+        drop(global);
+        return m::start(pp, false);
+    }
+    if !is_retired && SCHED.idle.spinner_wanted() {
+        drop(global);
+        return m::start(pp, true);
+    }
+    // The last P to go idle, and nobody sleeps in the poller: somebody has to.
+    let procs = SCHED.procs.load(Ordering::Relaxed);
+    if !is_retired
+        && SCHED.idle.idle() + 1 >= procs
+        && SCHED.last_poll_ns.load(Ordering::Relaxed) != 0
+    {
+        drop(global);
+        return m::start(pp, false);
+    }
+    let first_timer_ns = pp.timers.first_ns();
+    global.put_idle(pp);
+    drop(global);
+    if first_timer_ns != crate::clock::NEVER {
+        poller_earlier(first_timer_ns);
+    }
+}

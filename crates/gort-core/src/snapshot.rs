@@ -1,0 +1,149 @@
+//! A read-only view of the runtime, for dumps, metrics, tests and profiles. Nothing in `sched` knows
+//! that it exists, but for the coarse clock that parkers copy.
+
+use std::panic::Location;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use gort_queue::status::State;
+
+use crate::g::{GRef, Kind, flags, slab};
+use crate::sched::{self, SCHED, p};
+use crate::wait_reason::WaitReason;
+
+/// Resolution of the time since a park: 100 ms. Reading a clock at each park would cost more than the
+/// park's bookkeeping.
+pub const COARSE_NS: u64 = 100_000_000;
+
+/// Written by sysmon; see [`COARSE_NS`].
+static COARSE: AtomicU32 = AtomicU32::new(0);
+
+/// The coarse time, for parkers.
+#[inline]
+pub(crate) fn coarse_now() -> u32 {
+    COARSE.load(Ordering::Relaxed)
+}
+
+pub(crate) fn set_coarse(now_ns: u64) {
+    COARSE.store((now_ns / COARSE_NS) as u32, Ordering::Relaxed);
+}
+
+/// How many goroutines there are; the runtime's own and plain threads do not count.
+pub fn num_goroutine() -> usize {
+    let outside = SCHED.live_outside.load(Ordering::Relaxed);
+    let inside: i64 = p::all().map(|pp| pp.live.load(Ordering::Relaxed)).sum();
+    // A sum of terms read one after the other can be off while goroutines move; never report less
+    // than none.
+    usize::try_from(outside + inside).unwrap_or(0)
+}
+
+/// One goroutine as it was at some moment during the snapshot.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Goroutine {
+    /// Its number.
+    pub id: u64,
+    /// Its name, if the builder gave one.
+    pub name: Option<String>,
+    /// Its labels.
+    pub labels: Vec<(String, String)>,
+    /// What it is doing.
+    pub state: State,
+    /// Why it waits, if it does.
+    pub wait_reason: Option<WaitReason>,
+    /// For how long, in steps of 100 ms.
+    pub waited: Option<Duration>,
+    /// Where it was started.
+    pub created_at: Option<&'static Location<'static>>,
+    /// Where it parked.
+    pub parked_at: Option<&'static Location<'static>>,
+    /// Whether it is bound or locked to an OS thread.
+    pub locked_to_thread: bool,
+    /// Its group (tests).
+    pub group: u32,
+}
+
+/// All goroutines. Others go on meanwhile: one that is just starting or ending may be missing.
+pub fn goroutines() -> Vec<Goroutine> {
+    let now = coarse_now();
+    let mut all = Vec::new();
+    slab::each(|gp| {
+        if let Some(goroutine) = describe(gp, now) {
+            all.push(goroutine);
+        }
+    });
+    all.sort_by_key(|goroutine| goroutine.id);
+    all
+}
+
+fn describe(gp: GRef, now: u32) -> Option<Goroutine> {
+    let g = gp.get();
+    let state = g.status.load();
+    if g.kind.get() == Kind::Thread
+        || g.has_flag(flags::SYSTEM)
+        || matches!(state, State::Dead | State::Idle)
+    {
+        return None;
+    }
+    let waiting = state == State::Waiting;
+    let parked_at = g.parked_at.load(Ordering::Relaxed);
+    Some(Goroutine {
+        id: gp.id(),
+        name: gp.name(),
+        labels: gp.labels(),
+        state,
+        wait_reason: waiting.then(|| gp.reason()),
+        waited: waiting.then(|| {
+            let steps = now.wrapping_sub(g.parked_coarse.load(Ordering::Relaxed));
+            Duration::from_nanos(u64::from(steps) * COARSE_NS)
+        }),
+        created_at: gp.created_at(),
+        // SAFETY: only `&'static Location`s are stored.
+        parked_at: if waiting {
+            unsafe { parked_at.as_ref() }
+        } else {
+            None
+        },
+        locked_to_thread: g.wants_own_m(),
+        group: gp.group(),
+    })
+}
+
+/// Counters of the scheduler.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Counters {
+    /// GOMAXPROCS.
+    pub procs: u32,
+    /// Ps that nobody holds.
+    pub idle_procs: u32,
+    /// Ms that look for work.
+    pub spinning: u32,
+    /// Threads that run goroutines.
+    pub threads: u32,
+    /// Goroutines in the global queue.
+    pub global_queue: usize,
+    /// Goroutines in the Ps' queues.
+    pub local_queues: usize,
+    /// Timers waiting.
+    pub timers: u64,
+    /// Switches between goroutines so far.
+    pub switches: u64,
+    /// Goroutines.
+    pub goroutines: usize,
+}
+
+/// The counters at this moment; each is right, together they need not be of one instant.
+pub fn counters() -> Counters {
+    Counters {
+        procs: SCHED.procs.load(Ordering::Relaxed),
+        idle_procs: SCHED.idle.idle(),
+        spinning: SCHED.idle.spinning(),
+        threads: sched::m::count(),
+        global_queue: SCHED.global_len.load(Ordering::Relaxed),
+        local_queues: p::all().map(|pp| pp.run_queue.len()).sum(),
+        timers: p::all().map(|pp| u64::from(pp.timers.len())).sum(),
+        switches: p::all().map(|pp| pp.switches.load(Ordering::Relaxed)).sum(),
+        goroutines: num_goroutine(),
+    }
+}

@@ -1,0 +1,193 @@
+//! The watcher: a thread without a P that sees to what nobody at work would notice.
+//!
+//! - A P whose goroutine has been running for a slice (10 ms) is asked to yield.
+//! - A P with a due timer, or with work that it does not get to, while others are idle: somebody is
+//!   woken. If all are busy, the P is asked to look at its timers.
+//! - The network, if nobody has polled it for 10 ms.
+//!
+//! It sleeps 20 µs between looks, doubling after 50 looks that changed nothing, up to 10 ms (Go's
+//! periods); while a P is idle and another busy at most 1 ms, as then a goroutine may be waiting in
+//! the busy one's `run_next`. When all Ps are idle for a second it sleeps until somebody gets to work.
+//!
+//! It allocates nothing and takes no lock that user code can hold.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::clock::{self, NEVER};
+use crate::os::futex;
+use crate::sched::p::{self, P, attention};
+use crate::sched::{SCHED, wake};
+use crate::timer::ReadyList;
+use crate::{netpoll, runtime, snapshot};
+
+/// The least time between two looks.
+const SLEEP_MIN_NS: u64 = 20_000;
+/// The most.
+const SLEEP_MAX_NS: u64 = 10_000_000;
+/// The most while one P is idle and another is not.
+const SLEEP_MIXED_NS: u64 = 1_000_000;
+/// Looks at the least interval before it doubles.
+const QUICK_LOOKS: u32 = 50;
+/// How long a goroutine may run before its P is asked to yield; Go's `forcePreemptNS`.
+const SLICE_NS: u64 = 10_000_000;
+/// How long the network may go unpolled.
+const POLL_NS: u64 = 10_000_000;
+/// How long all Ps must have been idle before the long sleep.
+const CALM_NS: u64 = 1_000_000_000;
+
+/// 1 while sysmon is in its long sleep. Writers: sysmon; who wakes it.
+static ASLEEP: AtomicU32 = AtomicU32::new(0);
+
+/// Ends the long sleep: an M has taken a P from the idle list.
+#[inline]
+pub(crate) fn stir() {
+    if ASLEEP.load(Ordering::SeqCst) != 0 && ASLEEP.swap(0, Ordering::SeqCst) != 0 {
+        futex::wake(&raw const ASLEEP, 1);
+    }
+}
+
+/// What was seen of a P at the last look.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    tick: u32,
+    since_ns: u64,
+    switches: u64,
+    had_work: bool,
+}
+
+/// Starts the thread.
+pub(crate) fn start() -> std::io::Result<()> {
+    std::thread::Builder::new()
+        .name("gort-sysmon".into())
+        .stack_size(128 << 10)
+        .spawn(watch)
+        .map(drop)
+}
+
+fn watch() {
+    let mut seen = vec![Seen::default(); p::PROCS_MAX].into_boxed_slice();
+    let mut quiet_looks = 0u32;
+    let mut sleep_ns = SLEEP_MIN_NS;
+    let mut calm_since_ns = 0u64;
+    loop {
+        if quiet_looks == 0 {
+            sleep_ns = SLEEP_MIN_NS;
+        } else if quiet_looks > QUICK_LOOKS {
+            sleep_ns = (sleep_ns * 2).min(SLEEP_MAX_NS);
+        }
+        let procs = SCHED.procs.load(Ordering::Relaxed);
+        let idle = SCHED.idle.idle();
+        let limit = if idle > 0 && idle < procs {
+            SLEEP_MIXED_NS
+        } else {
+            SLEEP_MAX_NS
+        };
+        pause(sleep_ns.min(limit));
+        let now = clock::now_ns();
+        snapshot::set_coarse(now);
+        if SCHED.idle.idle() >= procs {
+            if calm_since_ns == 0 {
+                calm_since_ns = now;
+            } else if now - calm_since_ns > CALM_NS {
+                sleep_long(procs);
+                calm_since_ns = 0;
+                quiet_looks = 0;
+                continue;
+            }
+        } else {
+            calm_since_ns = 0;
+        }
+        quiet_looks = if look(&mut seen, now) {
+            0
+        } else {
+            quiet_looks.saturating_add(1)
+        };
+    }
+}
+
+fn pause(ns: u64) {
+    let time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: ns as _,
+    };
+    // SAFETY: reads one timespec; the remaining time is not asked for.
+    unsafe { libc::nanosleep(&raw const time, std::ptr::null_mut()) };
+}
+
+/// Nothing can happen without an M taking a P: timers and the network are the sleeping poller's.
+fn sleep_long(procs: u32) {
+    ASLEEP.store(1, Ordering::SeqCst);
+    // Whoever takes a P after this look sees ASLEEP and wakes us.
+    while SCHED.idle.idle() >= procs && ASLEEP.load(Ordering::SeqCst) == 1 {
+        futex::wait(&ASLEEP, 1, NEVER);
+    }
+    ASLEEP.store(0, Ordering::SeqCst);
+}
+
+/// One look at everything. True if it changed anything.
+fn look(seen: &mut [Seen], now: u64) -> bool {
+    let mut acted = poll_network(now);
+    let mut unserved = false;
+    for pp in p::all() {
+        let seen = &mut seen[pp.index as usize];
+        let is_running = !pp.is_idle.load(Ordering::Relaxed);
+        let tick = pp.sched_tick.load(Ordering::Relaxed);
+        let switches = pp.switches.load(Ordering::Relaxed);
+        let has_work = !pp.run_queue.is_empty();
+        let is_due = pp.timers.first_ns() <= now;
+        if tick != seen.tick || !is_running {
+            *seen = Seen {
+                tick,
+                since_ns: now,
+                ..*seen
+            };
+        } else if now - seen.since_ns >= SLICE_NS && (has_work || has_other_work(pp)) {
+            pp.ask(attention::YIELD);
+            seen.since_ns = now;
+            acted = true;
+        }
+        if is_running && is_due {
+            pp.ask(attention::TIMERS);
+        }
+        // Work that was here at the last look, and no switch since: its P does not get to it.
+        unserved |= is_due || has_work && seen.had_work && switches == seen.switches;
+        seen.had_work = has_work;
+        seen.switches = switches;
+    }
+    unserved |= SCHED.global_len.load(Ordering::Relaxed) != 0;
+    if unserved && SCHED.idle.idle() != 0 && SCHED.idle.should_wake() {
+        wake::wake_slow();
+        acted = true;
+    }
+    acted
+}
+
+/// Whether somebody else would have use for this P.
+fn has_other_work(pp: &P) -> bool {
+    SCHED.global_len.load(Ordering::Relaxed) != 0
+        || pp.timers.first_ns() != NEVER
+        || netpoll::waiters() != 0
+}
+
+fn poll_network(now: u64) -> bool {
+    let last = SCHED.last_poll_ns.load(Ordering::Relaxed);
+    if !netpoll::is_started() || last == 0 || last + POLL_NS > now {
+        return false;
+    }
+    if SCHED
+        .last_poll_ns
+        .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+        .is_err()
+    {
+        return false;
+    }
+    let mut list = ReadyList::new();
+    netpoll::poll(0, &mut list);
+    if list.is_empty() {
+        return false;
+    }
+    p::push_global(list.take_goroutines());
+    runtime::defer_all(&mut list);
+    wake::submitted();
+    true
+}

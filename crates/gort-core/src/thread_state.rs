@@ -1,0 +1,146 @@
+//! The runtime's only thread-locals: who runs here.
+//!
+//! A goroutine has its own TLS block, so `CURRENT` is set once for a goroutine's life (by whoever
+//! prepares its block) and once for a plain thread's. `SELF_M` is set on the Ms' own blocks only.
+//!
+//! The words are defined in assembly with the initial-exec model and read by opaque assembly: they
+//! are always in the static TLS area, at one offset from the FS base in every block, and the
+//! compiler can never keep their address across a switch. Accessors return values, no references.
+
+use crate::g::G;
+use std::ptr::NonNull;
+
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+mod words {
+    use std::arch::{asm, global_asm};
+
+    global_asm!(
+        ".pushsection .tbss.gort_core, \"awT\", @nobits",
+        ".balign 8",
+        ".hidden gort_core_current",
+        ".globl gort_core_current",
+        ".type gort_core_current, @object",
+        ".size gort_core_current, 8",
+        "gort_core_current:",
+        ".zero 8",
+        ".hidden gort_core_self_m",
+        ".globl gort_core_self_m",
+        ".type gort_core_self_m, @object",
+        ".size gort_core_self_m, 8",
+        "gort_core_self_m:",
+        ".zero 8",
+        ".popsection",
+    );
+
+    macro_rules! word {
+        ($get:ident, $set:ident, $offset:ident, $symbol:literal) => {
+            #[inline(always)]
+            pub(super) fn $get() -> usize {
+                let value: usize;
+                // SAFETY: reads the 8-byte TLS word defined above, which every thread and every
+                // goroutine block has.
+                unsafe {
+                    asm!(
+                        concat!("mov {v}, qword ptr [rip + ", $symbol, "@gottpoff]"),
+                        "mov {v}, qword ptr fs:[{v}]",
+                        v = out(reg) value,
+                        options(nostack, readonly, preserves_flags),
+                    );
+                }
+                value
+            }
+
+            #[inline(always)]
+            #[allow(dead_code, reason = "one of the two words is only written through its offset")]
+            pub(super) fn $set(value: usize) {
+                // SAFETY: writes the 8-byte TLS word defined above; only this module touches it.
+                unsafe {
+                    asm!(
+                        concat!("mov {t}, qword ptr [rip + ", $symbol, "@gottpoff]"),
+                        "mov qword ptr fs:[{t}], {v}",
+                        t = out(reg) _,
+                        v = in(reg) value,
+                        options(nostack, preserves_flags),
+                    );
+                }
+            }
+
+            #[inline(always)]
+            #[allow(dead_code, reason = "one of the two offsets is not needed")]
+            pub(super) fn $offset() -> isize {
+                let value: isize;
+                // SAFETY: reads the linker's table entry with the word's offset from the FS base.
+                unsafe {
+                    asm!(
+                        concat!("mov {v}, qword ptr [rip + ", $symbol, "@gottpoff]"),
+                        v = out(reg) value,
+                        options(nostack, pure, readonly, preserves_flags),
+                    );
+                }
+                value
+            }
+        };
+    }
+    word!(current, set_current, current_offset, "gort_core_current");
+    word!(self_m, set_self_m, self_m_offset, "gort_core_self_m");
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
+mod words {
+    //! Thread mode only: a goroutine never changes its thread, so std's thread-locals will do.
+    use std::cell::Cell;
+
+    thread_local! {
+        static CURRENT: Cell<usize> = const { Cell::new(0) };
+        static SELF_M: Cell<usize> = const { Cell::new(0) };
+    }
+    pub(super) fn current() -> usize {
+        CURRENT.get()
+    }
+    pub(super) fn set_current(value: usize) {
+        CURRENT.set(value);
+    }
+    pub(super) fn self_m() -> usize {
+        SELF_M.get()
+    }
+    pub(super) fn set_self_m(value: usize) {
+        SELF_M.set(value);
+    }
+    pub(super) fn current_offset() -> isize {
+        unreachable!("no goroutine blocks on this platform")
+    }
+}
+
+/// The G of the code that calls: a goroutine's, a plain thread's, or none (a system stack, or a
+/// plain thread that has not used gort yet).
+#[inline(always)]
+pub(crate) fn current() -> Option<NonNull<G>> {
+    NonNull::new(words::current() as *mut G)
+}
+
+/// Sets this thread's G (plain threads and goroutines bound to a thread).
+pub(crate) fn set_current(gp: Option<NonNull<G>>) {
+    words::set_current(gp.map_or(0, |gp| gp.as_ptr() as usize));
+}
+
+/// Writes the current G into a goroutine's block that nobody runs on.
+///
+/// # Safety
+///
+/// `fs` is the FS base of a prepared block that is not in use.
+pub(crate) unsafe fn set_current_of_block(fs: usize, gp: NonNull<G>) {
+    let word = fs.wrapping_add_signed(words::current_offset()) as *mut usize;
+    // SAFETY: the word lies in the static TLS area of the caller's idle block.
+    unsafe { word.write(gp.as_ptr() as usize) };
+}
+
+/// The M whose system stack the caller stands on; 0 elsewhere.
+#[inline(always)]
+pub(crate) fn self_m() -> usize {
+    words::self_m()
+}
+
+/// Sets this thread's M, on the thread's own TLS.
+pub(crate) fn set_self_m(mp: usize) {
+    words::set_self_m(mp);
+}
