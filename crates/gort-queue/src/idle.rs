@@ -99,7 +99,9 @@ impl Idle {
     /// counted as spinning, and must look for work.
     #[must_use = "an M that is counted as spinning has to be started"]
     pub fn claim_first_spinner(&self) -> bool {
-        self.spinning.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.spinning
+            .compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// For a spinner that found work and is going to run it.

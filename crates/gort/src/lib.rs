@@ -1,1 +1,61 @@
-//! Goroutines for Rust.
+//! Goroutines for Rust: ordinary blocking code, std included, on Go's scheduler.
+//!
+//! A goroutine is a function that runs beside its caller, on a stack of its own of which only the
+//! pages it uses exist. To the code in it, it is a thread: it has its own thread-locals, it may block
+//! in locks, channels and sockets of this crate, and then another goroutine runs on the OS thread.
+//!
+//! ```
+//! gort::run(|| {
+//!     let (tx, rx) = gort::chan::unbounded();
+//!     for i in 0..3 {
+//!         let tx = tx.clone();
+//!         gort::go(move || tx.send(i * i).unwrap());
+//!     }
+//!     drop(tx);
+//!     assert_eq!(rx.iter().sum::<i32>(), 0 + 1 + 4);
+//! });
+//! ```
+
+#![warn(missing_docs)]
+
+mod dump;
+mod go;
+pub mod net;
+pub mod runtime;
+mod task;
+
+pub use go::{
+    Builder, Goroutine, GoroutineId, JoinError, JoinHandle, OsThreadGuard, Scope, ScopedJoinHandle,
+    blocking, checkpoint, current, go, goexit, lock_os_thread, scope, try_current, yield_now,
+};
+#[cfg(feature = "macros")]
+pub use gort_macros::{main, test};
+pub use runtime::{Config, ConfigError, PanicPolicy, run};
+pub use task::block_on;
+
+/// Runs a block when the scope ends, by return or by unwinding; several run last in, first out.
+///
+/// Go's `defer`. What the block uses is borrowed until then.
+///
+/// ```
+/// let log = std::cell::RefCell::new(Vec::new());
+/// {
+///     gort::defer! { log.borrow_mut().push("first deferred, last run") }
+///     gort::defer! { log.borrow_mut().push("last deferred, first run") }
+///     log.borrow_mut().push("body");
+/// }
+/// assert_eq!(log.into_inner(), ["body", "last deferred, first run", "first deferred, last run"]);
+/// ```
+#[macro_export]
+macro_rules! defer {
+    ($($body:tt)*) => {
+        let _deferred = $crate::__private::guard((), |()| { $($body)* });
+    };
+}
+
+/// What the macros expand to; not for users.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::runtime::{TestOptions, run_main, run_test};
+    pub use scopeguard::guard;
+}

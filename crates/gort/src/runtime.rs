@@ -1,0 +1,334 @@
+//! Starting the runtime, its settings, and what it says about itself.
+
+#![forbid(unsafe_code)]
+
+use std::panic::{self, Location};
+use std::process::{ExitCode, Termination};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use gort_core::sched::join::Outcome;
+use gort_core::sched::{self, SpawnOptions};
+use gort_core::{runtime as core, snapshot};
+
+pub use core::{ConfigError, PanicPolicy};
+
+/// Runs `f` as a goroutine with a main thread's stack (8 MiB) while the calling thread waits.
+///
+/// `f` may borrow. The runtime stays up for later calls; other goroutines that `f` started go on.
+/// Inside a goroutine it just calls `f`.
+///
+/// # Panics
+///
+/// A panic of `f` resumes in the caller. If `f` calls [`goexit`](crate::goexit), the others run on
+/// until the last has ended, and then the process ends, as in Go.
+///
+/// # Examples
+///
+/// ```
+/// let mut total = 0;
+/// gort::run(|| {
+///     total = gort::go(|| 40).join().unwrap() + 2;
+/// });
+/// assert_eq!(total, 42);
+/// ```
+#[track_caller]
+pub fn run<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    if gort_core::g::current_goroutine().is_some() {
+        return f();
+    }
+    match core::run_main(f, Location::caller()) {
+        Ok(Outcome::Returned(value)) => value,
+        Ok(Outcome::Panicked(payload)) => panic::resume_unwind(payload),
+        Ok(Outcome::Exited) => core::wait_after_main_exited(),
+        Err(error) => panic!("cannot start the main goroutine: {error}"),
+    }
+}
+
+/// Settings of the runtime, for programs that do not take them from the environment.
+///
+/// # Examples
+///
+/// ```
+/// let sum = gort::Config::new().procs(2).run(|| gort::go(|| 1).join().unwrap() + 1)?;
+/// assert_eq!(sum, 2);
+/// # Ok::<(), gort::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "a Config does nothing until `run` or `start`"]
+pub struct Config(core::Config);
+
+impl Config {
+    /// The environment's settings, or the defaults.
+    pub fn new() -> Config {
+        Config::default()
+    }
+
+    /// How many goroutines may run at once (`GOMAXPROCS`).
+    pub fn procs(mut self, n: usize) -> Config {
+        self.0.procs = Some(n);
+        self
+    }
+
+    /// Bytes of stack of goroutines that ask for none.
+    pub fn stack_size(mut self, bytes: usize) -> Config {
+        self.0.stack_bytes = Some(bytes);
+        self
+    }
+
+    /// What happens when a goroutine panics.
+    pub fn panic(mut self, policy: PanicPolicy) -> Config {
+        self.0.panic = Some(policy);
+        self
+    }
+
+    /// Starts the runtime with these settings and runs `f` as [`run`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    #[track_caller]
+    pub fn run<F, T>(self, f: F) -> Result<T, ConfigError>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        self.start()?;
+        Ok(run(f))
+    }
+
+    /// Starts the runtime with these settings.
+    ///
+    /// # Errors
+    ///
+    /// It runs with other settings already; a setting is out of range; a thread cannot be had.
+    pub fn start(self) -> Result<(), ConfigError> {
+        core::start(self.0)
+    }
+}
+
+/// How many goroutines there are; the runtime's own do not count.
+#[doc(alias = "NumGoroutine")]
+pub fn num_goroutine() -> usize {
+    snapshot::num_goroutine()
+}
+
+/// How many goroutines may run at once.
+#[doc(alias = "GOMAXPROCS")]
+pub fn gomaxprocs() -> usize {
+    set_gomaxprocs(0)
+}
+
+/// Changes how many goroutines may run at once; returns the old number. 0 only asks.
+///
+/// It takes effect as the goroutines that run above a lowered number reach their next scheduling
+/// point.
+#[doc(alias = "GOMAXPROCS")]
+pub fn set_gomaxprocs(n: usize) -> usize {
+    core::set_gomaxprocs(n)
+}
+
+/// Counters of the scheduler and facts about its set-up.
+pub fn metrics() -> Metrics {
+    let report = core::report();
+    let counters = snapshot::counters();
+    Metrics {
+        tls_mode: if core::has_own_tls() {
+            TlsMode::Own
+        } else {
+            TlsMode::Thread
+        },
+        tls_reason: report.tls.reason.clone(),
+        gomaxprocs: counters.procs as usize,
+        gomaxprocs_source: report.procs_source.to_string(),
+        idle_procs: counters.idle_procs as usize,
+        threads: counters.threads as usize,
+        goroutines: counters.goroutines,
+        global_queue: counters.global_queue,
+        local_queues: counters.local_queues,
+        timers: counters.timers,
+        switches: counters.switches,
+    }
+}
+
+/// Whose thread-locals a goroutine has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TlsMode {
+    /// A block of its own, on a stack of its own.
+    Own,
+    /// Those of an OS thread of its own.
+    Thread,
+}
+
+/// See [`metrics`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Whose thread-locals a goroutine has.
+    pub tls_mode: TlsMode,
+    /// Why.
+    pub tls_reason: String,
+    /// How many goroutines may run at once.
+    pub gomaxprocs: usize,
+    /// Where that number came from.
+    pub gomaxprocs_source: String,
+    /// How many more could run at this moment.
+    pub idle_procs: usize,
+    /// OS threads that run goroutines, sleeping ones included.
+    pub threads: usize,
+    /// Goroutines.
+    pub goroutines: usize,
+    /// Runnable goroutines in the global queue.
+    pub global_queue: usize,
+    /// Runnable goroutines in the processors' own queues.
+    pub local_queues: usize,
+    /// Timers waiting.
+    pub timers: u64,
+    /// Switches between goroutines so far.
+    pub switches: u64,
+}
+
+/// The text of all goroutines in Go's form: state or wait reason, where parked, where created.
+pub fn stacks() -> String {
+    crate::dump::all()
+}
+
+/// Runs the body of a `#[gort::main]` function.
+#[doc(hidden)]
+#[track_caller]
+pub fn run_main<T: Termination>(body: fn() -> T) -> ExitCode {
+    run(move || body().report())
+}
+
+/// What `#[gort::test]` was given.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct TestOptions {
+    pub name: &'static str,
+    pub procs: Option<usize>,
+    pub timeout: Option<Duration>,
+    pub allow_leaks: bool,
+    pub seed: Option<u64>,
+}
+
+/// How long a test may take that sets no timeout.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// For how long goroutines of a test may still be ending after its body: goleak's 20 looks with
+/// growing pauses.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Tests that change GOMAXPROCS run alone; the others share the runtime.
+static PROCS_LOCK: RwLock<()> = RwLock::new(());
+
+/// Sets GOMAXPROCS for one test, and back when it is over.
+enum Procs {
+    Shared(
+        #[expect(dead_code, reason = "held until the test is over")] RwLockReadGuard<'static, ()>,
+    ),
+    Alone {
+        old: usize,
+        _guard: RwLockWriteGuard<'static, ()>,
+    },
+}
+
+impl Procs {
+    fn set(procs: Option<usize>) -> Procs {
+        match procs {
+            None => Procs::Shared(
+                PROCS_LOCK
+                    .read()
+                    .unwrap_or_else(|poisoned| poisoned.into_inner()),
+            ),
+            Some(n) => {
+                let guard = PROCS_LOCK
+                    .write()
+                    .unwrap_or_else(|poisoned| poisoned.into_inner());
+                Procs::Alone {
+                    old: set_gomaxprocs(n),
+                    _guard: guard,
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Procs {
+    fn drop(&mut self) {
+        if let Procs::Alone { old, .. } = self {
+            set_gomaxprocs(*old);
+        }
+    }
+}
+
+/// Runs the body of a `#[gort::test]` function: in a group of its own, with a deadline, and with a look
+/// at what it left behind.
+#[doc(hidden)]
+#[track_caller]
+pub fn run_test<T: Termination + 'static>(options: TestOptions, body: fn() -> T) -> ExitCode {
+    static GROUPS: AtomicU32 = AtomicU32::new(1);
+    let group = GROUPS.fetch_add(1, Ordering::Relaxed);
+    core::ensure_started();
+    let _procs = Procs::set(options.procs);
+    let timeout = options.timeout.unwrap_or(TEST_TIMEOUT);
+    let spawned = sched::spawn(
+        move || body().report(),
+        SpawnOptions {
+            stack_bytes: Some(core::MAIN_STACK_BYTES),
+            name: Some(options.name.to_owned()),
+            group: Some(group),
+            ..SpawnOptions::new()
+        },
+    );
+    let handle = match spawned {
+        Ok(handle) => handle,
+        Err(error) => panic!("cannot start the test's goroutine: {error}"),
+    };
+    let deadline = gort_core::clock::deadline_after(timeout);
+    let outcome = match handle.join_until(deadline) {
+        Ok(outcome) => outcome,
+        Err(_running) => panic!(
+            "{} has not ended after {timeout:?}; its goroutines:\n\n{}",
+            options.name,
+            crate::dump::of_group(group)
+        ),
+    };
+    let code = match outcome {
+        Outcome::Returned(code) => code,
+        Outcome::Panicked(payload) => panic::resume_unwind(payload),
+        Outcome::Exited => panic!("{} called goexit in its body", options.name),
+    };
+    if !options.allow_leaks {
+        check_leaks(options.name, group);
+    }
+    code
+}
+
+/// Fails if members of the group are still there after a while.
+#[track_caller]
+fn check_leaks(name: &str, group: u32) {
+    let deadline = Instant::now() + SETTLE;
+    let mut pause = Duration::from_micros(10);
+    loop {
+        let left = snapshot::goroutines()
+            .iter()
+            .filter(|g| g.group == group)
+            .count();
+        if left == 0 {
+            return;
+        }
+        if Instant::now() >= deadline {
+            panic!(
+                "{name} left {left} goroutine(s) behind:\n\n{}",
+                crate::dump::of_group(group)
+            );
+        }
+        // On the test's plain thread: looks again and again, until the deadline.
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,3 @@
+//! The public API, area by area.
+
+mod go;
