@@ -4,6 +4,7 @@
 //! taken at first use.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// No deadline.
@@ -27,6 +28,23 @@ pub fn deadline_after(duration: Duration) -> u64 {
         Ok(ns) => now_ns().saturating_add(ns),
         Err(_) => NEVER,
     }
+}
+
+/// Resolution of the time since a park: 100 ms. Reading a clock at each park would cost more than the
+/// park's bookkeeping.
+pub const COARSE_NS: u64 = 100_000_000;
+
+/// Written by sysmon; see [`COARSE_NS`].
+static COARSE: AtomicU32 = AtomicU32::new(0);
+
+/// The coarse time, for parkers.
+#[inline]
+pub(crate) fn coarse_now() -> u32 {
+    COARSE.load(Ordering::Relaxed)
+}
+
+pub(crate) fn set_coarse(now_ns: u64) {
+    COARSE.store((now_ns / COARSE_NS) as u32, Ordering::Relaxed);
 }
 
 /// One moment on both clocks.

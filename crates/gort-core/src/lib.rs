@@ -23,10 +23,10 @@ pub mod fatal;
 pub mod os;
 
 pub mod clock;
-pub mod wait_reason;
-pub use wait_reason as reason;
 pub mod lock;
+mod settings;
 mod thread_state;
+pub mod wait_reason;
 
 pub mod g;
 pub mod netpoll;

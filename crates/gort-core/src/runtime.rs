@@ -5,20 +5,18 @@
 
 use std::fmt;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 
 use gort_arch::stack::Class;
 use gort_arch::tls::{self, Mode, Request};
 
 use crate::clock;
-use crate::g::{self, GRef};
 use crate::lock::Mutex;
 use crate::os::{cgroup, thread};
 use crate::sched::join::Outcome;
-use crate::sched::{self, SCHED, SpawnOptions, m, p, wake};
-use crate::timer::{self, Deferred, Hooks, ReadyList, Timers};
-use crate::wait_reason::WaitReason;
-use crate::{netpoll, snapshot, sysmon};
+use crate::sched::{self, SCHED, SpawnOptions, callbacks, m, p, wake};
+use crate::timer::{self, Hooks, Timers};
+use crate::{netpoll, settings, sysmon};
 
 /// Stack of the main goroutine: the size of std's main thread.
 pub const MAIN_STACK_BYTES: usize = 8 << 20;
@@ -120,16 +118,10 @@ struct Settings {
 }
 
 static SETTINGS: Mutex<Option<Settings>> = Mutex::new(None);
-/// 1 once goroutines can be started. Written once, after everything else (release).
-static STARTED: AtomicBool = AtomicBool::new(false);
-static OWN_TLS: AtomicBool = AtomicBool::new(false);
-static PANICS_ABORT: AtomicBool = AtomicBool::new(false);
-static DEFAULT_CLASS: AtomicU8 = AtomicU8::new(0);
-
 /// Starts the runtime with the environment's settings, unless it runs.
 #[inline]
 pub fn ensure_started() {
-    if !STARTED.load(Ordering::Acquire) {
+    if !settings::is_started() {
         start_default();
     }
 }
@@ -144,7 +136,7 @@ fn start_default() {
 
 /// Whether it runs.
 pub fn is_started() -> bool {
-    STARTED.load(Ordering::Acquire)
+    settings::is_started()
 }
 
 /// Starts the runtime.
@@ -170,9 +162,8 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
         SCHED.shake.store(seed.max(1), Ordering::Relaxed);
     }
     let support = tls::init(tls_request());
-    OWN_TLS.store(!matches!(support.mode, Mode::Thread), Ordering::Relaxed);
-    DEFAULT_CLASS.store(class.index() as u8, Ordering::Relaxed);
-    PANICS_ABORT.store(config.panic == Some(PanicPolicy::Abort), Ordering::Relaxed);
+    let own_tls = !matches!(support.mode, Mode::Thread);
+    settings::set(own_tls, class, config.panic == Some(PanicPolicy::Abort));
     timer::install(Hooks {
         local: local_timers,
         earlier: earlier_timer,
@@ -185,8 +176,8 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     sysmon::start().map_err(ConfigError::Thread)?;
     *settings = Some(Settings { config, source });
     drop(settings);
-    STARTED.store(true, Ordering::Release);
-    start_callbacks();
+    settings::set_started();
+    callbacks::start();
     Ok(())
 }
 
@@ -279,25 +270,15 @@ fn env_number(name: &str) -> Option<u64> {
 }
 
 /// Whether goroutines have stacks and TLS blocks of their own (else each has a thread).
-#[inline]
 pub fn has_own_tls() -> bool {
-    OWN_TLS.load(Ordering::Relaxed)
-}
-
-pub(crate) fn panics_abort() -> bool {
-    PANICS_ABORT.load(Ordering::Relaxed)
-}
-
-#[inline]
-pub(crate) fn default_class() -> Class {
-    let index = usize::from(DEFAULT_CLASS.load(Ordering::Relaxed));
-    Class::from_index(index).expect("an index is stored only from a class")
+    ensure_started();
+    settings::has_own_tls()
 }
 
 /// Bytes of a goroutine's default stack slot.
 pub fn default_stack_bytes() -> usize {
     ensure_started();
-    default_class().slot_bytes()
+    settings::default_class().slot_bytes()
 }
 
 // ---- GOMAXPROCS ----
@@ -371,79 +352,6 @@ fn earlier_timer(when_ns: u64) {
     }
 }
 
-// ---- deferred work ----
-
-struct Callbacks {
-    tasks: ReadyList,
-    /// The goroutine that runs the tasks, while it is parked.
-    idle: Option<GRef>,
-}
-// SAFETY: the tasks are handed from thread to thread by their makers' contract (`Deferred::new`).
-unsafe impl Send for Callbacks {}
-
-static CALLBACKS: Mutex<Callbacks> = Mutex::new(Callbacks {
-    tasks: ReadyList::new(),
-    idle: None,
-});
-
-/// Hands what a source of work has deferred to the goroutine that runs such things.
-pub(crate) fn defer_all(list: &mut ReadyList) {
-    if !list.has_deferred() {
-        return;
-    }
-    let idle = {
-        let mut callbacks = CALLBACKS.lock();
-        callbacks.tasks.append_deferred(list);
-        callbacks.idle.take()
-    };
-    if let Some(gp) = idle {
-        sched::ready(gp);
-    }
-}
-
-/// Defers one task; from anywhere that holds no lock of the runtime.
-pub fn defer(task: std::ptr::NonNull<Deferred>) {
-    ensure_started();
-    let mut list = ReadyList::new();
-    list.defer(task);
-    defer_all(&mut list);
-}
-
-fn start_callbacks() {
-    let options = SpawnOptions {
-        name: Some("callbacks".into()),
-        system: true,
-        group: Some(0),
-        ..SpawnOptions::new()
-    };
-    if let Err(error) = sched::spawn(run_callbacks, options) {
-        fatal!("no goroutine for callbacks: {error}");
-    }
-}
-
-/// Runs deferred tasks for ever, one after the other.
-fn run_callbacks() {
-    loop {
-        let task = {
-            let mut callbacks = CALLBACKS.lock();
-            let task = callbacks.tasks.pop_deferred();
-            if task.is_none() {
-                callbacks.idle = Some(g::current());
-            }
-            task
-        };
-        match task {
-            // SAFETY: the task was just popped, and is run once.
-            Some(task) => {
-                let run = std::panic::AssertUnwindSafe(|| unsafe { timer::run_deferred(task) });
-                // A waker that panics has been reported by the hook; the others still want theirs.
-                let _ = std::panic::catch_unwind(run);
-            }
-            None => sched::park(WaitReason::SystemIdle),
-        }
-    }
-}
-
 // ---- the main goroutine ----
 
 /// Runs `f` as a goroutine with a main thread's stack, while the calling plain thread waits.
@@ -472,7 +380,7 @@ where
 pub fn wait_after_main_exited() -> ! {
     // Looks rather than waits for an event: this is the last minute of a program that chose an odd
     // way to end, and counting ends costs every goroutine.
-    while snapshot::num_goroutine() != 0 {
+    while p::num_goroutine() != 0 {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     crate::fatal::exit_with(format_args!(
@@ -505,7 +413,7 @@ pub fn report() -> Report {
         tls: tls::support().expect("set at start"),
         procs: gomaxprocs(),
         procs_source: gomaxprocs_source(),
-        stack_bytes: default_class().slot_bytes(),
+        stack_bytes: settings::default_class().slot_bytes(),
         stacks: gort_arch::stack::report(),
         netpoll: netpoll::is_started(),
     }

@@ -2,40 +2,18 @@
 //! that it exists, but for the coarse clock that parkers copy.
 
 use std::panic::Location;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gort_queue::status::State;
 
+use crate::clock;
 use crate::g::{GRef, Kind, flags, slab};
 use crate::sched::{self, SCHED, p};
 use crate::wait_reason::WaitReason;
 
-/// Resolution of the time since a park: 100 ms. Reading a clock at each park would cost more than the
-/// park's bookkeeping.
-pub const COARSE_NS: u64 = 100_000_000;
-
-/// Written by sysmon; see [`COARSE_NS`].
-static COARSE: AtomicU32 = AtomicU32::new(0);
-
-/// The coarse time, for parkers.
-#[inline]
-pub(crate) fn coarse_now() -> u32 {
-    COARSE.load(Ordering::Relaxed)
-}
-
-pub(crate) fn set_coarse(now_ns: u64) {
-    COARSE.store((now_ns / COARSE_NS) as u32, Ordering::Relaxed);
-}
-
 /// How many goroutines there are; the runtime's own and plain threads do not count.
-pub fn num_goroutine() -> usize {
-    let outside = SCHED.live_outside.load(Ordering::Relaxed);
-    let inside: i64 = p::all().map(|pp| pp.live.load(Ordering::Relaxed)).sum();
-    // A sum of terms read one after the other can be off while goroutines move; never report less
-    // than none.
-    usize::try_from(outside + inside).unwrap_or(0)
-}
+pub use crate::sched::p::num_goroutine;
 
 /// One goroutine as it was at some moment during the snapshot.
 #[derive(Clone, Debug)]
@@ -65,7 +43,7 @@ pub struct Goroutine {
 
 /// All goroutines. Others go on meanwhile: one that is just starting or ending may be missing.
 pub fn goroutines() -> Vec<Goroutine> {
-    let now = coarse_now();
+    let now = clock::coarse_now();
     let mut all = Vec::new();
     slab::each(|gp| {
         if let Some(goroutine) = describe(gp, now) {
@@ -95,14 +73,13 @@ fn describe(gp: GRef, now: u32) -> Option<Goroutine> {
         wait_reason: waiting.then(|| gp.reason()),
         waited: waiting.then(|| {
             let steps = now.wrapping_sub(g.parked_coarse.load(Ordering::Relaxed));
-            Duration::from_nanos(u64::from(steps) * COARSE_NS)
+            Duration::from_nanos(u64::from(steps) * clock::COARSE_NS)
         }),
         created_at: gp.created_at(),
-        // SAFETY: only `&'static Location`s are stored.
-        parked_at: if waiting {
-            unsafe { parked_at.as_ref() }
-        } else {
-            None
+        parked_at: match waiting {
+            // SAFETY: only `&'static Location`s are stored.
+            true => unsafe { parked_at.as_ref() },
+            false => None,
         },
         locked_to_thread: g.wants_own_m(),
         group: gp.group(),

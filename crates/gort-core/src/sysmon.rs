@@ -11,14 +11,14 @@
 //!
 //! It allocates nothing and takes no lock that user code can hold.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::clock::{self, NEVER};
+use crate::netpoll;
 use crate::os::futex;
 use crate::sched::p::{self, P, attention};
-use crate::sched::{SCHED, wake};
+use crate::sched::{SCHED, callbacks, wake};
 use crate::timer::ReadyList;
-use crate::{netpoll, runtime, snapshot};
 
 /// The least time between two looks.
 const SLEEP_MIN_NS: u64 = 20_000;
@@ -34,17 +34,6 @@ const SLICE_NS: u64 = 10_000_000;
 const POLL_NS: u64 = 10_000_000;
 /// How long all Ps must have been idle before the long sleep.
 const CALM_NS: u64 = 1_000_000_000;
-
-/// 1 while sysmon is in its long sleep. Writers: sysmon; who wakes it.
-static ASLEEP: AtomicU32 = AtomicU32::new(0);
-
-/// Ends the long sleep: an M has taken a P from the idle list.
-#[inline]
-pub(crate) fn stir() {
-    if ASLEEP.load(Ordering::SeqCst) != 0 && ASLEEP.swap(0, Ordering::SeqCst) != 0 {
-        futex::wake(&raw const ASLEEP, 1);
-    }
-}
 
 /// What was seen of a P at the last look.
 #[derive(Clone, Copy, Default)]
@@ -84,7 +73,7 @@ fn watch() {
         };
         pause(sleep_ns.min(limit));
         let now = clock::now_ns();
-        snapshot::set_coarse(now);
+        clock::set_coarse(now);
         if SCHED.idle.idle() >= procs {
             if calm_since_ns == 0 {
                 calm_since_ns = now;
@@ -116,12 +105,12 @@ fn pause(ns: u64) {
 
 /// Nothing can happen without an M taking a P: timers and the network are the sleeping poller's.
 fn sleep_long(procs: u32) {
-    ASLEEP.store(1, Ordering::SeqCst);
-    // Whoever takes a P after this look sees ASLEEP and wakes us.
-    while SCHED.idle.idle() >= procs && ASLEEP.load(Ordering::SeqCst) == 1 {
-        futex::wait(&ASLEEP, 1, NEVER);
+    wake::SYSMON_ASLEEP.store(1, Ordering::SeqCst);
+    // Whoever takes a P after this look sees wake::SYSMON_ASLEEP and wakes us.
+    while SCHED.idle.idle() >= procs && wake::SYSMON_ASLEEP.load(Ordering::SeqCst) == 1 {
+        futex::wait(&wake::SYSMON_ASLEEP, 1, NEVER);
     }
-    ASLEEP.store(0, Ordering::SeqCst);
+    wake::SYSMON_ASLEEP.store(0, Ordering::SeqCst);
 }
 
 /// One look at everything. True if it changed anything.
@@ -187,7 +176,7 @@ fn poll_network(now: u64) -> bool {
         return false;
     }
     p::push_global(list.take_goroutines());
-    runtime::defer_all(&mut list);
+    callbacks::defer_all(&mut list);
     wake::submitted();
     true
 }

@@ -1,5 +1,7 @@
 //! The runtime's only thread-locals: who runs here.
 //!
+//! The G is an address here: this module lies below `g`, which knows the type.
+//!
 //! A goroutine has its own TLS block, so `CURRENT` is set once for a goroutine's life (by whoever
 //! prepares its block) and once for a plain thread's. `SELF_M` is set on the Ms' own blocks only.
 //!
@@ -7,7 +9,6 @@
 //! are always in the static TLS area, at one offset from the FS base in every block, and the
 //! compiler can never keep their address across a switch. Accessors return values, no references.
 
-use crate::g::G;
 use std::ptr::NonNull;
 
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
@@ -114,12 +115,12 @@ mod words {
 /// The G of the code that calls: a goroutine's, a plain thread's, or none (a system stack, or a
 /// plain thread that has not used gort yet).
 #[inline(always)]
-pub(crate) fn current() -> Option<NonNull<G>> {
-    NonNull::new(words::current() as *mut G)
+pub(crate) fn current() -> Option<NonNull<()>> {
+    NonNull::new(words::current() as *mut ())
 }
 
 /// Sets this thread's G (plain threads and goroutines bound to a thread).
-pub(crate) fn set_current(gp: Option<NonNull<G>>) {
+pub(crate) fn set_current(gp: Option<NonNull<()>>) {
     words::set_current(gp.map_or(0, |gp| gp.as_ptr() as usize));
 }
 
@@ -128,7 +129,7 @@ pub(crate) fn set_current(gp: Option<NonNull<G>>) {
 /// # Safety
 ///
 /// `fs` is the FS base of a prepared block that is not in use.
-pub(crate) unsafe fn set_current_of_block(fs: usize, gp: NonNull<G>) {
+pub(crate) unsafe fn set_current_of_block(fs: usize, gp: NonNull<()>) {
     let word = fs.wrapping_add_signed(words::current_offset()) as *mut usize;
     // SAFETY: the word lies in the static TLS area of the caller's idle block.
     unsafe { word.write(gp.as_ptr() as usize) };

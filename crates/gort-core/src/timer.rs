@@ -98,7 +98,7 @@ impl Timers {
                     timer.heap.store(ptr::null_mut(), Ordering::Release);
                 } else {
                     // A late ticker skips what it missed, as Go's does.
-                    let missed = (now_ns - when) / period;
+                    let missed = (now_ns - when).checked_div(period).unwrap_or(0);
                     let next = when.saturating_add(period.saturating_mul(missed + 1));
                     // SAFETY: the node was just popped, so it is in no heap; it stays alive as before.
                     unsafe { heap.0.insert(next, node) };

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use gort_core::clock;
 use gort_core::g::{self, GRef};
+use gort_core::runtime;
 use gort_core::sched::join::Outcome;
 use gort_core::sched::{self, SpawnOptions, scope as core_scope};
 
@@ -41,6 +42,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
+    runtime::ensure_started();
     match sched::spawn(f, SpawnOptions::new()) {
         Ok(inner) => JoinHandle {
             goroutine: Goroutine(inner.goroutine()),
@@ -115,6 +117,7 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        runtime::ensure_started();
         let inner = sched::spawn(f, self.options())?;
         Ok(JoinHandle {
             goroutine: Goroutine(inner.goroutine()),
@@ -137,6 +140,7 @@ impl Builder {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
+        runtime::ensure_started();
         let inner = scope.as_core().spawn(f, self.options())?;
         Ok(ScopedJoinHandle {
             goroutine: Goroutine(inner.goroutine()),

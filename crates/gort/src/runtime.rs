@@ -42,6 +42,7 @@ where
     if gort_core::g::current_goroutine().is_some() {
         return f();
     }
+    core::ensure_started();
     match core::run_main(f, Location::caller()) {
         Ok(Outcome::Returned(value)) => value,
         Ok(Outcome::Panicked(payload)) => panic::resume_unwind(payload),

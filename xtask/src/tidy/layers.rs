@@ -33,6 +33,7 @@ const LAYERS: [Layers; 2] = [
         modules: &[
             // One file per kernel facility; what they share stands in os/mod.rs.
             "os",
+            "os::cgroup",
             "os::futex",
             "os::epoll",
             "os::signal",
@@ -41,31 +42,30 @@ const LAYERS: [Layers; 2] = [
             "os::socket",
             "os::process",
             "os::file",
+            "fatal",
             "clock",
-            "reason",
+            "wait_reason",
             "lock",
+            "settings",
             "thread_state",
             "g",
             // Sources of work return goroutines and know nothing of who runs them.
             "timer",
             "netpoll",
-            "sched::p",
-            "sched::m",
-            "sched::find_work",
-            "sched::wake",
-            "sched::park",
-            "sched::syscall",
+            // One protocol over several files: inside the folder they know each other.
             "sched",
+            "poll_fd",
             "preempt",
             "sysmon",
-            "runtime",
             "snapshot",
+            "runtime",
         ],
     },
     Layers {
         package: "crates/gort",
         modules: &[
-            "go", "chan", "sync", "time", "net", "io", "context", "blocking", "dump",
+            "go", "task", "chan", "sync", "time", "net", "io", "context", "blocking", "dump",
+            "runtime",
         ],
     },
 ];

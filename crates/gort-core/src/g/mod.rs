@@ -20,6 +20,7 @@
 
 pub(crate) mod slab;
 
+use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -68,7 +69,8 @@ pub struct Cold {
     /// Nesting of `lock_os_thread`.
     pub(crate) lock_depth: u32,
     /// The timer of its timed waits, kept for the goroutine's life.
-    pub(crate) timer: Option<Box<crate::timer::TimerNode>>,
+    /// A `TimerNode`, of a layer above.
+    pub(crate) timer: Option<Box<dyn Any + Send>>,
 }
 
 /// Bytes of a result that fit into the descriptor; larger ones are boxed at the end.
@@ -275,7 +277,7 @@ impl fmt::Debug for GRef {
 #[inline]
 pub fn current() -> GRef {
     match thread_state::current() {
-        Some(gp) => GRef(gp),
+        Some(gp) => GRef(gp.cast()),
         None => describe_thread(),
     }
 }
@@ -283,9 +285,13 @@ pub fn current() -> GRef {
 /// The current goroutine; `None` on a plain thread.
 #[inline]
 pub fn current_goroutine() -> Option<GRef> {
-    thread_state::current()
-        .map(GRef)
-        .filter(|gp| gp.is_goroutine())
+    running_here().filter(|gp| gp.is_goroutine())
+}
+
+/// The G of the code that calls, if it has one: none on a system stack.
+#[inline]
+pub(crate) fn running_here() -> Option<GRef> {
+    thread_state::current().map(|gp| GRef(gp.cast()))
 }
 
 /// Gives a plain thread its G.
@@ -312,7 +318,7 @@ fn describe_thread() -> GRef {
     gp.get().kind.set(Kind::Thread);
     gp.get().status.transition(State::Idle, State::Runnable);
     gp.get().status.transition(State::Runnable, State::Running);
-    thread_state::set_current(Some(gp.0));
+    thread_state::set_current(Some(gp.0.cast()));
     // In a thread-local's destructor that runs after ours the descriptor stays for good: 128 bytes
     // for a thread that is about to end.
     let _ = OWNED.try_with(|owned| owned.0.set(Some(gp)));

@@ -45,6 +45,10 @@ pub fn wait(word: &AtomicU32, expected: u32, deadline_ns: u64) -> Waited {
 }
 
 /// Wakes up to `count` threads that sleep on `word`. Only the address is used: the word may be gone.
+#[expect(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "the kernel does not read the word"
+)]
 pub fn wake(word: *const AtomicU32, count: u32) {
     // SAFETY: FUTEX_WAKE does not read the word; an address nobody sleeps on is no error.
     unsafe {

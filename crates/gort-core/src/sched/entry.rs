@@ -30,7 +30,7 @@ use super::scope::ScopeData;
 use super::{SCHED, park, switch, syscall, wake};
 use crate::g::{self, GRef, Kind, flags, slab};
 use crate::os::thread;
-use crate::runtime;
+use crate::settings;
 use crate::thread_state;
 
 /// Closures up to this size lie on the goroutine's own stack; larger ones are boxed, so that the
@@ -134,15 +134,17 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
-    runtime::ensure_started();
-    if options.own_thread || !runtime::has_own_tls() {
+    if !settings::is_started() {
+        fatal!("a goroutine was started before the runtime");
+    }
+    if options.own_thread || !settings::has_own_tls() {
         // SAFETY: as the caller promises.
         return unsafe { spawn_bound(f, options, scope) };
     }
     if size_of::<F>() > CLOSURE_INLINE_BYTES {
         let f = Box::new(f);
         // SAFETY: as the caller promises.
-        unsafe { spawn_stackful(move || f(), options, scope) }
+        unsafe { spawn_stackful(f, options, scope) }
     } else {
         // SAFETY: as the caller promises.
         unsafe { spawn_stackful(f, options, scope) }
@@ -162,7 +164,7 @@ where
     T: Send,
 {
     let class = match options.stack_bytes {
-        None => runtime::default_class(),
+        None => settings::default_class(),
         Some(bytes) => Class::for_size(bytes)?,
     };
     tls::check_loaded();
@@ -203,7 +205,7 @@ where
             },
             f,
         });
-        thread_state::set_current_of_block(slot.fs(), gp.0);
+        thread_state::set_current_of_block(slot.fs(), gp.0.cast());
         context::prepare(place as *mut u8, entry, place)
     };
     let g = gp.get();
@@ -298,8 +300,8 @@ fn count(pp: Option<&'static super::p::P>, change: i64) {
 
 /// The first frame on a goroutine's stack.
 unsafe extern "C" fn entry(start: usize, _arg: usize) -> ! {
-    let gp = match thread_state::current() {
-        Some(gp) => GRef(gp),
+    let gp = match g::running_here() {
+        Some(gp) => gp,
         None => fatal!("a goroutine without a descriptor"),
     };
     // SAFETY: we have just been switched to, so our M is set and whoever it left has left its stack.
@@ -332,7 +334,7 @@ fn contain<F: FnOnce() -> T, T>(f: F) -> Outcome<T> {
         Ok(value) => Outcome::Returned(value),
         Err(payload) if payload.is::<Goexit>() => Outcome::Exited,
         Err(payload) => {
-            if runtime::panics_abort() {
+            if settings::panics_abort() {
                 // The panic hook has printed the message; Go's rule is status 2.
                 // SAFETY: `_exit` takes any status; destructors are not wanted.
                 unsafe { libc::_exit(2) }
@@ -460,7 +462,7 @@ where
     T: Send,
 {
     let bytes = match options.stack_bytes {
-        None => runtime::default_class().slot_bytes(),
+        None => settings::default_class().slot_bytes(),
         Some(bytes) => Class::for_size(bytes)?.slot_bytes(),
     };
     let pp = m::current().and_then(|mp| mp.p.get());
@@ -524,7 +526,7 @@ unsafe impl Send for SendPtr {}
 ///
 /// `start` is a boxed `Start<F>` that nobody else uses.
 unsafe fn bound_main<F>(start: *mut Header, gp: GRef, mp: &'static M) {
-    thread_state::set_current(Some(gp.0));
+    thread_state::set_current(Some(gp.0.cast()));
     mp.tid.store(thread::tid(), Ordering::Relaxed);
     mp.sleep();
     m::take_next_p(mp);

@@ -8,12 +8,12 @@ use std::sync::atomic::Ordering;
 use super::m::{self, M};
 use super::p::{self, P, attention};
 use super::switch::GLOBAL_TICKS;
-use super::{SCHED, wake};
+use super::{SCHED, callbacks, wake};
 use crate::clock::{self, NEVER};
 use crate::g::GRef;
+use crate::netpoll;
 use crate::os::thread;
 use crate::timer::ReadyList;
-use crate::{netpoll, runtime};
 
 /// Rounds over all Ps before giving up, as in Go. Only the last may rob a `run_next`.
 const STEAL_ROUNDS: u32 = 4;
@@ -122,7 +122,7 @@ pub(crate) fn inject(mp: &'static M, list: &mut ReadyList) {
         // SAFETY: our M holds `pp`; the list gave up a Runnable goroutine.
         unsafe { pp.push(gp) };
     }
-    runtime::defer_all(list);
+    callbacks::defer_all(list);
     // One of them runs here; the rest may be taken by others.
     if count > 1 {
         wake::submitted();
@@ -332,7 +332,7 @@ fn sleep_in_poller(mp: &'static M, old: &'static P) {
         // All Ps are at work; their holders fire what is due, and run what the network brought.
         let any = !list.is_empty();
         p::push_global(list.take_goroutines());
-        runtime::defer_all(&mut list);
+        callbacks::defer_all(&mut list);
         if any {
             wake::submitted();
         }

@@ -176,7 +176,7 @@ fn thread_exhaustion() -> ! {
 /// plain thread.
 #[inline]
 pub(crate) fn current() -> Option<&'static M> {
-    match thread_state::current().map(GRef) {
+    match crate::g::running_here() {
         // SAFETY: the current goroutine runs, so its M is set.
         Some(gp) if gp.get().kind.get() != Kind::Thread => Some(unsafe { M::of(gp) }),
         Some(_) => None,

@@ -23,6 +23,7 @@
 //!     the goroutine is the `run_next` of a running P (see `wake` for that one exception).
 //! S4. The M of a goroutine that is locked or bound to it runs nothing else.
 
+pub mod callbacks;
 pub mod entry;
 mod find_work;
 pub mod join;

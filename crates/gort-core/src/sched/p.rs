@@ -14,11 +14,11 @@ use gort_arch::tls;
 use gort_queue::list::List;
 use gort_queue::local::LocalQueue;
 
-use super::SCHED;
 use super::m::M;
+use super::{SCHED, wake};
+use crate::clock;
 use crate::g::{G, GRef, slab};
 use crate::timer::Timers;
-use crate::{clock, sysmon};
 
 /// Ps there can be: the bound of `GOMAXPROCS`.
 pub(crate) const PROCS_MAX: usize = 4096;
@@ -106,7 +106,7 @@ pub(crate) fn get(index: usize) -> Option<&'static P> {
 /// Makes sure that P `0..count` exist. Under the global lock, so that two callers do not both make one.
 pub(crate) fn make(global: &mut Global, count: usize) {
     let made = MADE.load(Ordering::Relaxed) as usize;
-    for index in made..count {
+    for (index, place) in ALL.iter().enumerate().take(count).skip(made) {
         let pp = Box::leak(Box::new(P {
             index: index as u32,
             run_queue: LocalQueue::new(),
@@ -129,7 +129,7 @@ pub(crate) fn make(global: &mut Global, count: usize) {
                 }; Class::COUNT],
             }),
         }));
-        ALL[index].store(pp, Ordering::Release);
+        place.store(pp, Ordering::Release);
         MADE.store(index as u32 + 1, Ordering::Release);
         global.put_idle(pp);
     }
@@ -338,7 +338,7 @@ impl Global {
         self.idle_ps = unsafe { pp.own() }.next_idle;
         pp.is_idle.store(false, Ordering::Relaxed);
         SCHED.idle.dec_idle();
-        sysmon::stir();
+        wake::stir_sysmon();
         Some(pp)
     }
 
@@ -362,7 +362,7 @@ impl Global {
         }
         wanted.is_idle.store(false, Ordering::Relaxed);
         SCHED.idle.dec_idle();
-        sysmon::stir();
+        wake::stir_sysmon();
         true
     }
 
@@ -458,6 +458,14 @@ pub(crate) unsafe fn take_global(pp: &P, count_max: usize) -> Option<GRef> {
         unsafe { pp.push(GRef(gp)) };
     }
     Some(GRef(first))
+}
+
+/// How many goroutines there are; the runtime's own and plain threads do not count.
+pub fn num_goroutine() -> usize {
+    let outside = SCHED.live_outside.load(Ordering::Relaxed);
+    let inside: i64 = all().map(|pp| pp.live.load(Ordering::Relaxed)).sum();
+    // A sum of terms read one after the other can be off while goroutines move; never less than none.
+    usize::try_from(outside + inside).unwrap_or(0)
 }
 
 /// A goroutine that must be non-null, from a queue.

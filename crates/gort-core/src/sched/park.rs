@@ -25,7 +25,6 @@ use super::{p, wake};
 use crate::clock::{self, NEVER};
 use crate::g::{self, G, GRef, Kind, slab};
 use crate::os::futex;
-use crate::snapshot;
 use crate::timer::{self, ReadyList, TimerNode};
 use crate::wait_reason::WaitReason;
 
@@ -57,7 +56,7 @@ fn park_g(gp: GRef, reason: WaitReason, location: &'static Location<'static>) {
     g.parked_at
         .store(ptr::from_ref(location).cast_mut(), Ordering::Relaxed);
     g.parked_coarse
-        .store(snapshot::coarse_now(), Ordering::Relaxed);
+        .store(clock::coarse_now(), Ordering::Relaxed);
     match g.kind.get() {
         Kind::Stackful => {
             // SAFETY: `gp` is the current goroutine, stackful, and runs on its M with a P (S1).
@@ -227,11 +226,12 @@ fn park_again(g: &G) {
 /// The timer of this goroutine's timed waits.
 fn own_timer(gp: GRef) -> &'static TimerNode {
     let node: *const TimerNode = slab::with_cold_mut(gp, |cold| {
-        // The box is made outside the lock only the first time; see `slab::with_cold_mut`.
+        let node = cold
+            .timer
+            .get_or_insert_with(|| Box::new(TimerNode::new(fire_timeout)));
         ptr::from_ref(
-            &**cold
-                .timer
-                .get_or_insert_with(|| Box::new(TimerNode::new(fire_timeout))),
+            node.downcast_ref::<TimerNode>()
+                .expect("only a TimerNode is put there"),
         )
     });
     // SAFETY: the box stays in the G's cold facts for good.

@@ -102,6 +102,17 @@ unsafe fn pick(mp: &'static M, pp: &'static P) -> Option<GRef> {
     Some(gp)
 }
 
+/// The goroutine to switch to without the system stack, if any.
+#[inline]
+fn pick_direct(mp: &'static M) -> Option<GRef> {
+    match mp.p.get() {
+        // A locked M runs nothing else (S4).
+        // SAFETY: `mp` is the caller's M, and holds this P.
+        Some(pp) if mp.locked_g.get().is_none() => unsafe { pick(mp, pp) },
+        _ => None,
+    }
+}
+
 /// Stops the current stackful goroutine and runs what comes next; returns when it is resumed,
 /// perhaps on another M.
 ///
@@ -112,11 +123,7 @@ pub(crate) unsafe fn leave(mp: &'static M, gp: GRef, action: Action) {
     let g = gp.get();
     mp.left.set(Some(gp));
     mp.action.set(action);
-    // SAFETY: as the caller promises.
-    let next = match mp.p.get() {
-        Some(pp) if mp.locked_g.get().is_none() => unsafe { pick(mp, pp) },
-        _ => None,
-    };
+    let next = pick_direct(mp);
     match next {
         Some(next) => {
             begin(mp, next);
@@ -147,11 +154,7 @@ pub(crate) unsafe fn leave_for_good(mp: &'static M, gp: GRef) -> ! {
     let g = gp.get();
     mp.left.set(Some(gp));
     mp.action.set(Action::Exit);
-    // SAFETY: as in `leave`.
-    let next = match mp.p.get() {
-        Some(pp) if mp.locked_g.get().is_none() => unsafe { pick(mp, pp) },
-        _ => None,
-    };
+    let next = pick_direct(mp);
     match next {
         Some(next) => {
             begin(mp, next);

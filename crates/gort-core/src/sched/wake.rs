@@ -11,12 +11,13 @@
 //!   and on finding it wakes the next, if there is still more (Go's protocol; `gort_queue::idle` has
 //!   it with its fences and its loom model).
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::SCHED;
 use super::m::{self, M};
 use super::p::P;
 use crate::netpoll;
+use crate::os::futex;
 
 /// Tells the idle that there is work: after a goroutine was queued where another P may take it.
 #[inline]
@@ -99,5 +100,16 @@ pub(crate) fn hand_off(pp: &'static P) {
     drop(global);
     if first_timer_ns != crate::clock::NEVER {
         poller_earlier(first_timer_ns);
+    }
+}
+
+/// 1 while sysmon is in its long sleep. Writers: sysmon; who wakes it.
+pub(crate) static SYSMON_ASLEEP: AtomicU32 = AtomicU32::new(0);
+
+/// Ends sysmon's long sleep: a P was taken off the idle list.
+#[inline]
+pub(crate) fn stir_sysmon() {
+    if SYSMON_ASLEEP.load(Ordering::SeqCst) != 0 && SYSMON_ASLEEP.swap(0, Ordering::SeqCst) != 0 {
+        futex::wake(&raw const SYSMON_ASLEEP, 1);
     }
 }

@@ -1,0 +1,45 @@
+//! What was decided at start and is read on hot paths. Written once, by `runtime::start`.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use gort_arch::stack::Class;
+
+/// Set after everything else (release).
+static STARTED: AtomicBool = AtomicBool::new(false);
+static OWN_TLS: AtomicBool = AtomicBool::new(false);
+static PANICS_ABORT: AtomicBool = AtomicBool::new(false);
+static DEFAULT_CLASS: AtomicU8 = AtomicU8::new(0);
+
+pub(crate) fn set(own_tls: bool, class: Class, panics_abort: bool) {
+    OWN_TLS.store(own_tls, Ordering::Relaxed);
+    DEFAULT_CLASS.store(class.index() as u8, Ordering::Relaxed);
+    PANICS_ABORT.store(panics_abort, Ordering::Relaxed);
+}
+
+pub(crate) fn set_started() {
+    STARTED.store(true, Ordering::Release);
+}
+
+/// Whether goroutines can be started.
+#[inline]
+pub(crate) fn is_started() -> bool {
+    STARTED.load(Ordering::Acquire)
+}
+
+/// Whether goroutines have stacks and TLS blocks of their own (else each has a thread).
+#[inline]
+pub(crate) fn has_own_tls() -> bool {
+    OWN_TLS.load(Ordering::Relaxed)
+}
+
+/// Whether a panic in a goroutine ends the process.
+pub(crate) fn panics_abort() -> bool {
+    PANICS_ABORT.load(Ordering::Relaxed)
+}
+
+/// The class of stacks whose goroutine asks for no size.
+#[inline]
+pub(crate) fn default_class() -> Class {
+    let index = usize::from(DEFAULT_CLASS.load(Ordering::Relaxed));
+    Class::from_index(index).expect("an index is stored only from a class")
+}
