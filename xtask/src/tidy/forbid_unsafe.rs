@@ -1,6 +1,9 @@
 //! `unsafe` stays low: whatever needs none says so, and the compiler holds it to that.
+//!
+//! A module of which one file cannot do without says `deny` instead, and its `mod` line for that
+//! file `#[expect(unsafe_code, reason = "...")]`: then the exception is seen where it is made.
 
-use crate::lexer;
+use crate::lexer::{self, Token};
 use crate::tidy::Finding;
 use crate::tree::Tree;
 
@@ -27,10 +30,12 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         .filter_map(|path| tree.get(&format!("{path}.rs")));
     let bare = files.filter(|file| {
         let code = lexer::code(&lexer::tokens(&file.text));
-        let attribute = ["#", "!", "[", "forbid", "(", "unsafe_code", ")", "]"];
-        !code
-            .windows(attribute.len())
-            .any(|w| w.iter().zip(attribute).all(|(t, text)| t.is(text)))
+        let has = |level| {
+            let attribute = ["#", "!", "[", level, "(", "unsafe_code", ")", "]"];
+            let is_here = |w: &[Token<'_>]| w.iter().zip(attribute).all(|(t, text)| t.is(text));
+            code.windows(attribute.len()).any(is_here)
+        };
+        !(has("forbid") || file.path.ends_with("/mod.rs") && has("deny"))
     });
     bare.map(|file| {
         Finding::new(
@@ -56,12 +61,18 @@ mod tests {
             ("crates/gort/src/net/tcp.rs", ""),
             ("crates/gort/src/time.rs", "//! `#![forbid(unsafe_code)]`"),
             ("crates/gort/src/chan/mod.rs", ""),
+            ("crates/gort/src/io/mod.rs", "#![deny(unsafe_code)]"),
+            ("crates/gort/src/context.rs", "#![deny(unsafe_code)]"),
             ("crates/gort-cli/src/main.rs", "#![deny(unsafe_code)]"),
         ]);
         let found: Vec<String> = check(&tree).into_iter().map(|f| f.path).collect();
         assert_eq!(
             found,
-            ["crates/gort/src/time.rs", "crates/gort-cli/src/main.rs"]
+            [
+                "crates/gort/src/context.rs",
+                "crates/gort/src/time.rs",
+                "crates/gort-cli/src/main.rs"
+            ]
         );
     }
 }
