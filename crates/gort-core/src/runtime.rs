@@ -175,8 +175,9 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     m::factory::start().map_err(ConfigError::Thread)?;
     sysmon::start().map_err(ConfigError::Thread)?;
     *settings = Some(Settings { config, source });
-    drop(settings);
+    // Under the lock: who finds the settings made may start goroutines.
     settings::set_started();
+    drop(settings);
     callbacks::start();
     Ok(())
 }

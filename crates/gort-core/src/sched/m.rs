@@ -258,6 +258,10 @@ fn run(mp: &'static M) -> ! {
         if let Some(gp) = mp.locked_g.get() {
             stop_locked(mp, gp);
         }
+        if mp.p.get().is_none() {
+            // It came back from a blocking call and found no P.
+            stop(mp);
+        }
     }
 }
 
