@@ -22,6 +22,7 @@ mod dump;
 mod go;
 pub mod net;
 pub mod runtime;
+pub mod sync;
 mod task;
 
 pub use go::{

@@ -1,0 +1,61 @@
+//! Locks and their relatives. Everything here parks the goroutine, never its thread; called on a
+//! plain OS thread it blocks that thread. The two may be mixed on one lock.
+//!
+//! | type | Go | shape |
+//! |---|---|---|
+//! | [`Mutex`], [`RwLock`] | `sync.Mutex`, `sync.RWMutex` | `lock_api`'s types; guards are `Send` |
+//! | [`Condvar`] | `sync.Cond` | parking_lot's |
+//! | [`Once`] | `sync.Once` | std's, done even after a panic |
+//! | [`OnceLock`], [`LazyLock`] | `sync.OnceValue` | std's |
+//! | [`WaitGroup`] | `sync.WaitGroup` | Go's, with clonable handles |
+//! | [`Semaphore`] | `semaphore.Weighted` | permits that give themselves back |
+//! | [`Barrier`] | – | std's |
+//!
+//! Nothing is poisoned by a panic (except a `LazyLock` whose function panics, as in std). Nothing
+//! here obeys a current context.
+//!
+//! Keep locked sections short; let a guard's scope, or `drop(guard)`, end them. Do not read-lock
+//! twice in one goroutine. Add to a wait group before you start what it counts.
+//!
+//! Inside: each `raw_*` file is one state machine in one atomic word, with its invariants and the
+//! proof that no wake-up is lost; `wait_table` holds the queues of all of them; the other files are
+//! the public types. The `raw_*` files name nothing but `super::`, so that `testing/model` can run
+//! the same files under loom.
+
+mod barrier;
+mod condvar;
+mod lazy_lock;
+mod mutex;
+mod once;
+mod once_lock;
+mod raw_mutex;
+mod raw_once;
+mod raw_rw_lock;
+mod raw_semaphore;
+mod raw_wait_group;
+mod rw_lock;
+mod semaphore;
+mod spin;
+mod wait_group;
+mod wait_table;
+
+/// The atomic types of std.
+pub use std::sync::atomic;
+
+pub use barrier::{Barrier, BarrierWaitResult};
+pub use condvar::{Condvar, WaitTimeoutResult};
+pub use lazy_lock::LazyLock;
+pub use mutex::{ArcMutexGuard, MappedMutexGuard, Mutex, MutexGuard};
+pub use once::Once;
+pub use once_lock::OnceLock;
+pub use raw_mutex::RawMutex;
+pub use raw_rw_lock::RawRwLock;
+pub use rw_lock::{
+    ArcRwLockReadGuard, ArcRwLockWriteGuard, MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLock,
+    RwLockReadGuard, RwLockWriteGuard,
+};
+pub use semaphore::{Permit, Semaphore};
+pub use wait_group::WaitGroup;
+
+use gort_core::wait_reason::WaitReason;
+use gort_core::{clock, fatal, g, runtime, sched};

@@ -1,0 +1,373 @@
+//! The state machine of the read-write lock: one word, and a mutex that keeps writers in line.
+//!
+//! As Go's `sync.RWMutex`: a writer first takes `writers`, then announces itself if readers are
+//! inside; from then on new readers queue, and the last reader inside hands the lock to it. A writer
+//! that leaves lets in all readers that queued, together, and only then frees `writers`: so writers
+//! cannot starve readers either.
+//!
+//! | part           | meaning                                                                   |
+//! |----------------|---------------------------------------------------------------------------|
+//! | WRITER         | a writer is inside                                                        |
+//! | PENDING        | a writer is queued (at the second key) until the readers inside have left |
+//! | READERS_QUEUED | readers are queued (at the first key)                                     |
+//! | count          | readers inside, in units of ONE_READER                                    |
+//!
+//! Invariants, whenever the bucket is unlocked:
+//!
+//! R1. WRITER excludes PENDING and readers inside.
+//! R2. READERS_QUEUED is set if and only if the readers' queue is not empty; PENDING if and only if
+//!     the writer's is, which has at most one waiter (the owner of `writers`).
+//! R3. READERS_QUEUED implies WRITER or PENDING: somebody will let them in.
+//! R4. PENDING implies readers inside: the last of them will hand over.
+//!
+//! R3 and R4 together with R1 are the absence of lost wake-ups: whoever waits, waits for somebody who
+//! is inside. Proof by the changes. READERS_QUEUED is set by an exchange that sees WRITER or PENDING,
+//! with the bucket locked; PENDING by one that sees readers inside. WRITER is cleared, and PENDING
+//! is cleared without becoming WRITER, only with READERS_QUEUED clear or cleared in the same step.
+//! The count falls to 0 by an exchange that sees PENDING clear, or turns it into WRITER.
+//!
+//! Whoever is granted the lock is counted in (or has WRITER set for it) before it is woken.
+//!
+//! A writer that gives up after its deadline clears PENDING and lets the queued readers in: it was
+//! their only obstacle. The last reader may pop it at the same moment and find that it has timed out
+//! (W3); then that reader holds WRITER in its place, and leaves like a writer at once.
+//!
+//! Rejected: Go's two counters, changed by plain additions. The announcement and the retreat of a
+//! writer that times out would have to change both at once.
+//!
+//! Checked by `testing/model` (this file under loom), `crates/gort/tests/sync`, SY08 to SY11, S118
+//! to S120.
+
+use std::fmt;
+
+use super::atomic::{AtomicU32, Ordering};
+use super::raw_mutex::RawMutex;
+use super::wait_table::{self, Bucket, Key, Wait, Woken};
+use super::{WaitReason, fatal};
+
+const WRITER: u32 = 1;
+const PENDING: u32 = 2;
+const READERS_QUEUED: u32 = 4;
+const ONE_READER: u32 = 8;
+
+/// Which of the obstacles keep a reader out.
+const FOR_ALL: u32 = WRITER | PENDING;
+/// For a reader that may hold the lock already.
+const FOR_RECURSIVE: u32 = WRITER;
+
+/// A read-write lock without data, in which a waiting writer stops new readers.
+///
+/// It is `lock_api`'s raw lock under [`RwLock`](super::RwLock).
+pub struct RawRwLock {
+    /// Acquire on entering pairs with release on leaving.
+    state: AtomicU32,
+    /// Owned by the writer that is inside or next.
+    writers: RawMutex,
+}
+
+impl RawRwLock {
+    /// A free lock.
+    #[cfg(not(loom))]
+    pub(super) const fn new() -> RawRwLock {
+        RawRwLock {
+            state: AtomicU32::new(0),
+            writers: RawMutex::new(),
+        }
+    }
+
+    /// A free lock. (loom's atomics have no `const` constructor.)
+    #[cfg(loom)]
+    pub(super) fn new() -> RawRwLock {
+        RawRwLock {
+            state: AtomicU32::new(0),
+            writers: RawMutex::new(),
+        }
+    }
+
+    #[inline]
+    fn readers_key(&self) -> Key {
+        Key::of(&self.state)
+    }
+
+    #[inline]
+    fn writer_key(&self) -> Key {
+        Key::second_of(&self.state)
+    }
+
+    #[inline]
+    fn exchange(&self, from: u32, to: u32, order: Ordering) -> Result<u32, u32> {
+        self.state
+            .compare_exchange(from, to, order, Ordering::Relaxed)
+    }
+
+    /// Whether anybody is inside.
+    #[inline]
+    pub(super) fn is_acquired(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & !(PENDING | READERS_QUEUED) != 0
+    }
+
+    /// Whether a writer is inside.
+    #[inline]
+    pub(super) fn is_acquired_by_writer(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & WRITER != 0
+    }
+
+    /// Whether a reader or writer is queued. A hint.
+    #[inline]
+    pub(super) fn has_waiters(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & (PENDING | READERS_QUEUED) != 0
+            || self.writers.has_waiters()
+    }
+
+    // Readers.
+
+    /// Enters as a reader if no writer is inside or waiting.
+    #[inline]
+    pub(super) fn try_read(&self) -> bool {
+        self.enter_unless(FOR_ALL)
+    }
+
+    /// Enters as a reader if no writer is inside.
+    #[inline]
+    pub(super) fn try_read_recursive(&self) -> bool {
+        self.enter_unless(FOR_RECURSIVE)
+    }
+
+    /// Enters as a reader, parking until the deadline. False: the deadline passed.
+    #[inline]
+    #[track_caller]
+    pub(super) fn read(&self, deadline_ns: u64) -> bool {
+        self.enter_unless(FOR_ALL) || self.read_slow(FOR_ALL, deadline_ns)
+    }
+
+    /// As [`read`](Self::read), past writers that wait.
+    #[inline]
+    #[track_caller]
+    pub(super) fn read_recursive(&self, deadline_ns: u64) -> bool {
+        self.enter_unless(FOR_RECURSIVE) || self.read_slow(FOR_RECURSIVE, deadline_ns)
+    }
+
+    #[inline]
+    fn enter_unless(&self, obstacles: u32) -> bool {
+        let mut state = self.state.load(Ordering::Relaxed);
+        while state & obstacles == 0 {
+            match self.exchange(state, with_reader(state), Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(now) => state = now,
+            }
+        }
+        false
+    }
+
+    #[cold]
+    #[track_caller]
+    fn read_slow(&self, obstacles: u32, deadline_ns: u64) -> bool {
+        let bucket = wait_table::lock_to_wait(self.readers_key());
+        let mut state = self.state.load(Ordering::Relaxed);
+        loop {
+            let (next, order) = if state & obstacles == 0 {
+                (with_reader(state), Ordering::Acquire)
+            } else {
+                (state | READERS_QUEUED, Ordering::Relaxed)
+            };
+            match self.exchange(state, next, order) {
+                Ok(_) if state & obstacles == 0 => return true,
+                Ok(_) => break,
+                Err(now) => state = now,
+            }
+        }
+        match bucket.wait(
+            self.readers_key(),
+            Wait::new(WaitReason::RwLockRead, deadline_ns),
+        ) {
+            Woken::Granted(_) => true,
+            Woken::TimedOut(bucket) => {
+                if bucket.is_empty(self.readers_key()) {
+                    self.state.fetch_and(!READERS_QUEUED, Ordering::Relaxed);
+                }
+                false
+            }
+        }
+    }
+
+    /// Leaves as a reader. Ends the process if there is none.
+    #[inline]
+    pub(super) fn leave_read(&self) {
+        let mut state = self.state.load(Ordering::Relaxed);
+        loop {
+            if state < ONE_READER {
+                fatal!("sync: RUnlock of unlocked RWMutex");
+            }
+            if is_last_before_writer(state) {
+                return self.leave_read_slow();
+            }
+            match self.exchange(state, state - ONE_READER, Ordering::Release) {
+                Ok(_) => return,
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    #[cold]
+    fn leave_read_slow(&self) {
+        let mut bucket = wait_table::lock(self.writer_key());
+        let mut state = self.state.load(Ordering::Relaxed);
+        loop {
+            let hands_over = is_last_before_writer(state);
+            let next = state - ONE_READER;
+            let next = if hands_over {
+                next - PENDING + WRITER
+            } else {
+                next
+            };
+            // Acquire as well: if the writer has timed out we leave in its place, below.
+            match self.exchange(state, next, Ordering::AcqRel) {
+                Ok(_) if hands_over => break,
+                Ok(_) => return,
+                Err(now) => state = now,
+            }
+        }
+        if !bucket.pop(self.writer_key(), 0) {
+            self.let_readers_in(&mut bucket, WRITER);
+        }
+    }
+
+    // Writers.
+
+    /// Enters as the writer if nobody is inside or before us.
+    #[inline]
+    pub(super) fn try_write(&self) -> bool {
+        if !self.writers.try_acquire() {
+            return false;
+        }
+        let entered = self.exchange(0, WRITER, Ordering::Acquire).is_ok();
+        if !entered {
+            self.writers.release();
+        }
+        entered
+    }
+
+    /// Enters as the writer, parking until the deadline. False: the deadline passed.
+    #[inline]
+    #[track_caller]
+    pub(super) fn write(&self, deadline_ns: u64) -> bool {
+        self.writers.acquire(WaitReason::RwLockWrite, deadline_ns)
+            && (self.exchange(0, WRITER, Ordering::Acquire).is_ok() || self.write_slow(deadline_ns))
+    }
+
+    #[cold]
+    #[track_caller]
+    fn write_slow(&self, deadline_ns: u64) -> bool {
+        let bucket = wait_table::lock_to_wait(self.writer_key());
+        let mut state = self.state.load(Ordering::Relaxed);
+        loop {
+            // We own `writers`: neither WRITER nor PENDING is set, so by R3 no reader is queued.
+            let is_free = state < ONE_READER;
+            let next = if is_free { WRITER } else { state | PENDING };
+            match self.exchange(state, next, Ordering::Acquire) {
+                Ok(_) if is_free => return true,
+                Ok(_) => break,
+                Err(now) => state = now,
+            }
+        }
+        match bucket.wait(
+            self.writer_key(),
+            Wait::new(WaitReason::RwLockWrite, deadline_ns),
+        ) {
+            Woken::Granted(_) => true,
+            Woken::TimedOut(mut bucket) => {
+                // The last reader may have been here, found us timed out, and cleared it.
+                if self.state.load(Ordering::Relaxed) & PENDING != 0 {
+                    self.let_readers_in(&mut bucket, PENDING);
+                }
+                drop(bucket);
+                self.writers.release();
+                false
+            }
+        }
+    }
+
+    /// Leaves as the writer. Ends the process if there is none.
+    #[inline]
+    pub(super) fn leave_write(&self) {
+        self.leave_write_inside();
+        self.writers.release();
+    }
+
+    /// As [`leave_write`](Self::leave_write), and hands over to the next writer, if there is one.
+    #[inline]
+    pub(super) fn leave_write_fair(&self) {
+        self.leave_write_inside();
+        self.writers.release_fair();
+    }
+
+    /// The writer becomes a reader; those that wait to read enter with it.
+    #[inline]
+    pub(super) fn downgrade(&self) {
+        if let Err(state) = self.exchange(WRITER, ONE_READER, Ordering::Release) {
+            if state & WRITER == 0 {
+                fatal!("sync: Unlock of unlocked RWMutex");
+            }
+            let mut bucket = wait_table::lock(self.readers_key());
+            self.state.fetch_add(ONE_READER, Ordering::Relaxed);
+            self.let_readers_in(&mut bucket, WRITER);
+        }
+        self.writers.release();
+    }
+
+    #[inline]
+    fn leave_write_inside(&self) {
+        if let Err(state) = self.exchange(WRITER, 0, Ordering::Release) {
+            self.leave_write_slow(state);
+        }
+    }
+
+    #[cold]
+    fn leave_write_slow(&self, state: u32) {
+        if state & WRITER == 0 {
+            fatal!("sync: Unlock of unlocked RWMutex");
+        }
+        let mut bucket = wait_table::lock(self.readers_key());
+        self.let_readers_in(&mut bucket, WRITER);
+    }
+
+    /// With the bucket locked: removes the writer's bit `obstacle` and lets in all readers that wait.
+    fn let_readers_in(&self, bucket: &mut Bucket, obstacle: u32) {
+        let count = bucket.pop_all(self.readers_key(), 0) as u32;
+        // While the obstacle stands only readers inside, leaving, change the state without the bucket.
+        let queued = self.state.load(Ordering::Relaxed) & READERS_QUEUED;
+        let entering = ONE_READER * count;
+        self.state.fetch_add(
+            entering.wrapping_sub(obstacle).wrapping_sub(queued),
+            Ordering::Release,
+        );
+    }
+}
+
+/// The state with one more reader inside.
+///
+/// # Panics
+///
+/// With more than half a billion readers inside: guards were forgotten in a loop.
+#[inline]
+fn with_reader(state: u32) -> u32 {
+    state
+        .checked_add(ONE_READER)
+        .expect("RwLock: too many readers")
+}
+
+/// Whether one reader is inside, and a writer waits for it to leave.
+#[inline]
+fn is_last_before_writer(state: u32) -> bool {
+    state & PENDING != 0 && state & !(READERS_QUEUED | PENDING) == ONE_READER
+}
+
+impl fmt::Debug for RawRwLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.load(Ordering::Relaxed);
+        f.debug_struct("RawRwLock")
+            .field("is_written", &(state & WRITER != 0))
+            .field("readers", &(state / ONE_READER))
+            .finish()
+    }
+}

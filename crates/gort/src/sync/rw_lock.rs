@@ -1,0 +1,187 @@
+//! The read-write lock of users: `lock_api`'s types over [`RawRwLock`].
+//!
+//! Elsewhere: the algorithm and its proof (`raw_rw_lock`).
+
+use std::time::{Duration, Instant};
+
+use lock_api::{RawRwLockDowngrade, RawRwLockFair, RawRwLockRecursive, RawRwLockTimed};
+
+use super::clock;
+use super::raw_rw_lock::RawRwLock;
+use super::wait_table::NEVER;
+
+/// A lock that many may read under, or one write, parking goroutines, never their threads. Go's
+/// `sync.RWMutex`.
+///
+/// A writer that waits stops new readers; readers that queued meanwhile enter together when it
+/// leaves, before the next writer. On a plain OS thread a wait blocks that thread. No poisoning;
+/// guards are `Send`.
+///
+/// Reading twice in one goroutine is not safe against waiting for ever: a writer that comes between
+/// waits for the first guard, and the second `read` for that writer. `read_recursive` goes past
+/// waiting writers.
+///
+/// # Examples
+///
+/// ```
+/// use gort::sync::RwLock;
+///
+/// let names = RwLock::new(vec!["g"]);
+/// assert_eq!(names.read().len(), 1);
+/// names.write().push("m");
+/// assert_eq!(*names.read(), ["g", "m"]);
+/// ```
+#[doc(alias = "RWMutex")]
+#[doc(alias = "sync.RWMutex")]
+pub type RwLock<T> = lock_api::RwLock<RawRwLock, T>;
+
+/// Ends a read of a [`RwLock`] when dropped. `Send`.
+pub type RwLockReadGuard<'a, T> = lock_api::RwLockReadGuard<'a, RawRwLock, T>;
+
+/// Ends a write of a [`RwLock`] when dropped. `Send`.
+pub type RwLockWriteGuard<'a, T> = lock_api::RwLockWriteGuard<'a, RawRwLock, T>;
+
+/// A read guard for a part of what a [`RwLock`] protects; see `RwLockReadGuard::map`.
+pub type MappedRwLockReadGuard<'a, T> = lock_api::MappedRwLockReadGuard<'a, RawRwLock, T>;
+
+/// A write guard for a part of what a [`RwLock`] protects; see `RwLockWriteGuard::map`.
+pub type MappedRwLockWriteGuard<'a, T> = lock_api::MappedRwLockWriteGuard<'a, RawRwLock, T>;
+
+/// A [`RwLockReadGuard`] that owns an `Arc` of its lock; see `RwLock::read_arc`.
+pub type ArcRwLockReadGuard<T> = lock_api::ArcRwLockReadGuard<RawRwLock, T>;
+
+/// A [`RwLockWriteGuard`] that owns an `Arc` of its lock; see `RwLock::write_arc`.
+pub type ArcRwLockWriteGuard<T> = lock_api::ArcRwLockWriteGuard<RawRwLock, T>;
+
+// SAFETY: a writer inside excludes everybody else (R1).
+unsafe impl lock_api::RawRwLock for RawRwLock {
+    const INIT: RawRwLock = RawRwLock::new();
+
+    type GuardMarker = lock_api::GuardSend;
+
+    #[inline]
+    #[track_caller]
+    fn lock_shared(&self) {
+        self.read(NEVER);
+    }
+
+    #[inline]
+    fn try_lock_shared(&self) -> bool {
+        self.try_read()
+    }
+
+    #[inline]
+    unsafe fn unlock_shared(&self) {
+        self.leave_read();
+    }
+
+    #[inline]
+    #[track_caller]
+    fn lock_exclusive(&self) {
+        self.write(NEVER);
+    }
+
+    #[inline]
+    fn try_lock_exclusive(&self) -> bool {
+        self.try_write()
+    }
+
+    #[inline]
+    unsafe fn unlock_exclusive(&self) {
+        self.leave_write();
+    }
+
+    #[inline]
+    fn is_locked(&self) -> bool {
+        self.is_acquired()
+    }
+
+    #[inline]
+    fn is_locked_exclusive(&self) -> bool {
+        self.is_acquired_by_writer()
+    }
+}
+
+// SAFETY: both leave, as the ordinary unlocks do; only who comes next differs.
+unsafe impl RawRwLockFair for RawRwLock {
+    #[inline]
+    unsafe fn unlock_shared_fair(&self) {
+        // The last reader always hands over to the waiting writer.
+        self.leave_read();
+    }
+
+    #[inline]
+    unsafe fn unlock_exclusive_fair(&self) {
+        self.leave_write_fair();
+    }
+
+    #[inline]
+    #[track_caller]
+    unsafe fn bump_shared(&self) {
+        if self.has_waiters() {
+            self.leave_read();
+            self.read(NEVER);
+        }
+    }
+
+    #[inline]
+    #[track_caller]
+    unsafe fn bump_exclusive(&self) {
+        if self.has_waiters() {
+            self.leave_write_fair();
+            self.write(NEVER);
+        }
+    }
+}
+
+// SAFETY: afterwards the caller is a reader inside, and no writer is (R1).
+unsafe impl RawRwLockDowngrade for RawRwLock {
+    #[inline]
+    unsafe fn downgrade(&self) {
+        RawRwLock::downgrade(self);
+    }
+}
+
+// SAFETY: a `true` comes from `read` or `write`, as with the untimed forms.
+unsafe impl RawRwLockTimed for RawRwLock {
+    type Duration = Duration;
+    type Instant = Instant;
+
+    #[inline]
+    #[track_caller]
+    fn try_lock_shared_for(&self, timeout: Duration) -> bool {
+        self.try_read() || self.read(clock::deadline_after(timeout))
+    }
+
+    #[inline]
+    #[track_caller]
+    fn try_lock_shared_until(&self, deadline: Instant) -> bool {
+        self.try_read() || self.read(clock::from_instant(deadline))
+    }
+
+    #[inline]
+    #[track_caller]
+    fn try_lock_exclusive_for(&self, timeout: Duration) -> bool {
+        self.try_write() || self.write(clock::deadline_after(timeout))
+    }
+
+    #[inline]
+    #[track_caller]
+    fn try_lock_exclusive_until(&self, deadline: Instant) -> bool {
+        self.try_write() || self.write(clock::from_instant(deadline))
+    }
+}
+
+// SAFETY: a reader enters only where no writer is inside, as with the ordinary forms.
+unsafe impl RawRwLockRecursive for RawRwLock {
+    #[inline]
+    #[track_caller]
+    fn lock_shared_recursive(&self) {
+        self.read_recursive(NEVER);
+    }
+
+    #[inline]
+    fn try_lock_shared_recursive(&self) -> bool {
+        self.try_read_recursive()
+    }
+}

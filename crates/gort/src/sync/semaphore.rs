@@ -1,0 +1,148 @@
+//! [`Semaphore`]: permits that goroutines take and give back.
+//!
+//! Elsewhere: the state machine (`raw_semaphore`).
+
+use std::fmt;
+use std::mem;
+use std::time::Duration;
+
+use super::clock;
+use super::raw_semaphore::RawSemaphore;
+use super::wait_table::NEVER;
+
+/// A number of permits. Go's `semaphore.Weighted`.
+///
+/// Requests are served in the order they come: while one waits, later ones queue behind it even if
+/// there are permits enough for them. On a plain OS thread a wait blocks that thread.
+///
+/// # Examples
+///
+/// ```
+/// use gort::sync::Semaphore;
+///
+/// static UPLOADS: Semaphore = Semaphore::new(3);
+///
+/// let two = UPLOADS.acquire(2);
+/// assert!(UPLOADS.try_acquire(2).is_none());
+/// drop(two);
+/// assert!(UPLOADS.try_acquire(2).is_some());
+/// ```
+#[doc(alias = "semaphore.Weighted")]
+pub struct Semaphore {
+    raw: RawSemaphore,
+}
+
+/// Permits taken from a [`Semaphore`]; they go back when it is dropped. `Send`.
+#[must_use = "the permits go back at once if this is not kept"]
+pub struct Permit<'a> {
+    semaphore: &'a Semaphore,
+    count: u64,
+}
+
+impl Semaphore {
+    /// A semaphore with `permits` free permits.
+    ///
+    /// # Panics
+    ///
+    /// With 2⁶³ permits or more.
+    #[inline]
+    pub const fn new(permits: u64) -> Semaphore {
+        Semaphore {
+            raw: RawSemaphore::new(permits),
+        }
+    }
+
+    /// Takes `count` permits, parking until that many are free and all who came before are served.
+    ///
+    /// Parks for ever if there are not so many permits at all and none are
+    /// [added](Self::add_permits).
+    #[inline]
+    #[track_caller]
+    pub fn acquire(&self, count: u64) -> Permit<'_> {
+        self.raw.acquire(count, NEVER);
+        Permit {
+            semaphore: self,
+            count,
+        }
+    }
+
+    /// Takes `count` permits if they are free and nobody waits. Never blocks.
+    #[inline]
+    pub fn try_acquire(&self, count: u64) -> Option<Permit<'_>> {
+        self.raw.try_acquire(count).then(|| Permit {
+            semaphore: self,
+            count,
+        })
+    }
+
+    /// As [`acquire`](Self::acquire); `None` if `timeout` has passed before.
+    #[inline]
+    #[track_caller]
+    pub fn try_acquire_for(&self, count: u64, timeout: Duration) -> Option<Permit<'_>> {
+        let is_acquired =
+            self.raw.try_acquire(count) || self.raw.acquire(count, clock::deadline_after(timeout));
+        is_acquired.then(|| Permit {
+            semaphore: self,
+            count,
+        })
+    }
+
+    /// Adds `count` permits to those there are.
+    ///
+    /// # Panics
+    ///
+    /// If there would be 2⁶³ free permits or more.
+    #[inline]
+    #[track_caller]
+    pub fn add_permits(&self, count: u64) {
+        assert!(self.raw.add(count), "Semaphore: too many permits");
+    }
+
+    /// How many permits are free now. Others may take them before you use the answer.
+    #[inline]
+    pub fn available_permits(&self) -> u64 {
+        self.raw.free()
+    }
+}
+
+impl Permit<'_> {
+    /// How many permits this stands for.
+    #[inline]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Keeps the permits from going back: the semaphore has that many less for good.
+    #[inline]
+    pub fn forget(self) {
+        mem::forget(self);
+    }
+}
+
+impl Drop for Permit<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // The sum fitted before they were taken; it can be too large only if others were added since.
+        let is_added = self.semaphore.raw.add(self.count);
+        assert!(
+            is_added || std::thread::panicking(),
+            "Semaphore: too many permits"
+        );
+    }
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Semaphore")
+            .field("available", &self.available_permits())
+            .finish()
+    }
+}
+
+impl fmt::Debug for Permit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit")
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
