@@ -25,6 +25,16 @@ const CRATES: [&str; 7] = [
 struct Layers {
     package: &'static str,
     modules: &'static [&'static str],
+    exceptions: &'static [Exception],
+}
+
+/// One module may use one other that is above it, for a reason. An exception that nothing needs any
+/// more is a finding.
+struct Exception {
+    from: &'static str,
+    to: &'static str,
+    #[expect(dead_code, reason = "for the reader of the list")]
+    because: &'static str,
 }
 
 const LAYERS: [Layers; 2] = [
@@ -52,14 +62,16 @@ const LAYERS: [Layers; 2] = [
             // Sources of work return goroutines and know nothing of who runs them.
             "timer",
             "netpoll",
-            // One protocol over several files: inside the folder they know each other.
+            // One layer: its files are one state machine, and all know the one scheduler.
             "sched",
+            // A descriptor's locks park their waiters.
             "poll_fd",
+            "snapshot",
             "preempt",
             "sysmon",
-            "snapshot",
             "runtime",
         ],
+        exceptions: &[],
     },
     Layers {
         package: "crates/gort",
@@ -67,6 +79,7 @@ const LAYERS: [Layers; 2] = [
             "go", "task", "chan", "sync", "time", "net", "io", "context", "blocking", "dump",
             "runtime",
         ],
+        exceptions: &[],
     },
 ];
 
@@ -93,6 +106,7 @@ impl Layers {
             .collect();
 
         let mut findings = Vec::new();
+        let mut needed = vec![false; self.exceptions.len()];
         for (file, module) in files() {
             if module.is_empty() || is_test_file(&file.path) {
                 continue;
@@ -111,6 +125,10 @@ impl Layers {
                 if macros.contains(&root) || target.starts_with(&module) {
                     continue;
                 }
+                if let Some(exception) = self.exception(own_layer, self.layer_of(&target)) {
+                    needed[exception] = true;
+                    continue;
+                }
                 let message = if !roots.contains(&root) {
                     format!("`crate::{root}` is an item of the crate's root: name its module")
                 } else {
@@ -127,7 +145,24 @@ impl Layers {
                 findings.push(Finding::new(&file.path, line, message));
             }
         }
+        for (exception, _) in self
+            .exceptions
+            .iter()
+            .zip(needed)
+            .filter(|(_, is_needed)| !is_needed)
+        {
+            let Exception { from, to, .. } = exception;
+            let message = format!("`{from}` does not use `{to}` any more: delete the exception");
+            findings.push(Finding::new(HERE, 1, message));
+        }
         findings
+    }
+
+    fn exception(&self, from: usize, to: Option<usize>) -> Option<usize> {
+        let (from, to) = (self.modules[from], self.modules[to?]);
+        self.exceptions
+            .iter()
+            .position(|exception| exception.from == from && exception.to == to)
     }
 
     /// The index of the longest entry that `path` lies in.
@@ -310,6 +345,7 @@ mod tests {
     const SMALL: Layers = Layers {
         package: "c",
         modules: &["low", "mid::a", "mid::b", "mid", "high"],
+        exceptions: &[],
     };
 
     fn check(path: &str, source: &str) -> Vec<String> {
@@ -489,6 +525,37 @@ mod tests {
             "c/src/low.rs",
             "macro_rules! fatal { () => {} } fn f() { crate::fatal!(); }",
         );
+    }
+
+    #[test]
+    fn an_exception_holds_for_its_pair_and_while_it_is_needed() {
+        let exceptions = &[Exception {
+            from: "low",
+            to: "high",
+            because: "of the test",
+        }];
+        let layers = Layers {
+            exceptions,
+            ..SMALL
+        };
+        let lines = |low| -> Vec<(String, usize)> {
+            let tree = Tree::of(&[
+                ("c/src/low.rs", low),
+                ("c/src/mid/mod.rs", ""),
+                ("c/src/high.rs", ""),
+            ]);
+            layers
+                .check(&tree)
+                .into_iter()
+                .map(|f| (f.path, f.line))
+                .collect()
+        };
+        assert_eq!(lines("use crate::high::X;"), []);
+        assert_eq!(
+            lines("use crate::high::X;\nuse crate::mid::Y;"),
+            [("c/src/low.rs".into(), 2)]
+        );
+        assert_eq!(lines(""), [(HERE.into(), 1)]);
     }
 
     #[test]
