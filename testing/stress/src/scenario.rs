@@ -1,0 +1,40 @@
+//! The scenarios. Each round starts from nothing, checks its work, and returns how many operations it
+//! did.
+
+mod joins;
+mod locks;
+mod pairs;
+mod spawns;
+
+use crate::random::Random;
+
+/// One thing to stress.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) round: fn(&mut Random) -> u64,
+}
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "spawns",
+        about: "trees of goroutines, joined or not",
+        round: spawns::round,
+    },
+    Scenario {
+        name: "pairs",
+        about: "park and ready, in pairs, across Ps",
+        round: pairs::round,
+    },
+    Scenario {
+        name: "joins",
+        about: "joins that time out or are dropped",
+        round: joins::round,
+    },
+    Scenario {
+        name: "locks",
+        about: "mutex, rwlock, condvar, wait group",
+        round: locks::round,
+    },
+];
