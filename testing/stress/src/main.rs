@@ -111,6 +111,7 @@ fn wait_until_alone(name: &str) {
 fn watch() {
     let mut last = (0, Instant::now());
     loop {
+        // waits: the watchdog looks now and then; nothing depends on the length.
         std::thread::sleep(Duration::from_millis(200));
         let now = PROGRESS.load(Ordering::Relaxed);
         if now != last.0 {
