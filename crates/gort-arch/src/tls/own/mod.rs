@@ -1,8 +1,10 @@
 //! Own thread-local blocks on x86-64 glibc. See `tls` for the idea.
 
 mod block;
+mod dlopen;
 mod exit;
 mod glibc;
+mod interpose;
 mod loaded;
 mod probe;
 mod template;
@@ -33,7 +35,6 @@ static GLIBC: OnceLock<Glibc> = OnceLock::new();
 static CURRENT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
 /// The running goroutine's slot and its M. Async-signal-safe.
-#[expect(dead_code, reason = "for the interposed functions, next")]
 fn current() -> Option<(Slot, *mut ThreadTls)> {
     let f = CURRENT.load(Acquire);
     if f.is_null() {
@@ -94,6 +95,8 @@ pub(super) fn init() -> Result<Support, String> {
     GLIBC.set(libc).expect("tls::init runs once");
     block::set(template, libc.list, libc.tid, tid == Tid::Thread);
     loaded::start();
+    dlopen::start();
+    interpose::start(tid == Tid::Unique);
     probe::run().inspect_err(|_| stack::clear_block_layout())?;
     Ok(support)
 }
