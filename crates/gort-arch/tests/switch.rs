@@ -126,8 +126,14 @@ fn a_backtrace_on_a_goroutine_ends_at_its_base() {
         park();
         let trace = Backtrace::force_capture().to_string();
         assert!(trace.contains("the_inner_function"), "{trace}");
-        let outermost = trace.lines().rev().find(|line| !line.trim().starts_with("at "));
-        assert!(outermost.is_some_and(|line| line.ends_with("first_entry")), "{trace}");
+        let outermost = trace
+            .lines()
+            .rev()
+            .find(|line| !line.trim().starts_with("at "));
+        assert!(
+            outermost.is_some_and(|line| line.ends_with("first_entry")),
+            "{trace}"
+        );
         assert!(
             !trace.contains("resume"),
             "goes on below the base:\n{trace}"
@@ -147,7 +153,7 @@ fn a_backtrace_on_a_goroutine_ends_at_its_base() {
 #[test]
 fn the_unwinder_walks_out_of_the_switch_itself() {
     let _one = start();
-    const SIGNALS: usize = 5000;
+    const SIGNALS: usize = 2000;
     static TAKEN: AtomicUsize = AtomicUsize::new(0);
     /// The pc of the outermost frame of each backtrace, and how many frames there were.
     static OUTERMOST: [AtomicUsize; SIGNALS] = [const { AtomicUsize::new(0) }; SIGNALS];
@@ -223,4 +229,9 @@ fn the_unwinder_walks_out_of_the_switch_itself() {
     // The thread's first frame, the goroutine's base, and what libc runs before them: a backtrace
     // that breaks off inside the switch would end at each of its instructions.
     assert!(ends.len() <= 3, "backtraces end at {ends:x?}");
+}
+
+#[test]
+fn all_of_this_holds_without_fsgsbase() {
+    child::suite_with(&[("GORT_FSGSBASE", "0")]);
 }

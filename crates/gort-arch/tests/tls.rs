@@ -371,3 +371,36 @@ fn a_place_of_a_thread_local_is_known_if_it_is_static() {
     );
     assert_eq!(tls::thread_local_offset(&raw const address as usize), None);
 }
+
+#[test]
+fn all_of_this_holds_without_fsgsbase() {
+    child::suite_with(&[("GORT_FSGSBASE", "0")]);
+}
+
+#[test]
+fn all_of_this_holds_with_the_threads_tid() {
+    child::suite_with(&[("GORT_TLS_TID", "thread")]);
+}
+
+#[test]
+fn thread_mode_can_be_chosen_and_gives_no_slots() {
+    if child::role().as_deref() != Some("thread mode") {
+        let output = child::run(
+            "thread_mode_can_be_chosen_and_gives_no_slots",
+            "thread mode",
+            &[("GORT_TLS", "thread")],
+        );
+        return assert!(output.status.success(), "{output:?}");
+    }
+    let support = tls::init(Request::Auto);
+    assert_eq!(
+        (support.mode, &*support.reason),
+        (Mode::Thread, "thread: GORT_TLS=thread")
+    );
+    let error = gort_arch::stack::allocate(class_64k()).unwrap_err();
+    assert!(error.to_string().contains("thread mode"), "{error}");
+    assert_eq!(
+        tls::thread_local_offset(VALUE.with(|v| std::ptr::from_ref(v) as usize)),
+        None
+    );
+}

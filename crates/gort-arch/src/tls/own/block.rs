@@ -146,7 +146,9 @@ pub(in crate::tls) unsafe fn reset(fs: usize) {
                 *words.add(index) += fs;
             }
         }
-        ((fs + tid) as *mut u32).write(own_tid);
+        if HOT.unusual.load(Relaxed) & THREAD_TID == 0 {
+            ((fs + tid) as *mut u32).write(own_tid);
+        }
         let dtv = ((fs + DTV) as *const *mut [usize; 2]).read();
         let len = (*dtv.sub(1))[0];
         write_dtv(template, dtv, fs);
