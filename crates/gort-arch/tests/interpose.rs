@@ -9,6 +9,7 @@ use std::process::Command;
 use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use std::time::{Duration, Instant};
 
 use common::*;
 use gort_arch::tls::{self, Tid};
@@ -148,26 +149,27 @@ fn ids_can_be_set_from_a_goroutine_and_beside_running_ones() {
     let setter = std::thread::spawn({
         let stop = Arc::clone(&stop);
         move || {
-            for _ in 0..200 {
+            for _ in 0..20 {
                 set_all();
             }
             stop.store(true, Relaxed);
         }
     });
-    let goes = (0..4)
-        .map(|_| {
+    // They do not park, so that all signals meet them on their own FS.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
             let stop = Arc::clone(&stop);
-            spawn(move || {
-                while !stop.load(Relaxed) {
-                    (0..1000).for_each(|_| std::hint::spin_loop());
-                    park();
-                }
-            })
-        })
-        .collect();
-    for go in run_migrating(goes) {
-        assert!(go.take_panic().is_none());
-    }
+            scope.spawn(move || {
+                on_a_goroutine(move || {
+                    while !stop.load(Relaxed) {
+                        assert!(Instant::now() < deadline, "a setter waits for ever");
+                        std::hint::spin_loop();
+                    }
+                });
+            });
+        }
+    });
     setter.join().unwrap();
 }
 
@@ -283,9 +285,9 @@ fn the_child_of_a_fork_can_go_on() {
                 }
                 let mut status = -1;
                 // The child may hang if we are wrong: it has ten seconds.
-                let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+                let deadline = Instant::now() + Duration::from_secs(10);
                 while libc::waitpid(pid, &mut status, libc::WNOHANG) == 0 {
-                    if std::time::Instant::now() > deadline {
+                    if Instant::now() > deadline {
                         libc::kill(pid, libc::SIGKILL);
                         panic!("the child hangs (uid: {uid})");
                     }
@@ -432,6 +434,54 @@ fn dynamic_thread_locals_of_late_libraries_are_the_goroutines_own() {
     for i in 0..20 {
         let path = library(&format!("gd{i}"), GENERAL, &[]);
         count_on_many(open(&path), 7);
+    }
+}
+
+#[test]
+fn what_libc_keeps_for_a_goroutine_is_freed() {
+    let _one = start();
+    let path = library("kept", GENERAL, &[]);
+    let bump: Bump = function(open(&path), "bump");
+    let keys: Arc<Vec<_>> = Arc::new(
+        (0..40)
+            .map(|_| {
+                let mut key = 0;
+                // SAFETY: `key` is valid for a write.
+                assert_eq!(unsafe { libc::pthread_key_create(&mut key, None) }, 0);
+                key
+            })
+            .collect(),
+    );
+    let round = || {
+        let goes = (0..500).map(|_| {
+            let keys = Arc::clone(&keys);
+            spawn(move || {
+                assert_eq!(bump(), 8); // 3,000 bytes of dynamic thread-locals
+                // SAFETY: a terminated name, and keys that exist.
+                unsafe {
+                    libc::dlsym(libc::RTLD_DEFAULT, c"no such symbol".as_ptr()); // a message
+                    for key in keys.iter() {
+                        libc::pthread_setspecific(*key, 1 as *mut c_void); // more than one block
+                    }
+                }
+                assert!(format!("{:?}", std::thread::current()).contains("Thread"));
+            })
+        });
+        run_migrating(goes.collect());
+        // SAFETY: no preconditions.
+        unsafe { libc::mallinfo2() }.uordblks
+    };
+    round();
+    let before = round();
+    let after = (0..3).map(|_| round()).last().unwrap();
+    assert!(
+        after < before + (64 << 10),
+        "{} bytes lost by 1,500 goroutines",
+        after - before
+    );
+    for key in keys.iter() {
+        // SAFETY: no goroutine uses it any more.
+        unsafe { libc::pthread_key_delete(*key) };
     }
 }
 
