@@ -76,7 +76,7 @@ impl Results {
 
 fn parse(output: &str) -> Outcomes {
     let mut outcomes = Outcomes::new();
-    for line in output.lines() {
+    for line in without_colours(output).lines() {
         let (name, has_passed) = if let Some((_, skipped)) = line.split_once("skipped: ") {
             (skipped.split([':', ' ']).next().unwrap_or(skipped), false)
         } else if let Some((test, outcome)) = outcome(line) {
@@ -90,6 +90,16 @@ fn parse(output: &str) -> Outcomes {
             .or_insert(has_passed);
     }
     outcomes
+}
+
+/// The runner of compile-fail cases colours its lines even for a file.
+fn without_colours(output: &str) -> String {
+    let mut parts = output.split("\x1b[");
+    let mut plain = parts.next().unwrap_or("").to_owned();
+    for part in parts {
+        plain.push_str(part.split_once('m').map_or(part, |(_, rest)| rest));
+    }
+    plain
 }
 
 /// Splits `test NAME ... OUTCOME`. Other output may stand before it on the line.
@@ -133,6 +143,7 @@ test s003_long ... ignored, it takes minutes
 test src/nc.rs - nc::s018_shared (line 3) - compile fail ... ok
 test tests/ui/ch07_views.rs ... ok
 test tests/ui/ch08_views.rs [should fail to compile] ... mismatch
+test \x1b[0m\x1b[1mtests/ui/s020_coloured.rs\x1b[0m ... \x1b[0m\x1b[32mok\x1b[0m
 printed without a newline test s004_talks ... ok
 test result: ok. 3 passed; 1 failed
 ";
@@ -144,6 +155,7 @@ test result: ok. 3 passed; 1 failed
             ("s003_long", false),
             ("s004_talks", true),
             ("s018_shared", true),
+            ("s020_coloured", true),
             ("s042_ring", true),
         ];
         let outcomes = parse(output);

@@ -1,0 +1,6 @@
+//! `main` takes no arguments.
+
+#[gort::main]
+fn main(args: Vec<String>) {
+    println!("{args:?}");
+}
