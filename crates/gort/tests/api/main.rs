@@ -1,3 +1,4 @@
 //! The public API, area by area.
 
 mod go;
+mod macros;
