@@ -1,10 +1,11 @@
 //! From names to addresses.
 //!
 //! The resolver of libc blocks its thread, for seconds when a name server is down; the P is handed
-//! off for that time. Nobody can tell from an `A: ToSocketAddrs` whether it is a name, so plain
-//! addresses take the same way.
+//! off for that time. Handing off costs more than a plain address is worth, so those are told apart:
+//! see [`may_block`].
 
 use std::io;
+use std::mem;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::vec;
 
@@ -25,8 +26,22 @@ use std::vec;
 /// ```
 #[doc(alias = "LookupHost")]
 pub fn lookup_host<A: ToSocketAddrs>(host: A) -> io::Result<vec::IntoIter<SocketAddr>> {
-    let addrs = gort_core::sched::blocking(|| host.to_socket_addrs().map(Vec::from_iter))?;
+    let lookup = || host.to_socket_addrs().map(Vec::from_iter);
+    let addrs = if may_block::<A>() {
+        gort_core::sched::blocking(lookup)
+    } else {
+        lookup()
+    }?;
     Ok(addrs.into_iter())
+}
+
+/// Whether a lookup of this type can block: whether its addresses come in memory of their own.
+///
+/// Names, and pairs of name and port, are looked up into a vector. A `SocketAddr`, an address with a
+/// port and a slice of addresses have their addresses with them and iterate over those. A type that
+/// defies the rule is looked up correctly all the same; only the hand-off is missing or idle.
+fn may_block<A: ToSocketAddrs>() -> bool {
+    mem::needs_drop::<A::Iter>()
 }
 
 /// Calls `f` with one address of `host` after the other until it succeeds.
@@ -51,4 +66,35 @@ pub(super) fn first_success<A: ToSocketAddrs, T>(
             "could not resolve to any addresses",
         )
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
+
+    #[test]
+    fn names_may_block_and_addresses_do_not() {
+        assert!(may_block::<&str>());
+        assert!(may_block::<String>());
+        assert!(may_block::<(&str, u16)>());
+        assert!(may_block::<(String, u16)>());
+        assert!(!may_block::<SocketAddr>());
+        assert!(!may_block::<&SocketAddr>());
+        assert!(!may_block::<SocketAddrV4>());
+        assert!(!may_block::<SocketAddrV6>());
+        assert!(!may_block::<(IpAddr, u16)>());
+        assert!(!may_block::<&[SocketAddr]>());
+    }
+
+    #[test]
+    fn the_last_error_of_all_addresses_counts() {
+        let addrs = ["127.0.0.1:1", "127.0.0.1:2"].map(|addr| addr.parse().unwrap());
+        let result = first_success(&addrs[..], |addr| -> io::Result<()> {
+            Err(io::Error::other(addr.port().to_string()))
+        });
+        assert_eq!(result.unwrap_err().to_string(), "2");
+        let result = first_success(&addrs[..0], |_| Ok(()));
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
 }

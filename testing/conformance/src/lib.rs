@@ -1,0 +1,1 @@
+//! The conformance suite has its cases in `tests/`, one file or folder per area.

@@ -1,0 +1,181 @@
+//! What the cases share: a goroutine with a deadline, waiting for conditions, connected pairs.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
+use std::{env, fs, panic, process, thread};
+
+use gort::net::{TcpListener, TcpStream};
+use gort_core::snapshot;
+use gort_core::wait_reason::WaitReason;
+
+/// How long a case may take before it counts as hung.
+const HUNG: Duration = Duration::from_secs(60);
+
+/// Runs a case as a goroutine.
+#[track_caller]
+pub(crate) fn run(case: impl FnOnce() + Send + 'static) {
+    match gort::go(case).join_timeout(HUNG) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => panic::resume_unwind(error.into_panic()),
+        Err(_hung) => panic!("hung; the goroutines:\n{:#?}", snapshot::goroutines()),
+    }
+}
+
+const ALONE: &str = "GORT_TEST_ALONE";
+
+/// Runs the case `name` (with its path) in a process of its own, where nothing else happens.
+#[track_caller]
+pub(crate) fn alone(name: &str, case: impl FnOnce() + Send + 'static) {
+    if env::var(ALONE).is_ok_and(|alone| alone == name) {
+        return case();
+    }
+    let output = process::Command::new(env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(ALONE, name)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{}\n{text}\n{error}",
+        output.status
+    );
+    assert!(text.contains("1 passed"), "the case did not run:\n{text}");
+    print!("{text}");
+}
+
+/// Waits until `is_true`, letting others run meanwhile.
+#[track_caller]
+pub(crate) fn until(what: impl Display, mut is_true: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_true() {
+        assert!(start.elapsed() < HUNG, "never came about: {what}");
+        gort::yield_now();
+        thread::yield_now();
+    }
+}
+
+/// Waits until the goroutine is parked for the network.
+#[track_caller]
+pub(crate) fn until_parked<T>(handle: &gort::JoinHandle<T>) {
+    let id = handle.goroutine().id().as_u64();
+    until("a goroutine in IO wait", || {
+        let all = snapshot::goroutines();
+        all.iter()
+            .any(|gp| gp.id == id && gp.wait_reason == Some(WaitReason::IoWait))
+    });
+}
+
+/// Parks this goroutine for `duration`.
+pub(crate) fn sleep(duration: Duration) {
+    gort_core::sched::sleep_until(gort_core::clock::deadline_after(duration));
+}
+
+/// A listener on a port of its own.
+pub(crate) fn listen() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+/// A connection: the side that connected, and the side that accepted.
+pub(crate) fn pair() -> (TcpStream, TcpStream) {
+    let listener = listen();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, peer) = listener.accept().unwrap();
+    assert_eq!(peer, client.local_addr().unwrap());
+    (client, server)
+}
+
+/// The point `ms` milliseconds from now.
+pub(crate) fn after_ms(ms: u64) -> Option<Instant> {
+    Some(Instant::now() + Duration::from_millis(ms))
+}
+
+/// A point in the past.
+pub(crate) fn past() -> Option<Instant> {
+    Some(
+        Instant::now()
+            .checked_sub(Duration::from_secs(5))
+            .expect("the machine is up 5 s"),
+    )
+}
+
+#[track_caller]
+pub(crate) fn assert_timeout<T: std::fmt::Debug>(result: io::Result<T>) {
+    let error = result.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (ErrorKind::TimedOut, "i/o timeout")
+    );
+}
+
+#[track_caller]
+pub(crate) fn assert_closed<T: std::fmt::Debug>(result: io::Result<T>) {
+    let error = result.unwrap_err();
+    let text = "use of closed network connection";
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (ErrorKind::NotConnected, text)
+    );
+}
+
+/// What the descriptors of this process refer to.
+pub(crate) fn descriptors() -> Vec<(i32, String)> {
+    let names = fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    names
+        .filter_map(|name| {
+            let number = name.to_str()?.parse().ok()?;
+            // The directory itself is among them, and closed by now.
+            let target = fs::read_link(format!("/proc/self/fd/{number}")).ok()?;
+            Some((number, target.to_string_lossy().into_owned()))
+        })
+        .collect()
+}
+
+/// How many descriptors refer to `target`.
+pub(crate) fn count_descriptors(target: &str) -> usize {
+    descriptors()
+        .iter()
+        .filter(|(_, text)| text.contains(target))
+        .count()
+}
+
+/// The descriptors that the epoll instance watches, with their event masks.
+pub(crate) fn watched() -> Vec<(i32, u32)> {
+    let all = descriptors();
+    let (epoll, _) = all
+        .iter()
+        .find(|(_, text)| text.contains("[eventpoll]"))
+        .unwrap();
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{epoll}")).unwrap();
+    info.lines()
+        .filter_map(|line| {
+            let mut words = line.strip_prefix("tfd:")?.split_whitespace();
+            let fd = words.next()?.parse().ok()?;
+            let events = words.nth(1)?;
+            Some((fd, u32::from_str_radix(events, 16).ok()?))
+        })
+        .collect()
+}
+
+/// A line of /proc/self/status as a number.
+pub(crate) fn status(name: &str) -> usize {
+    let text = fs::read_to_string("/proc/self/status").unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// The large number for a long run (`GORT_TEST_LONG=1`), the small one otherwise.
+pub(crate) fn scaled(small: usize, large: usize) -> usize {
+    if env::var_os("GORT_TEST_LONG").is_some() {
+        large
+    } else {
+        small
+    }
+}
