@@ -93,6 +93,12 @@ impl RawMutex {
         Key::of(self)
     }
 
+    /// The state, for the model's last look.
+    #[cfg(loom)]
+    pub(super) fn bits(&self) -> u8 {
+        self.state.load(Ordering::Relaxed)
+    }
+
     /// Takes the lock if it is free. In starvation mode it never is.
     #[inline]
     pub(super) fn try_acquire(&self) -> bool {
