@@ -122,9 +122,9 @@ impl<T> LocalQueue<T> {
     ///
     /// The caller owns the queue. `item` is in no queue and stays alive until it is taken out.
     #[inline]
-    #[expect(
-        clippy::result_large_err,
-        reason = "written on overflow only, once in 129 pushes"
+    #[cfg_attr(
+        not(loom),
+        expect(clippy::result_large_err, reason = "written once in 129 pushes")
     )]
     pub unsafe fn push(&self, item: NonNull<T>) -> Result<(), Batch<T>> {
         loop {
@@ -508,6 +508,32 @@ mod tests {
             assert!(empty(&thief).into_iter().eq(0..stolen - 1));
             assert!(empty(&victim).into_iter().eq(stolen..n));
         }
+    }
+
+    #[test]
+    fn positions_wrap_around() {
+        let items = items(256);
+        let before_the_end = || {
+            let queue = LocalQueue::new();
+            queue.head.store(u32::MAX - 5, Ordering::Relaxed);
+            queue.tail.store(u32::MAX - 5, Ordering::Relaxed);
+            queue
+        };
+        let (queue, thief) = (before_the_end(), before_the_end());
+        fill(&queue, &items[..100]);
+        assert_eq!((queue.len(), queue.is_empty()), (100, false));
+        // SAFETY: the test's one thread owns both queues.
+        let ran = unsafe { thief.steal_from(&queue, false) };
+        assert_eq!(ran.map(value), Some(49));
+        assert!(empty(&thief).into_iter().eq(0..49));
+        assert!(empty(&queue).into_iter().eq(50..100));
+
+        let queue = before_the_end();
+        fill(&queue, &items);
+        // SAFETY: the test's one thread owns the queue; items outlive it.
+        let batch = unsafe { queue.push(NonNull::from(&items[0])) }.expect_err("the ring is full");
+        assert!(batch.into_iter().map(value).eq((0..128).chain([0])));
+        assert!(empty(&queue).into_iter().eq(128..256));
     }
 
     #[test]

@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Runs the loom models of gort-queue, and shows that they find what they are there to find: each of
+# the faults below breaks one step of a protocol, and the named model has to fail then.
+#
+#   ci/loom.sh              models and faults, two preemptions
+#   ci/loom.sh models       the models alone
+#   ci/loom.sh faults       the faults alone
+#   LOOM_MAX_PREEMPTIONS=3 ci/loom.sh models     deeper, and slower
+#
+# loom is built once: a fault is a cfg that a rustc wrapper adds to this workspace's crates alone.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+what=${1:-all}
+export LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-2}
+export RUSTFLAGS="${RUSTFLAGS:-} --cfg loom"
+# Apart from the ordinary build, which these flags would throw out.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/loom
+# For one test binary, in seconds. A model that takes longer is a failure.
+limit=${LOOM_TIMEOUT:-240}
+
+models=(loom_claim loom_idle loom_local loom_poll_slot loom_status)
+
+# fault, test binary, model that must fail
+faults=(
+    "idle_fence_submit loom_idle work_is_seen_by_the_last_spinner_or_wakes_one"
+    "idle_fence_submit loom_idle an_item_in_a_run_queue_is_seen_or_wakes_one"
+    "idle_fence_stop loom_idle work_is_seen_by_the_last_spinner_or_wakes_one"
+    "idle_fence_stop loom_idle an_m_that_gives_up_its_p_without_spinning_looks_again"
+    "status_stop loom_status a_wake_up_is_not_lost_and_finds_the_stack_left"
+    "local_head loom_local owner_and_thief_take_each_item_once"
+    "local_head loom_local two_thieves_and_the_owner_take_each_item_once"
+    "poll_fence loom_poll_slot a_deadline_is_seen_before_the_park_or_sees_who_parks"
+)
+
+run_models() {
+    echo "loom: building the models"
+    cargo test --quiet --package gort-queue --release --no-run
+    for model in "${models[@]}"; do
+        local start=$SECONDS
+        echo "loom: $model, at most $LOOM_MAX_PREEMPTIONS preemptions"
+        timeout "$limit" cargo test --quiet --package gort-queue --release --test "$model"
+        echo "loom: $model took $((SECONDS - start)) s"
+    done
+}
+
+# Prints a wrapper that adds the cfg of fault $1. Cargo keeps the results of each wrapper apart.
+wrapper_for() {
+    local wrapper="$CARGO_TARGET_DIR/faults/$1"
+    mkdir -p "$(dirname "$wrapper")"
+    if [[ ! -x $wrapper ]]; then
+        printf '#!/bin/sh\nexec "$@" --cfg '"'"'gort_fault="%s"'"'"'\n' "$1" >"$wrapper"
+        chmod +x "$wrapper"
+    fi
+    echo "$wrapper"
+}
+
+run_faults() {
+    local log="$CARGO_TARGET_DIR/faults/log" line fault model test status
+    for line in "${faults[@]}"; do
+        read -r fault model test <<<"$line"
+        echo "loom: with fault $fault, $model::$test has to fail"
+        local wrapper
+        wrapper=$(wrapper_for "$fault")
+        local run=(cargo test --quiet --package gort-queue --release --test "$model")
+        RUSTC_WORKSPACE_WRAPPER=$wrapper "${run[@]}" --no-run
+        status=0
+        RUSTC_WORKSPACE_WRAPPER=$wrapper timeout "$limit" "${run[@]}" -- --exact "$test" \
+            >"$log" 2>&1 || status=$?
+        # 101 is a failed test; anything else (a model that does not end, no such test) is not
+        # what was asked for.
+        if [[ $status != 101 ]] || ! grep -q "test result: FAILED. 0 passed; 1 failed" "$log"; then
+            cat "$log"
+            echo "loom: fault $fault was not found by $model::$test (status $status)" >&2
+            exit 1
+        fi
+        grep -m1 -A1 "panicked at" "$log" | tail -1 | sed 's/^/    found: /'
+    done
+}
+
+case $what in
+all) run_models && run_faults ;;
+models) run_models ;;
+faults) run_faults ;;
+*)
+    echo "usage: ci/loom.sh [all|models|faults]" >&2
+    exit 2
+    ;;
+esac
+echo "loom: done"
