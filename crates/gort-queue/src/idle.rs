@@ -5,27 +5,29 @@
 //! on a spinner who has just looked for the last time:
 //!
 //! ```text
-//! submitter                         last spinner
-//! 1. put the work into a queue      1. count its P as idle         (inc_idle)
+//! submitter                         an M that gives up its P
+//! 1. put the work into a queue      1. count the P as idle         (inc_idle)
 //! 2. fence (SeqCst)                 2. stop counting as spinning   (stop_spinning_going_idle)
 //! 3. nobody spins, a P is idle?     3. fence (SeqCst)
 //!    then wake one (should_wake)    4. look through all queues again
 //! ```
 //!
-//! One of the two fences is first. If the submitter's is, the spinner's second look finds the work.
-//! If the spinner's is, the submitter sees that nobody spins and that a P is idle, and wakes one.
+//! One of the two fences is first. If the submitter's is, the second look finds the work. If the
+//! other is, the submitter sees an idle P; if it sees no spinner either, it wakes one, and if it
+//! sees one, then that one's fence is still to come and its second look finds the work.
 //!
 //! I1. `spinning` counts Ms that will look through all queues, or hand the duty on, before they
 //!     sleep or run something.
 //! I2. A spinner that finds work and was the last one hands the duty on: there may be more work,
 //!     whose submitter counted on it. (`stop_spinning_found_work` says so, and the caller asks
 //!     `should_wake` on behalf of that submitter.)
-//! I3. A waker that finds no idle P takes back its spinner by `abandon_spinning`, which leaves a
-//!     note: who is next to give up a P without having spun must spin first (`spinner_wanted`).
-//!     Both calls are made under the lock that guards the list of idle Ps.
-//!
-//! As in Go, both numbers may be off for a moment; the fences make them good enough. An M that gives
-//! up its P without having spun (others spun for it) needs no second look.
+//! I3. A waker that finds no idle P after all takes back its spinner (`abandon_spinning`) and asks
+//!     `should_wake` again: meanwhile others may have counted on that spinner, and a P may have
+//!     become idle.
+//! I4. Whoever gives up a P takes the second look, even if it did not spin. (In Go such an M does
+//!     not look; instead, each submitter that meets no spinner takes the scheduler's lock and, if no
+//!     P is idle, leaves a note for it. We look, and save submitters the lock.)
+//! I5. `idle` is changed under the lock that guards the list of idle Ps, together with the list.
 //!
 //! Elsewhere: the lists of idle Ms and Ps, and the waking itself (`sched::wake`).
 //! Checked by the tests below and `tests/loom_idle.rs`.
@@ -37,8 +39,6 @@ use crate::facade::{AtomicU32, Ordering, const_unless_loom, fence};
 pub struct Idle {
     spinning: AtomicU32,
     idle: AtomicU32,
-    /// 1: a waker found no idle P (I3). Written and read under the lock of the idle Ps.
-    wanted: AtomicU32,
 }
 
 impl Idle {
@@ -48,7 +48,6 @@ impl Idle {
             Self {
                 spinning: AtomicU32::new(0),
                 idle: AtomicU32::new(0),
-                wanted: AtomicU32::new(0),
             }
         }
     }
@@ -56,13 +55,13 @@ impl Idle {
     /// For a submitter, after its work is in a queue that others look into.
     ///
     /// True: the caller must start an M that spins; it is counted already. If it cannot, because no
-    /// P is idle after all, it says so by [`abandon_spinning`](Self::abandon_spinning).
+    /// P is idle after all, it says so by [`abandon_spinning`](Self::abandon_spinning) and asks again.
     #[must_use = "an M that is counted as spinning has to be started"]
     #[inline]
     pub fn should_wake(&self) -> bool {
         if !cfg!(gort_fault = "idle_fence_submit") {
             // Between queueing the work and reading the counters: pairs with the fence in
-            // `stop_spinning_going_idle`.
+            // `going_idle`.
             fence(Ordering::SeqCst);
         }
         // One is enough: it hands the duty on when it finds work (I2).
@@ -83,19 +82,18 @@ impl Idle {
     pub fn try_start_spinning(&self, busy: u32) -> bool {
         let may = self.spinning.load(Ordering::Relaxed).saturating_mul(2) < busy;
         if may {
-            self.spinning.fetch_add(1, Ordering::AcqRel);
+            self.start_spinning();
         }
         may
     }
 
-    /// For an M that has just taken a P to look around with, having slept: it spins whatever the bound
-    /// says, as others may have counted on the sleeper it was.
+    /// For an M that spins whether or not there are enough others: it has seen work.
     #[inline]
     pub fn start_spinning(&self) {
         self.spinning.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// For an M that hands on its P when nobody is idle and nobody spins. True: the M that gets the P is
+    /// For an M that hands on its P when no P is idle and nobody spins. True: the M that gets the P is
     /// counted as spinning, and must look for work.
     #[must_use = "an M that is counted as spinning has to be started"]
     pub fn claim_first_spinner(&self) -> bool {
@@ -114,13 +112,21 @@ impl Idle {
         self.stop_spinning() == 0
     }
 
-    /// For a spinner that found nothing, after it has counted its P by [`inc_idle`](Self::inc_idle).
+    /// For a spinner that found nothing, after it has put its P on the list of idle ones and counted
+    /// it by [`inc_idle`](Self::inc_idle).
     ///
-    /// It must look through all queues once more after this call, and if it finds work there, take a
-    /// P and start to spin again or leave it to somebody who does.
+    /// It must look through all queues once more after this call. If it finds work there, it takes an
+    /// idle P, calls [`start_spinning`](Self::start_spinning) and begins anew. If no P is idle any
+    /// more, it may sleep: whoever took the last one will look when it gives it up.
     #[inline]
     pub fn stop_spinning_going_idle(&self) {
         self.stop_spinning();
+        self.going_idle();
+    }
+
+    /// [`stop_spinning_going_idle`](Self::stop_spinning_going_idle) for an M that did not spin (I4).
+    #[inline]
+    pub fn going_idle(&self) {
         if !cfg!(gort_fault = "idle_fence_stop") {
             // Between the counters and the second look at the queues: pairs with the fence in
             // `should_wake`.
@@ -128,24 +134,11 @@ impl Idle {
         }
     }
 
-    /// For a waker that was told to start a spinner and, under the lock of the idle Ps, found none:
-    /// all Ps are busy, and the next one to run dry will look for the work (I3).
+    /// For a waker that was told to start a spinner and then, under the lock of the idle Ps, found
+    /// none. It asks `should_wake` again after this call (I3).
+    #[inline]
     pub fn abandon_spinning(&self) {
-        self.wanted.store(1, Ordering::Relaxed);
         self.stop_spinning();
-    }
-
-    /// For an M that did not spin and, under the lock of the idle Ps, is about to give up its P.
-    ///
-    /// True: it is counted as spinning now, and must look through all queues first (I3).
-    #[must_use = "the caller is counted as spinning"]
-    pub fn spinner_wanted(&self) -> bool {
-        let wanted = self.wanted.load(Ordering::Relaxed) != 0;
-        if wanted {
-            self.wanted.store(0, Ordering::Relaxed);
-            self.spinning.fetch_add(1, Ordering::AcqRel);
-        }
-        wanted
     }
 
     /// Counts a P that goes on the list of idle ones, before its M stops to spin.
@@ -226,17 +219,19 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_spinner_is_made_up_for_once() {
+    fn a_waker_without_a_p_asks_again() {
         let idle = Idle::new();
         idle.inc_idle();
-        assert!(!idle.spinner_wanted());
         assert!(idle.should_wake());
         idle.dec_idle(); // Somebody else was faster.
+        idle.inc_idle(); // And has given it back.
+        assert!(
+            !idle.should_wake(),
+            "others count on the spinner that is not to be"
+        );
         idle.abandon_spinning();
-        assert_eq!(idle.spinning(), 0);
-        assert!(idle.spinner_wanted());
-        assert_eq!(idle.spinning(), 1);
-        assert!(!idle.spinner_wanted());
+        assert!(idle.should_wake());
+        idle.dec_idle();
         idle.inc_idle();
         idle.stop_spinning_going_idle();
         assert_eq!((idle.spinning(), idle.idle()), (0, 1));

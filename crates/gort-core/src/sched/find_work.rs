@@ -245,22 +245,18 @@ fn go_idle(mp: &'static M, pp: &'static P) -> Option<GRef> {
         if !global.queue.is_empty() || pp.is_retired() {
             return None;
         }
-        if !mp.spinning.get() && SCHED.idle.spinner_wanted() {
-            // A waker found no idle P: what it was to be woken for is ours to look for.
-            mp.spinning.set(true);
-            return None;
-        }
         mp.release();
         global.put_idle(pp);
     }
-    let was_spinning = mp.spinning.replace(false);
-    if was_spinning {
-        // From here on whoever submits work sees that nobody spins, and wakes somebody; what was
-        // submitted before, we see (the fence is in `stop_spinning_going_idle`).
+    // From here on whoever submits work sees an idle P, and wakes somebody unless somebody spins; what
+    // was submitted before, we see (the fence is in `going_idle`).
+    if mp.spinning.replace(false) {
         SCHED.idle.stop_spinning_going_idle();
-        if has_work_anywhere() && take_back(mp, true) {
-            return None;
-        }
+    } else {
+        SCHED.idle.going_idle();
+    }
+    if has_work_anywhere() && take_back(mp) {
+        return None;
     }
     sleep_in_poller(mp, pp);
     if mp.p.get().is_none() {
@@ -269,22 +265,22 @@ fn go_idle(mp: &'static M, pp: &'static P) -> Option<GRef> {
     None
 }
 
-fn has_work_anywhere() -> bool {
+/// Whether there is anything an idle M could take. Not counted: a `run_next`, which waits for its own
+/// P's next switch (see `wake`).
+pub(crate) fn has_work_anywhere() -> bool {
     SCHED.global_len.load(Ordering::Relaxed) != 0
-        || p::all().any(|pp| !pp.run_queue.is_empty())
+        || p::all().any(|pp| pp.run_queue.has_ring_work())
         || next_timer_ns() <= clock::now_ns()
 }
 
-/// Takes an idle P again, to look (`spinning`) or to run what it has.
-fn take_back(mp: &'static M, spinning: bool) -> bool {
+/// Takes an idle P again, to look for the work that came up just now.
+fn take_back(mp: &'static M) -> bool {
     let Some(pp) = SCHED.global.lock().take_idle() else {
         return false;
     };
     mp.acquire(pp);
-    if spinning {
-        SCHED.idle.start_spinning();
-        mp.spinning.set(true);
-    }
+    SCHED.idle.start_spinning();
+    mp.spinning.set(true);
     true
 }
 

@@ -13,9 +13,9 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::SCHED;
 use super::m::{self, M};
 use super::p::P;
+use super::{SCHED, find_work};
 use crate::netpoll;
 use crate::os::futex;
 
@@ -30,14 +30,17 @@ pub(crate) fn submitted() {
 /// `should_wake` has counted a spinning M, which is ours to start.
 #[cold]
 pub(crate) fn wake_slow() {
-    let mut global = SCHED.global.lock();
-    match global.take_idle() {
-        Some(pp) => {
-            drop(global);
-            m::start(pp, true);
+    loop {
+        let idle = SCHED.global.lock().take_idle();
+        if let Some(pp) = idle {
+            return m::start(pp, true);
         }
-        // Somebody took the last idle P. The next to run dry will look for the work.
-        None => SCHED.idle.abandon_spinning(),
+        // Somebody took the last idle P. Meanwhile others may have counted on our spinner, and a P may
+        // have become idle: ask again (I3 of `gort_queue::idle`).
+        SCHED.idle.abandon_spinning();
+        if !SCHED.idle.should_wake() {
+            return;
+        }
     }
 }
 
@@ -82,10 +85,6 @@ pub(crate) fn hand_off(pp: &'static P) {
         drop(global);
         return m::start(pp, false);
     }
-    if !is_retired && SCHED.idle.spinner_wanted() {
-        drop(global);
-        return m::start(pp, true);
-    }
     // The last P to go idle, and nobody sleeps in the poller: somebody has to.
     let procs = SCHED.procs.load(Ordering::Relaxed);
     if !is_retired
@@ -98,6 +97,11 @@ pub(crate) fn hand_off(pp: &'static P) {
     let first_timer_ns = pp.timers.first_ns();
     global.put_idle(pp);
     drop(global);
+    // Whoever gives up a P looks once more (I4 of `gort_queue::idle`).
+    SCHED.idle.going_idle();
+    if find_work::has_work_anywhere() {
+        submitted();
+    }
     if first_timer_ns != crate::clock::NEVER {
         poller_earlier(first_timer_ns);
     }
