@@ -13,6 +13,19 @@
 //! are not as expected), [`tls::init`] says so with a reason, and the scheduler gives each
 //! goroutine an OS thread instead.
 
+#![cfg_attr(
+    not(all(
+        target_os = "linux",
+        target_arch = "x86_64",
+        target_env = "gnu",
+        not(target_feature = "crt-static")
+    )),
+    expect(
+        dead_code,
+        reason = "without own thread-local blocks (see `tls`) there are no slots"
+    )
+)]
+
 pub mod context;
 pub mod guard;
 mod pool;

@@ -1,6 +1,13 @@
 //! Calls of libc that would take a goroutine for the thread it is not: from a goroutine, from a plain
 //! thread, and before the start.
 
+#![cfg(all(
+    target_os = "linux",
+    target_arch = "x86_64",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+
 mod common;
 
 use std::ffi::{CString, c_char, c_int, c_void};

@@ -1,5 +1,12 @@
 //! Slots: guards, limits, reuse.
 
+#![cfg(all(
+    target_os = "linux",
+    target_arch = "x86_64",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+
 mod common;
 
 use std::collections::HashSet;

@@ -1,5 +1,12 @@
 //! What a switch keeps, and what unwinders see across it.
 
+#![cfg(all(
+    target_os = "linux",
+    target_arch = "x86_64",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+
 mod common;
 
 use std::arch::naked_asm;

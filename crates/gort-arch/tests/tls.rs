@@ -1,5 +1,12 @@
 //! A goroutine is a thread: to `thread_local!`, to `errno`, to std, to C.
 
+#![cfg(all(
+    target_os = "linux",
+    target_arch = "x86_64",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+
 mod common;
 
 use std::cell::{Cell, RefCell};
