@@ -4,21 +4,25 @@
 //! | counter, 32 bits, signed | waiters, 32 bits |
 //! ```
 //!
-//! `add` is one addition. When it brings the counter to 0 while there are waiters, the round is over:
-//! whoever did it resets the word and wakes them, with the bucket locked. A waiter registers with the
-//! bucket locked too, so the waiters in the word and those in the queue are the same.
+//! `add` is one exchange. When it brings the counter to 0 while there are waiters, the round is over:
+//! whoever did it takes the bucket, resets the word and wakes them. A waiter registers with the bucket
+//! locked too, so the waiters in the word and those in the queue are the same.
 //!
-//! G1. Whenever the bucket is unlocked and no `add` is between its addition and the end of its round,
-//!     `waiters` is the length of the queue, and waiters imply a counter above 0.
-//! G2. Between the addition that ends a round and the reset nothing may change the word. An `add` that
-//!     does so comes from a caller that does not know whether its work belongs to this round or the
-//!     next: both sides panic with Go's text, if they notice.
+//! G1. Whenever the bucket is unlocked, `waiters` is the length of the queue.
+//! G2. Waiters beside a counter of 0 mean that a round is ending: the one who ends it is on the way to
+//!     the bucket. Until it has been there nothing changes the word: `wait` returns, and an `add`
+//!     panics with Go's text, since its caller does not know whether its work belongs to this round or
+//!     the next. Likewise an `add` below 0. A call that panics has changed nothing, so the group can be
+//!     used on: in Go the process ends there, here it need not.
 //!
-//! No wake-up is lost: a waiter registers by an exchange that sees a counter above 0, so the addition
+//! No wake-up is lost: a waiter registers by an exchange that sees a counter above 0, so the exchange
 //! that brings it to 0 comes later, sees the waiter, and takes the bucket after it.
 //!
-//! What happened before a `done` is visible after the `wait` it ends: additions release and the last
+//! What happened before a `done` is visible after the `wait` it ends: exchanges release, and the last
 //! one acquires; waiters are woken by it, or read the word it wrote.
+//!
+//! Rejected: Go's plain addition. It leaves the bad sum behind when it panics. Ending a round with the
+//! bucket locked before the counter is 0 would make the misuse harmless, but also unnoticed.
 //!
 //! Checked by `testing/model` (this file under loom), the tests below, `crates/gort/tests/sync`, S9 to
 //! S12, SY13, SY14.
@@ -43,9 +47,8 @@ fn unpack(state: u64) -> (i32, u32) {
     ((state >> 32) as i32, state as u32)
 }
 
-/// What is added to the word for `delta` in the counter.
-fn counter_part(delta: i32) -> u64 {
-    (delta as u32 as u64) << 32
+fn pack(counter: i32, waiters: u32) -> u64 {
+    u64::from(counter as u32) << 32 | u64::from(waiters)
 }
 
 impl RawWaitGroup {
@@ -72,30 +75,35 @@ impl RawWaitGroup {
     #[inline]
     #[track_caller]
     pub(super) fn add(&self, delta: i32) {
-        let before = self.state.fetch_add(counter_part(delta), Ordering::AcqRel);
-        let (counter, waiters) = unpack(before.wrapping_add(counter_part(delta)));
-        if counter < 0 {
-            panic!("{NEGATIVE}");
-        }
-        if waiters != 0 && delta > 0 && counter == delta {
-            panic!("{ADD_AND_WAIT}");
-        }
-        if counter == 0 && waiters != 0 {
-            self.end_round(waiters);
+        let mut state = self.state.load(Ordering::Relaxed);
+        loop {
+            let (counter, waiters) = unpack(state);
+            // The sum is negative, or too large: then it would be negative in Go.
+            let Some(sum) = counter.checked_add(delta).filter(|&sum| sum >= 0) else {
+                panic!("{NEGATIVE}");
+            };
+            if waiters != 0 && counter == 0 && delta > 0 {
+                panic!("{ADD_AND_WAIT}");
+            }
+            let next = pack(sum, waiters);
+            match self
+                .state
+                .compare_exchange(state, next, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) if sum == 0 && counter != 0 && waiters != 0 => {
+                    return self.end_round(waiters);
+                }
+                Ok(_) => return,
+                Err(now) => state = now,
+            }
         }
     }
 
     #[cold]
-    #[track_caller]
     fn end_round(&self, waiters: u32) {
         let mut bucket = wait_table::lock(Key::of(self));
-        let ended =
-            self.state
-                .compare_exchange(waiters.into(), 0, Ordering::AcqRel, Ordering::Relaxed);
-        if ended.is_err() {
-            drop(bucket);
-            panic!("{ADD_AND_WAIT}");
-        }
+        let ended = self.state.swap(0, Ordering::Release);
+        debug_assert_eq!(ended, pack(0, waiters), "G2");
         let woken = bucket.pop_all(Key::of(self), 0);
         debug_assert_eq!(woken, waiters as usize, "G1");
     }
@@ -161,14 +169,18 @@ mod tests {
     }
 
     #[test]
-    fn an_add_between_the_end_of_a_round_and_its_reset_panics() {
+    fn s009_an_add_between_the_end_of_a_round_and_its_reset_panics() {
         // A waiter is registered and the counter is 0: the state between the two steps of the `add`
         // that ends the round.
         let group = RawWaitGroup {
             state: AtomicU64::new(ONE_WAITER),
         };
         assert_eq!(panic_text(|| group.add(1)), ADD_AND_WAIT);
-        // And the one that ends the round finds the word changed.
-        assert_eq!(panic_text(|| group.end_round(1)), ADD_AND_WAIT);
+        assert_eq!(panic_text(|| group.add(-1)), NEGATIVE);
+        assert_eq!(
+            group.state.into_inner(),
+            ONE_WAITER,
+            "a call that panics changes nothing"
+        );
     }
 }
