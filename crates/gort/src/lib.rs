@@ -24,6 +24,7 @@ pub mod net;
 pub mod runtime;
 pub mod sync;
 mod task;
+pub mod time;
 
 pub use go::{
     Builder, Goroutine, GoroutineId, JoinError, JoinHandle, OsThreadGuard, Scope, ScopedJoinHandle,
