@@ -14,7 +14,7 @@ use crate::clock;
 use crate::lock::Mutex;
 use crate::os::{cgroup, thread};
 use crate::sched::join::Outcome;
-use crate::sched::{self, SCHED, SpawnOptions, callbacks, m, p, wake};
+use crate::sched::{self, SCHED, SpawnOptions, callbacks, m, p, shake, wake};
 use crate::timer::{self, Hooks, Timers};
 use crate::{netpoll, settings, sysmon};
 
@@ -158,9 +158,8 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     }
     let (procs, source) = choose_procs(config.procs)?;
     let class = choose_class(config.stack_bytes)?;
-    if let Some(seed) = env_number("GORT_SHAKE") {
-        SCHED.shake.store(seed.max(1), Ordering::Relaxed);
-    }
+    let migrate = env_number("GORT_SHAKE_MIGRATE").is_some_and(|number| number != 0);
+    shake::set(env_number("GORT_SHAKE"), migrate);
     let support = tls::init(tls_request());
     let own_tls = !matches!(support.mode, Mode::Thread);
     settings::set(own_tls, class, config.panic == Some(PanicPolicy::Abort));

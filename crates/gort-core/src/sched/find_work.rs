@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use super::m::{self, M};
 use super::p::{self, P, attention};
 use super::switch::GLOBAL_TICKS;
-use super::{SCHED, callbacks, wake};
+use super::{SCHED, callbacks, shake, wake};
 use crate::clock::{self, NEVER};
 use crate::g::GRef;
 use crate::netpoll;
@@ -120,7 +120,13 @@ pub(crate) fn inject(mp: &'static M, list: &mut ReadyList) {
     let count = list.len();
     while let Some(gp) = list.pop() {
         // SAFETY: our M holds `pp`; the list gave up a Runnable goroutine.
-        unsafe { pp.push(gp) };
+        unsafe {
+            if shake::is_on() {
+                shake::enqueue(pp, gp);
+            } else {
+                pp.push(gp);
+            }
+        }
     }
     callbacks::defer_all(list);
     // One of them runs here; the rest may be taken by others.

@@ -11,6 +11,7 @@
 //! - `park`: stopping and waking the current G, with and without a deadline.
 //! - `syscall`: giving up the P around a call that blocks the thread; threads of one's own.
 //! - `entry`, `join`, `scope`: a goroutine's beginning, end, result.
+//! - `shake`: unusual choices, for tests.
 //!
 //! Invariants (the status word's G1..G3 are in `gort_queue::status`):
 //!
@@ -31,6 +32,7 @@ pub(crate) mod m;
 pub(crate) mod p;
 mod park;
 pub mod scope;
+pub(crate) mod shake;
 mod switch;
 mod syscall;
 pub(crate) mod wake;
@@ -65,8 +67,6 @@ pub(crate) struct Sched {
     pub(crate) live_outside: std::sync::atomic::AtomicI64,
     /// The next goroutine's number; Ps take batches.
     pub(crate) next_id: AtomicU64,
-    /// Nonzero once every P's `seed` is to be drawn from it (`GORT_SHAKE`).
-    pub(crate) shake: AtomicU64,
 }
 
 pub(crate) static SCHED: Sched = Sched {
@@ -78,5 +78,4 @@ pub(crate) static SCHED: Sched = Sched {
     poll_until_ns: AtomicU64::new(0),
     live_outside: std::sync::atomic::AtomicI64::new(0),
     next_id: AtomicU64::new(1),
-    shake: AtomicU64::new(0),
 };

@@ -15,7 +15,7 @@ use gort_queue::list::List;
 use gort_queue::local::LocalQueue;
 
 use super::m::M;
-use super::{SCHED, wake};
+use super::{SCHED, shake, wake};
 use crate::clock;
 use crate::g::{G, GRef, slab};
 use crate::timer::Timers;
@@ -136,8 +136,7 @@ pub(crate) fn make(global: &mut Global, count: usize) {
 }
 
 fn seed(index: u64) -> u64 {
-    let shake = SCHED.shake.load(Ordering::Relaxed);
-    let base = if shake != 0 { shake } else { clock::now_ns() };
+    let base = shake::seed().unwrap_or_else(clock::now_ns);
     (base ^ (index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1
 }
 
@@ -408,6 +407,16 @@ impl Global {
         std::iter::from_fn(|| self.take_idle()).collect()
     }
 
+    /// The goroutine that has `index` others before it in the queue.
+    pub(crate) fn take_at(&mut self, index: usize) -> Option<GRef> {
+        let mut before = self.queue.split_off_front(index);
+        let taken = self.queue.pop_front();
+        before.append(std::mem::take(&mut self.queue));
+        self.queue = before;
+        SCHED.global_len.store(self.queue.len(), Ordering::Relaxed);
+        taken.map(from_queue)
+    }
+
     /// Up to `count` goroutines from the head of the queue.
     pub(crate) fn take(&mut self, count: usize) -> List<G> {
         let count = count.min(self.queue.len());
@@ -445,6 +454,9 @@ pub(crate) fn push_global_one(gp: GRef) {
 pub(crate) unsafe fn take_global(pp: &P, count_max: usize) -> Option<GRef> {
     if SCHED.global_len.load(Ordering::Relaxed) == 0 {
         return None;
+    }
+    if shake::migrates() {
+        return shake::take_global(pp);
     }
     let mut list = {
         let mut global = SCHED.global.lock();

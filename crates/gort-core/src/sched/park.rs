@@ -21,7 +21,7 @@ use gort_queue::status::{State, Status};
 
 use super::m::{self, M};
 use super::switch::{self, Action};
-use super::{p, wake};
+use super::{p, shake, wake};
 use crate::clock::{self, NEVER};
 use crate::g::{self, G, GRef, Kind, slab};
 use crate::os::futex;
@@ -49,6 +49,9 @@ pub fn park(reason: WaitReason) {
 #[inline]
 fn park_g(gp: GRef, reason: WaitReason, location: &'static Location<'static>) {
     let g = gp.get();
+    if shake::is_on() {
+        shake_before_park(gp);
+    }
     if g.status.take_notified() {
         return;
     }
@@ -66,6 +69,20 @@ fn park_g(gp: GRef, reason: WaitReason, location: &'static Location<'static>) {
         Kind::Thread => {
             park_thread(g, NEVER);
         }
+    }
+}
+
+/// Lets others run before `gp` parks, if the dice say so.
+#[cold]
+fn shake_before_park(gp: GRef) {
+    if gp.get().kind.get() == Kind::Thread {
+        return;
+    }
+    // SAFETY: `gp` is the current goroutine: its M is set.
+    let pp = unsafe { M::of(gp) }.p.get();
+    // SAFETY: our M holds `pp`.
+    if pp.is_some_and(|pp| unsafe { shake::yields_before_park(pp) }) {
+        yield_now();
     }
 }
 
@@ -134,6 +151,10 @@ pub(super) fn enqueue(gp: GRef) {
         wake::submitted();
         return;
     };
+    if shake::is_on() {
+        // SAFETY: our M holds `pp`; `gp` is Runnable and ours (G1).
+        return unsafe { shake::enqueue(pp, gp) };
+    }
     let was_empty = !pp.run_queue.has_ring_work();
     // SAFETY: our M holds `pp`: we own its queue; `gp` is Runnable and ours (G1).
     match unsafe { pp.run_queue.replace_run_next(gp.0) } {
@@ -265,7 +286,7 @@ pub fn yield_now() {
     let mp = unsafe { M::of(gp) };
     let Some(pp) = mp.p.get() else { return };
     if gp.get().kind.get() == Kind::Bound {
-        if switch::is_alone(pp) {
+        if switch::is_alone(pp) && !shake::is_on() {
             return;
         }
         m::transition(gp, State::Running, State::Runnable);
@@ -276,7 +297,7 @@ pub fn yield_now() {
     // Nobody to yield to: timers and network are looked at every so often all the same.
     let switches = pp.switches.load(Ordering::Relaxed).wrapping_add(1);
     pp.switches.store(switches, Ordering::Relaxed);
-    if !switches.is_multiple_of(32) && switch::is_alone(pp) {
+    if !switches.is_multiple_of(32) && switch::is_alone(pp) && !shake::is_on() {
         pp.sched_tick.store(
             pp.sched_tick.load(Ordering::Relaxed).wrapping_add(1),
             Ordering::Relaxed,

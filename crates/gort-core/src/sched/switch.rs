@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use super::m::{M, transition};
 use super::p::{self, P};
-use super::{SCHED, join, wake};
+use super::{SCHED, join, shake, wake};
 use crate::clock::{self, NEVER};
 use crate::g::{G, GRef};
 
@@ -63,6 +63,10 @@ pub(crate) fn begin(mp: &'static M, gp: GRef) {
 #[inline]
 unsafe fn pick(mp: &'static M, pp: &'static P) -> Option<GRef> {
     if pp.attention.load(Ordering::Relaxed) != 0 {
+        return None;
+    }
+    // SAFETY: the caller's M holds `pp`.
+    if shake::is_on() && unsafe { shake::takes_long_way(pp) } {
         return None;
     }
     let tick = pp.sched_tick.load(Ordering::Relaxed);
@@ -183,8 +187,15 @@ pub(crate) unsafe fn finish(mp: &'static M) {
         Action::Park => {
             if !gp.get().status.stop() {
                 // A `ready` came between the decision to park and here; it left the queueing to us.
-                // SAFETY: we hold a P; `stop` made `gp` Runnable, and nobody else has it.
-                unsafe { mp.held().push(gp) };
+                let pp = mp.held();
+                // SAFETY: we hold `pp`; `stop` made `gp` Runnable, and nobody else has it.
+                unsafe {
+                    if shake::is_on() {
+                        shake::enqueue(pp, gp);
+                    } else {
+                        pp.push(gp);
+                    }
+                }
             }
         }
         Action::Yield => {
