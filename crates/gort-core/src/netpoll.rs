@@ -693,3 +693,173 @@ fn add_chunk(chunk_index: u32) -> io::Result<()> {
     CHUNKS[chunk_index as usize].store(slots, Ordering::Release);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{g, runtime, sched};
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::time::{Duration, Instant};
+
+    #[track_caller]
+    fn until(is_true: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !is_true() {
+            assert!(
+                start.elapsed() < Duration::from_secs(30),
+                "never came about"
+            );
+            sched::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_late_event_misses_the_next_use_of_a_slot() {
+        let (stream, _peer) = UnixStream::pair().unwrap();
+        let desc = PollDesc::open(stream.as_fd()).unwrap();
+        let (slot, tag) = (desc.slot, desc.slot.tag());
+        assert!(slot.set_event_error(tag, false));
+        desc.deregister(stream.as_fd());
+        drop(desc);
+        assert_ne!(slot.tag(), tag);
+        assert_eq!(slot.tag() as u32, tag as u32);
+        assert!(!slot.set_event_error(tag, true));
+    }
+
+    #[test]
+    fn the_tag_leads_to_the_slot() {
+        let (stream, _peer) = UnixStream::pair().unwrap();
+        let descs: Vec<_> = (0..3 * CHUNK_SLOTS)
+            .map(|_| {
+                let fd = stream.as_fd().try_clone_to_owned().unwrap();
+                (PollDesc::open(fd.as_fd()).unwrap(), fd)
+            })
+            .collect();
+        for (desc, fd) in &descs {
+            assert!(ptr::eq(slot_at(desc.slot.tag() as u32), desc.slot));
+            assert_ne!(desc.slot.tag(), INTERRUPT);
+            desc.deregister(fd.as_fd());
+        }
+    }
+
+    #[test]
+    fn s154_a_bare_error_is_told_to_readers_only() {
+        runtime::ensure_started();
+        let (reader, mut writer) = io::pipe().unwrap();
+        crate::os::socket::set_nonblocking(writer.as_fd(), true).unwrap();
+        while writer.write(&[0; 4096]).is_ok() {}
+        let desc = PollDesc::open(writer.as_fd()).unwrap();
+        assert_eq!(desc.check(Direction::Read, NEVER), Ok(()));
+        // A full pipe that nobody can read any more: an error, and no room.
+        drop(reader);
+        until(|| desc.check(Direction::Read, NEVER) == Err(PollError::NotPollable));
+        assert_eq!(desc.check(Direction::Write, NEVER), Ok(()));
+        desc.deregister(writer.as_fd());
+    }
+
+    #[test]
+    fn errors_are_found_before_the_wait_and_closed_comes_first() {
+        let (stream, _peer) = UnixStream::pair().unwrap();
+        let desc = PollDesc::open(stream.as_fd()).unwrap();
+        let past = clock::now_ns();
+        assert_eq!(
+            desc.check(Direction::Read, past),
+            Err(PollError::DeadlineExceeded)
+        );
+        desc.set_deadline(Some(Direction::Write), past)
+            .into_iter()
+            .for_each(sched::ready);
+        assert_eq!(
+            desc.prepare(Direction::Write),
+            Err(PollError::DeadlineExceeded)
+        );
+        assert_eq!(desc.prepare(Direction::Read), Ok(()));
+        desc.set_deadline(None, NEVER)
+            .into_iter()
+            .for_each(sched::ready);
+        assert_eq!(desc.prepare(Direction::Write), Ok(()));
+        desc.set_deadline(None, past)
+            .into_iter()
+            .for_each(sched::ready);
+        assert_eq!(desc.evict().into_iter().count(), 0);
+        for direction in DIRECTIONS {
+            assert_eq!(desc.prepare(direction), Err(PollError::Closed));
+        }
+        desc.deregister(stream.as_fd());
+    }
+
+    #[test]
+    fn a_past_deadline_and_a_close_hand_out_who_waits() {
+        runtime::ensure_started();
+        let (stream, _peer) = UnixStream::pair().unwrap();
+        let desc = PollDesc::open(stream.as_fd()).unwrap();
+        let gp = g::current();
+        assert_eq!(desc.register(Direction::Read, gp), Registered::Waiting);
+        assert!(waiters() >= 1);
+        let wakes = desc.set_deadline(Some(Direction::Write), clock::now_ns());
+        assert_eq!(wakes.into_iter().count(), 0, "the other direction's");
+        let wakes: Vec<_> = desc
+            .set_deadline(None, clock::now_ns())
+            .into_iter()
+            .collect();
+        assert_eq!(wakes, [gp]);
+        assert!(!desc.withdraw(Direction::Read, gp), "taken out already");
+
+        assert_eq!(desc.register(Direction::Read, gp), Registered::Waiting);
+        let wakes: Vec<_> = desc.evict().into_iter().collect();
+        assert_eq!(wakes, [gp]);
+        assert_eq!(desc.register(Direction::Read, gp), Registered::Waiting);
+        assert!(desc.withdraw(Direction::Read, gp));
+        desc.deregister(stream.as_fd());
+    }
+
+    #[test]
+    fn equal_deadlines_need_one_timer() {
+        runtime::ensure_started();
+        let (stream, _peer) = UnixStream::pair().unwrap();
+        let desc = PollDesc::open(stream.as_fd()).unwrap();
+        let far = clock::now_ns() + 3_600_000_000_000;
+        let armed = |desc: &PollDesc| desc.slot.arming.lock().when_ns;
+        let set = |which, when| {
+            desc.set_deadline(which, when)
+                .into_iter()
+                .for_each(sched::ready)
+        };
+        set(None, far);
+        assert_eq!(armed(&desc), [far, NEVER]);
+        set(Some(Direction::Read), far + 1);
+        assert_eq!(armed(&desc), [far + 1, far]);
+        desc.set_call_deadline(Direction::Write, far - 1);
+        assert_eq!(armed(&desc), [far + 1, far - 1]);
+        desc.set_call_deadline(Direction::Write, NEVER);
+        set(Some(Direction::Read), NEVER);
+        assert_eq!(armed(&desc), [NEVER, far]);
+        set(None, NEVER);
+        assert_eq!(armed(&desc), [NEVER, NEVER]);
+        assert!(desc.slot.sides.iter().all(|side| !side.timer.is_armed()));
+        desc.deregister(stream.as_fd());
+    }
+
+    #[test]
+    fn news_that_come_before_the_wait_are_kept_until_it() {
+        runtime::ensure_started();
+        let (stream, mut peer) = UnixStream::pair().unwrap();
+        let desc = PollDesc::open(stream.as_fd()).unwrap();
+        desc.prepare(Direction::Read).unwrap();
+        peer.write_all(b"x").unwrap();
+        let gp = g::current();
+        until(|| match desc.register(Direction::Read, gp) {
+            Registered::Ready => true,
+            Registered::Waiting => {
+                if !desc.withdraw(Direction::Read, gp) {
+                    sched::park(crate::wait_reason::WaitReason::IoWait);
+                    return true;
+                }
+                false
+            }
+        });
+        (&stream).read_exact(&mut [0]).unwrap();
+        desc.deregister(stream.as_fd());
+    }
+}

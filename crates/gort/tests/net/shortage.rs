@@ -1,0 +1,105 @@
+//! No descriptors left: `accept` says so, `accept_retrying` and `incoming` wait and go on.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use gort::net::{TcpListener, TcpStream};
+
+use crate::support::{alone, assert_closed, in_both_worlds};
+
+/// Takes all descriptors that are left.
+fn take_all() -> Vec<File> {
+    let mut files = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        files.push(file);
+    }
+    files
+}
+
+/// The number of EMFILE.
+const TOO_MANY_OPEN_FILES: i32 = 24;
+
+#[test]
+fn a_server_lives_through_a_lack_of_descriptors() {
+    alone(
+        "shortage::a_server_lives_through_a_lack_of_descriptors",
+        || {
+            in_both_worlds(|world| {
+                let listener = Arc::new(TcpListener::bind("127.0.0.1:0").unwrap());
+                let addr = listener.local_addr().unwrap();
+                let mut clients: Vec<_> =
+                    (0..3).map(|_| TcpStream::connect(addr).unwrap()).collect();
+                let files = take_all();
+                assert!(!files.is_empty());
+                let error = listener.accept().unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(TOO_MANY_OPEN_FILES));
+                let start = Instant::now();
+                let server = world.go({
+                    let listener = Arc::clone(&listener);
+                    move || {
+                        for stream in listener.incoming() {
+                            stream.unwrap().write_all(b"served").unwrap();
+                        }
+                    }
+                });
+                // Five and ten milliseconds are two pauses; others run meanwhile.
+                while start.elapsed().as_millis() < 20 {
+                    gort::yield_now();
+                }
+                drop(files);
+                for client in &mut clients {
+                    let mut text = String::new();
+                    client.read_to_string(&mut text).unwrap();
+                    assert_eq!(text, "served");
+                }
+                listener.close().unwrap();
+                server.join();
+            });
+        },
+    );
+}
+
+#[test]
+fn a_close_ends_the_pause() {
+    alone("shortage::a_close_ends_the_pause", || {
+        in_both_worlds(|world| {
+            let listener = Arc::new(TcpListener::bind("127.0.0.1:0").unwrap());
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let files = take_all();
+            let acceptor = world.go({
+                let listener = Arc::clone(&listener);
+                move || listener.accept_retrying().map(drop)
+            });
+            let start = Instant::now();
+            while start.elapsed().as_millis() < 50 {
+                gort::yield_now();
+            }
+            listener.close().unwrap();
+            assert_closed(acceptor.join());
+            drop(files);
+        });
+    });
+}
+
+#[test]
+fn a_deadline_ends_the_pause() {
+    alone("shortage::a_deadline_ends_the_pause", || {
+        in_both_worlds(|world| {
+            let listener = Arc::new(TcpListener::bind("127.0.0.1:0").unwrap());
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let files = take_all();
+            let acceptor = world.go({
+                let listener = Arc::clone(&listener);
+                move || listener.accept_retrying().map(drop)
+            });
+            listener
+                .set_deadline(Some(Instant::now() + std::time::Duration::from_millis(30)))
+                .unwrap();
+            let error = acceptor.join().unwrap_err();
+            assert_eq!(error.to_string(), "i/o timeout");
+            drop(files);
+        });
+    });
+}
