@@ -170,7 +170,13 @@ impl<T> LocalQueue<T> {
     /// The caller owns the queue. `item` is in no queue and stays alive until it is taken out.
     #[inline]
     pub unsafe fn replace_run_next(&self, item: NonNull<T>) -> Option<NonNull<T>> {
-        // Release publishes the item. What comes back was put there by the owner (Q4).
+        // An empty `run_next` stays so: only we fill it (Q4), and a store costs a third of a swap.
+        // Release publishes the item.
+        if self.run_next.load(Ordering::Relaxed).is_null() {
+            self.run_next.store(item.as_ptr(), Ordering::Release);
+            return None;
+        }
+        // What comes back was put there by the owner (Q4), unless a thief was quicker.
         NonNull::new(self.run_next.swap(item.as_ptr(), Ordering::AcqRel))
     }
 
