@@ -2,24 +2,24 @@
 # Runs the loom models of gort-queue, and shows that they find what they are there to find: each of
 # the faults below breaks one step of a protocol, and the named model has to fail then.
 #
-#   ci/loom.sh              models and faults, two preemptions
+#   ci/loom.sh              models and faults, three preemptions
 #   ci/loom.sh models       the models alone
 #   ci/loom.sh faults       the faults alone
-#   LOOM_MAX_PREEMPTIONS=3 ci/loom.sh models     deeper, and slower
+#   LOOM_MAX_PREEMPTIONS=5 ci/loom.sh models     deeper, and slower
 #
 # loom is built once: a fault is a cfg that a rustc wrapper adds to this workspace's crates alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 what=${1:-all}
-export LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-2}
+export LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-3}
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg loom"
 # Apart from the ordinary build, which these flags would throw out.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/loom
 # For one test binary, in seconds. A model that takes longer is a failure.
 limit=${LOOM_TIMEOUT:-240}
 
-models=(loom_claim loom_idle loom_local loom_poll_slot loom_status)
+models=(loom_claim loom_idle loom_local loom_poll_slot loom_status loom_wait_list)
 
 # fault, test binary, model that must fail
 faults=(
@@ -27,6 +27,7 @@ faults=(
     "idle_fence_submit loom_idle an_item_in_a_run_queue_is_seen_or_wakes_one"
     "idle_fence_stop loom_idle work_is_seen_by_the_last_spinner_or_wakes_one"
     "idle_fence_stop loom_idle an_m_that_gives_up_its_p_without_spinning_looks_again"
+    "idle_abandon loom_idle work_that_counted_on_an_abandoned_spinner_wakes_another"
     "status_stop loom_status a_wake_up_is_not_lost_and_finds_the_stack_left"
     "local_head loom_local owner_and_thief_take_each_item_once"
     "local_head loom_local two_thieves_and_the_owner_take_each_item_once"

@@ -24,11 +24,11 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use gort_queue::list::List;
 use gort_queue::status::Readied;
-use gort_queue::timer_heap::{Indexed, TimerHeap};
+use gort_queue::timer_heap::{Indexed, Storage, TimerHeap};
 
 use crate::clock::NEVER;
 use crate::g::{G, GRef, Kind};
-use crate::lock::Mutex;
+use crate::lock::{Mutex, MutexGuard};
 use crate::os::{futex, thread};
 
 /// What a timer does when it is due. See the contract at [`TimerNode::new`].
@@ -73,6 +73,22 @@ impl Timers {
     /// Whether no timer is waiting. A hint.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Locks the heap, with room for one more timer: a larger storage is made, and the old one freed,
+    /// without the lock.
+    fn lock_with_room(&self) -> MutexGuard<'_, Heap> {
+        loop {
+            let mut heap = self.heap.lock();
+            if !heap.0.is_full() {
+                return heap;
+            }
+            let capacity = heap.0.len() * 2 + 16;
+            drop(heap);
+            let larger = Storage::with_capacity(capacity);
+            let old = self.heap.lock().0.replace_storage(larger);
+            drop(old);
+        }
     }
 
     fn publish(&self, heap: &Heap) {
@@ -300,7 +316,7 @@ impl TimerNode {
         }
         let timers = local();
         let is_first = {
-            let mut heap = timers.heap.lock();
+            let mut heap = timers.lock_with_room();
             self.period_ns.set(period_ns);
             // SAFETY: in no heap (`remove` came before, under `control`), and alive as `start` demands.
             unsafe { heap.0.insert(when_ns, NonNull::from(self)) };

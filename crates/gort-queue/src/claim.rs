@@ -171,6 +171,8 @@ mod tests {
         let claim = Claim::new();
         let round = claim.open();
         assert!(claim.is_open(round));
+        assert_eq!(claim.current(), round);
+        assert_eq!(Round::from_raw(round.to_raw()), round);
         assert_eq!(claim.winner(), 0);
         assert!(claim.try_claim(round, 7));
         assert!(!claim.is_open(round));

@@ -21,8 +21,8 @@
 //! I2. A spinner that finds work and was the last one hands the duty on: there may be more work,
 //!     whose submitter counted on it. (`stop_spinning_found_work` says so, and the caller asks
 //!     `should_wake` on behalf of that submitter.)
-//! I3. A waker that finds no idle P after all takes back its spinner (`abandon_spinning`) and asks
-//!     `should_wake` again: meanwhile others may have counted on that spinner, and a P may have
+//! I3. A waker that finds no idle P after all takes back its spinner and asks again
+//!     (`abandon_spinning`): meanwhile others may have counted on that spinner, and a P may have
 //!     become idle.
 //! I4. Whoever gives up a P takes the second look, even if it did not spin. (In Go such an M does
 //!     not look; instead, each submitter that meets no spinner takes the scheduler's lock and, if no
@@ -55,7 +55,8 @@ impl Idle {
     /// For a submitter, after its work is in a queue that others look into.
     ///
     /// True: the caller must start an M that spins; it is counted already. If it cannot, because no
-    /// P is idle after all, it says so by [`abandon_spinning`](Self::abandon_spinning) and asks again.
+    /// P is idle after all, it says so by [`abandon_spinning`](Self::abandon_spinning), which may
+    /// tell it to try again.
     #[must_use = "an M that is counted as spinning has to be started"]
     #[inline]
     pub fn should_wake(&self) -> bool {
@@ -135,10 +136,14 @@ impl Idle {
     }
 
     /// For a waker that was told to start a spinner and then, under the lock of the idle Ps, found
-    /// none. It asks `should_wake` again after this call (I3).
+    /// none: takes the spinner back.
+    ///
+    /// The answer is that of [`should_wake`](Self::should_wake), which has to be asked again (I3).
+    #[must_use = "an M that is counted as spinning has to be started"]
     #[inline]
-    pub fn abandon_spinning(&self) {
+    pub fn abandon_spinning(&self) -> bool {
         self.stop_spinning();
+        !cfg!(gort_fault = "idle_abandon") && self.should_wake()
     }
 
     /// Counts a P that goes on the list of idle ones, before its M stops to spin.
@@ -229,11 +234,9 @@ mod tests {
             !idle.should_wake(),
             "others count on the spinner that is not to be"
         );
-        idle.abandon_spinning();
-        assert!(idle.should_wake());
+        assert!(idle.abandon_spinning());
         idle.dec_idle();
-        idle.inc_idle();
-        idle.stop_spinning_going_idle();
-        assert_eq!((idle.spinning(), idle.idle()), (0, 1));
+        assert!(!idle.abandon_spinning(), "all Ps are busy");
+        assert_eq!((idle.spinning(), idle.idle()), (0, 0));
     }
 }

@@ -20,7 +20,10 @@
 //! | `run_next` | owner, thieves: Release       | owner, thieves: Acq.  | the item; in `is_empty`, `tail`|
 //!
 //! Elsewhere: whom to rob (`sched::find_work`), whether to wake a P (`sched::wake`).
-//! Checked by the tests below and `tests/loom_local.rs`; loom shrinks the ring to 4 slots.
+//! Checked by the tests below and `tests/loom_local.rs`; loom shrinks the ring to 4 slots. Loom has
+//! no loads that see stores of their future, so it cannot tell whether the orderings of Q3 are
+//! there: without them a thief's load of a slot could, on a weakly ordered machine, sink below its
+//! CAS. They rest on the argument in Q3.
 
 use crate::facade::{AtomicPtr, AtomicU32, Ordering, spin_loop};
 use std::{fmt, ptr, ptr::NonNull};
@@ -177,7 +180,7 @@ impl<T> LocalQueue<T> {
             return None;
         }
         // What comes back was put there by the owner (Q4), unless a thief was quicker.
-        NonNull::new(self.run_next.swap(item.as_ptr(), Ordering::AcqRel))
+        NonNull::new(self.run_next.swap(item.as_ptr(), Ordering::Release))
     }
 
     /// Takes the next item to run: `run_next`, else the ring's oldest. The flag says that it came
@@ -260,12 +263,12 @@ impl<T> LocalQueue<T> {
                 if !steal_run_next {
                     return None;
                 }
-                let next = NonNull::new(victim.run_next.load(Ordering::Acquire))?;
+                let next = NonNull::new(victim.run_next.load(Ordering::Relaxed))?;
                 // A CAS, not a swap: what replaced `next` meanwhile has not had its pause.
                 let taken = victim.run_next.compare_exchange(
                     next.as_ptr(),
                     ptr::null_mut(),
-                    Ordering::AcqRel, // Release is for `is_empty`.
+                    Ordering::AcqRel, // Acquires the item; Release is for `is_empty`.
                     Ordering::Relaxed,
                 );
                 if taken.is_ok() {
@@ -274,7 +277,8 @@ impl<T> LocalQueue<T> {
                 continue;
             }
             if count > HALF as u32 {
-                // More than half of any ring: `head` and `tail` are from different moments.
+                // More than half of any ring: `head` and `tail` are from different moments, and the
+                // claim would fail.
                 spin_loop();
                 continue;
             }
@@ -580,6 +584,24 @@ mod tests {
             assert!(thief.steal_from(&victim, true).is_none());
         }
         assert!(thief.is_empty() && victim.is_empty());
+    }
+
+    #[test]
+    fn run_next_and_the_ring_are_emptied_apart() {
+        let items = items(2);
+        let queue = LocalQueue::new();
+        // SAFETY: the test's one thread owns the queue; items outlive it.
+        unsafe {
+            assert!(queue.take_run_next().is_none());
+            assert!(queue.replace_run_next(NonNull::from(&items[0])).is_none());
+            assert!(!queue.has_ring_work());
+            fill(&queue, &items[1..]);
+            assert!(queue.has_ring_work());
+            assert_eq!(queue.take_run_next().map(value), Some(0));
+            assert!(!queue.has_run_next() && queue.has_ring_work());
+        }
+        assert_eq!(empty(&queue), [1]);
+        assert!(!queue.has_ring_work());
     }
 
     #[test]

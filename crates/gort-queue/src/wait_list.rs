@@ -13,7 +13,7 @@
 //! waiters of a closed channel at once.
 //!
 //! Elsewhere: who of several wakers wins (`claim`), the wake-up (`status`).
-//! Checked by the tests below, against a deque.
+//! Checked by the tests below, against a deque, and by `tests/loom_wait_list.rs`.
 
 use crate::facade::{UnsafeCell, const_unless_loom};
 use std::{fmt, marker::PhantomData, marker::PhantomPinned, ptr::NonNull};

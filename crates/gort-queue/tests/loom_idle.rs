@@ -71,12 +71,12 @@ impl World {
     }
 
     fn wake(&self) {
-        while self.idle.should_wake() {
+        let mut should_wake = self.idle.should_wake();
+        while should_wake {
             if self.acquire_p() {
-                self.awake.fetch_add(1, Ordering::Relaxed);
-                return;
+                return self.keep_on();
             }
-            self.idle.abandon_spinning();
+            should_wake = self.idle.abandon_spinning();
         }
     }
 
@@ -107,7 +107,7 @@ impl World {
         }
     }
 
-    /// An M with a P has seen work. It would now find and run it, which ends the model.
+    /// An M with a P is going to look through all queues, which ends its part in the model.
     fn keep_on(&self) {
         self.awake.fetch_add(1, Ordering::Relaxed);
     }

@@ -37,8 +37,7 @@ pub(crate) fn wake_slow() {
         }
         // Somebody took the last idle P. Meanwhile others may have counted on our spinner, and a P may
         // have become idle: ask again (I3 of `gort_queue::idle`).
-        SCHED.idle.abandon_spinning();
-        if !SCHED.idle.should_wake() {
+        if !SCHED.idle.abandon_spinning() {
             return;
         }
     }
