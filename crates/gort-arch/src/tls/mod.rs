@@ -125,7 +125,9 @@ pub fn init(request: Request) -> &'static Support {
         let why = match (request, wish.as_deref()) {
             (Request::Thread, _) => Err("asked for by the program".to_owned()),
             (Request::Auto, Some("thread")) => Err("GORT_TLS=thread".to_owned()),
-            (Request::Auto | Request::Own, _) => imp::init(),
+            // It should not panic; if it does, that is one more reason not to trust it.
+            (Request::Auto | Request::Own, _) => std::panic::catch_unwind(imp::init)
+                .unwrap_or_else(|_| Err("the self-check panicked".to_owned())),
         };
         let mut support = why.unwrap_or_else(|reason| Support {
             mode: Mode::Thread,

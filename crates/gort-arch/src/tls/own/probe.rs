@@ -50,8 +50,7 @@ pub(super) fn run() -> Result<(), String> {
         // SAFETY: the probe ran its destructors and switched away for good.
         unsafe { block::reset(slot.fs()) };
     }
-    // SAFETY: handed out above, given back once, its block reset.
-    unsafe { crate::stack::release_batch(&[slot]) };
+    crate::stack::release_batch(&[slot]);
     Ok(())
 }
 

@@ -112,7 +112,7 @@ impl Template {
         }
         let (words, relative, cut) = explain(libc, &first, &second, below)?;
         let libc_module = modules.iter().find(|module| is_libc(&module.name));
-        let malloc_words = lendable(&first, &second, libc_module);
+        let malloc_words = lendable(&first, &second, libc_module)?;
         Ok(Template {
             below,
             cut,
@@ -277,22 +277,47 @@ fn dtv(first: &Snapshot, second: &Snapshot) -> Result<Vec<DtvEntry>, String> {
     Ok(entries)
 }
 
-/// Malloc's words, if they are few and libc's own.
-fn lendable(first: &Snapshot, second: &Snapshot, libc_module: Option<&Module>) -> Vec<isize> {
-    let Some(libc_module) = libc_module else {
-        return Vec::new();
-    };
-    let low = -(libc_module.below as isize);
-    let own = low..low + libc_module.bytes as isize;
-    let words = &first.malloc_words;
-    if words == &second.malloc_words
-        && words.len() <= MALLOC_WORDS_MAX
-        && words.iter().all(|at| own.contains(at))
-    {
-        words.clone()
-    } else {
-        Vec::new()
+/// Malloc's words, if they are to be lent.
+///
+/// Another allocator under malloc's name (a preloaded one) keeps what it likes per thread, and frees
+/// it by destructors: each goroutine is a thread to it, and nothing is lent. libc's own frees nothing
+/// that way, so if its words are not understood, there are no own blocks.
+fn lendable(
+    first: &Snapshot,
+    second: &Snapshot,
+    libc_module: Option<&Module>,
+) -> Result<Vec<isize>, String> {
+    if !malloc_is_libcs() {
+        return Ok(Vec::new());
     }
+    let own = libc_module.map_or(0..0, |module| {
+        let low = -(module.below as isize);
+        low..low + module.bytes as isize
+    });
+    let words = &first.malloc_words;
+    let known = words == &second.malloc_words
+        && (1..=MALLOC_WORDS_MAX).contains(&words.len())
+        && words.iter().all(|at| own.contains(at));
+    if !known {
+        return Err(format!(
+            "malloc keeps {words:?} and {:?} per thread",
+            second.malloc_words
+        ));
+    }
+    Ok(words.clone())
+}
+
+/// Whether `malloc` lies in the same object as a function that only libc has.
+fn malloc_is_libcs() -> bool {
+    let object = |symbol: &CStr| {
+        let address = super::glibc::symbol(symbol);
+        // SAFETY: `info` is valid for a write; any address may be asked for.
+        unsafe {
+            let mut info: libc::Dl_info = core::mem::zeroed();
+            (libc::dladdr(address, &mut info) != 0).then_some(info.dli_fbase)
+        }
+    };
+    object(c"malloc").is_some() && object(c"malloc") == object(c"gnu_get_libc_version")
 }
 
 pub(super) fn is_libc(name: &str) -> bool {
@@ -540,7 +565,8 @@ impl Task {
         // set when the key was.
         unsafe {
             let used = (fs + self.libc.specific + KEY_BLOCKS * 8) as *const u8;
-            let before = used.read_volatile();
+            let pristine = (self.libc.static_bytes + self.libc.specific + KEY_BLOCKS * 8) / 8;
+            let used_before = self.words[pristine].to_ne_bytes()[used as usize % 8];
             if libc::pthread_setspecific(self.key, data) != 0 {
                 return false;
             }
@@ -554,7 +580,7 @@ impl Task {
             let found = !entries.is_null()
                 && (*entries.add(index)).data == data
                 && (*entries.add(index)).sequence == sequence
-                && before == 0
+                && used_before == 0
                 && used.read_volatile() == 1;
             libc::pthread_setspecific(self.key, null_mut());
             found
