@@ -79,7 +79,7 @@ impl Timers {
     /// without the lock.
     fn lock_with_room(&self) -> MutexGuard<'_, Heap> {
         loop {
-            let mut heap = self.heap.lock();
+            let heap = self.heap.lock();
             if !heap.0.is_full() {
                 return heap;
             }
