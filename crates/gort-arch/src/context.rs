@@ -62,7 +62,7 @@ pub unsafe fn switch_final(to: usize, fs: usize, arg: usize) -> ! {
 /// Builds the first frame of a context at `top` and returns its stack pointer.
 ///
 /// The first switch to it calls `entry(data, arg)`, with the `arg` of that switch. Backtraces and
-/// debuggers see `entry` as the outermost function.
+/// debuggers end there, at the frame that calls `entry`.
 ///
 /// # Safety
 ///

@@ -517,6 +517,47 @@ fn a_library_that_needs_too_much_ends_the_process_with_a_text() {
 }
 
 #[test]
+fn a_library_with_restartable_sequences_finds_none_on_a_goroutine() {
+    const NAME: &str = "a_library_with_restartable_sequences_finds_none_on_a_goroutine";
+    if child::role().as_deref() == Some("rseq") {
+        let _one = start();
+        let look: extern "C" fn() -> c_int = function(libc::RTLD_DEFAULT, "cpu_of_rseq");
+        let thread = look();
+        let on_goroutine = Arc::new(AtomicUsize::new(0));
+        on_a_goroutine({
+            let on_goroutine = Arc::clone(&on_goroutine);
+            move || on_goroutine.store(look() as usize, Relaxed)
+        });
+        assert!(thread >= 0, "libc registered the thread");
+        assert_eq!(on_goroutine.load(Relaxed) as c_int, -1, "not registered");
+        return;
+    }
+    // Looked up: a reference would make this program one that uses it.
+    // SAFETY: a constant of libc, if it has it; the area lies in every thread's block.
+    let cpu_id = unsafe {
+        let offset = libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()).cast::<isize>();
+        if offset.is_null() {
+            return;
+        }
+        ((gort_arch::context::fs_base() as isize + *offset + 4) as *const c_int).read()
+    };
+    // Where the kernel has no restartable sequences there is nothing to see.
+    if cpu_id < 0 {
+        return;
+    }
+    let source = r#"
+        #include <stddef.h>
+        extern const ptrdiff_t __rseq_offset;
+        int cpu_of_rseq(void) {
+            return *(volatile int *)((char *)__builtin_thread_pointer() + __rseq_offset + 4);
+        }
+    "#;
+    let path = library("rseq", source, &[]);
+    let output = child::run(NAME, "rseq", &[("LD_PRELOAD", path.to_str().unwrap())]);
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
 fn a_failed_dlopen_tells_why() {
     let _one = start();
     let check = || {

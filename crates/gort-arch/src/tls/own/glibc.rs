@@ -4,7 +4,7 @@
 //! bits of an element, number of elements, offset. They are what gdb and libthread_db use, so they
 //! are right for the libc that runs.
 
-use core::ffi::{CStr, c_void};
+use core::ffi::{CStr, c_int, c_void};
 
 /// Offsets and addresses in the libc that runs.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,8 @@ pub(super) struct Glibc {
     pub(super) call_tls_dtors: unsafe extern "C" fn(),
     /// The area for restartable sequences, relative to FS, and its bytes.
     pub(super) rseq: Option<(isize, usize)>,
+    /// Whether code other than libc's looks into that area.
+    pub(super) rseq_is_used: bool,
     /// Bytes of static thread-locals that libc reserves below FS, its own surplus included.
     pub(super) static_bytes: usize,
     /// Alignment of FS.
@@ -99,6 +101,7 @@ impl Glibc {
                 core::mem::transmute::<*mut c_void, unsafe extern "C" fn()>(call_tls_dtors)
             },
             rseq: rseq_area(),
+            rseq_is_used: anybody_names(c"__rseq_offset"),
             static_bytes: size - pthread_bytes,
             align: align.max(64),
             link_map_modid: offset(c"_thread_db_link_map_l_tls_modid")?,
@@ -156,6 +159,83 @@ fn offset(name: &CStr) -> Result<usize, String> {
     let address = needed(name)?.cast::<[u32; 3]>();
     // SAFETY: the `_thread_db_*` field descriptors are constants of type uint32_t[3].
     Ok(unsafe { address.read() }[2] as usize)
+}
+
+/// Whether an object outside libc has a dynamic symbol of this name, be it only that it asks for it.
+fn anybody_names(symbol: &CStr) -> bool {
+    unsafe extern "C" fn visit(
+        info: *mut libc::dl_phdr_info,
+        _size: libc::size_t,
+        symbol: *mut c_void,
+    ) -> c_int {
+        // SAFETY: `dl_iterate_phdr` passes a valid description of a mapped object, with a terminated
+        // name, and the pointer we gave it.
+        let (info, symbol, name) = unsafe {
+            let info = &*info;
+            (
+                info,
+                *symbol.cast::<&CStr>(),
+                CStr::from_ptr(info.dlpi_name),
+            )
+        };
+        let file = name
+            .to_bytes()
+            .rsplit(|byte| *byte == b'/')
+            .next()
+            .unwrap_or_default();
+        if file.starts_with(b"libc.so") || file.starts_with(b"ld-linux") {
+            return 0;
+        }
+        // SAFETY: the object stays mapped during this call.
+        let strings = unsafe { dynamic_strings(info) };
+        let found = strings.is_some_and(|strings| {
+            strings
+                .split(|byte| *byte == 0)
+                .any(|name| name == symbol.to_bytes())
+        });
+        c_int::from(found)
+    }
+    let mut symbol = symbol;
+    // SAFETY: `visit` has the right type and gets a pointer to `symbol` for the length of the call.
+    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut symbol).cast()) != 0 }
+}
+
+/// The names of an object's dynamic symbols, one after the other.
+///
+/// # Safety
+///
+/// The object is mapped, and stays so while the names are used.
+unsafe fn dynamic_strings(info: &libc::dl_phdr_info) -> Option<&[u8]> {
+    // `d_tag` of `elf.h`.
+    const DT_NULL: usize = 0;
+    const DT_STRTAB: usize = 5;
+    const DT_STRSZ: usize = 10;
+    // SAFETY: `dlpi_phdr` points to `dlpi_phnum` program headers; PT_DYNAMIC is a mapped array of
+    // tag and value that ends with DT_NULL.
+    unsafe {
+        let headers = core::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize);
+        let dynamic = headers
+            .iter()
+            .find(|header| header.p_type == libc::PT_DYNAMIC)?;
+        let mut entry = info.dlpi_addr.wrapping_add(dynamic.p_vaddr) as *const [usize; 2];
+        let (mut strings, mut bytes) = (0, 0);
+        while (*entry)[0] != DT_NULL {
+            match *entry {
+                [DT_STRTAB, value] => strings = value,
+                [DT_STRSZ, value] => bytes = value,
+                _ => (),
+            }
+            entry = entry.add(1);
+        }
+        // glibc has added the base already, except where the section is read-only (the vDSO).
+        let base = info.dlpi_addr as usize;
+        let start = if strings < base {
+            strings + base
+        } else {
+            strings
+        };
+        (strings != 0).then(|| core::slice::from_raw_parts(start as *const u8, bytes))
+    }
 }
 
 /// The rseq area, if libc has one (glibc 2.35).

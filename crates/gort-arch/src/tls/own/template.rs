@@ -17,7 +17,10 @@
 //! Words above the last one that is not 0 are never written: they lie in a page of zeros (see
 //! `stack`). Two words at the end of `struct pthread` are left 0 although a thread has them: the
 //! pointer to its first block of keys (read only by libc's thread exit, which a goroutine does not
-//! take) and the CPU number of its rseq area (`sched_getcpu` is answered by `interpose`).
+//! take) and the CPU number of its rseq area (`sched_getcpu` is answered by `interpose`). But if the
+//! program or a library runs restartable sequences itself, as Google's tcmalloc does, the area says "not
+//! registered" in each block, and so much more of the first page is written: there a 0 would be taken
+//! for CPU 0.
 //!
 //! The same threads then call malloc, to find the words that it keeps per thread, and set a pthread
 //! key, to see that keys lie where `exit` will look for them.
@@ -228,8 +231,8 @@ impl Word {
             return Some(Word::Value(match at == offset {
                 // Not registered in this process: threads that a goroutine creates look here for it.
                 true if cpu_id < 0 => a,
-                // Above FS the area is left untouched, see the module's header.
-                true if offset < 0 => 0xffff_ffff << 32,
+                // Above FS the area is left untouched unless somebody looks, see the module's header.
+                true if offset < 0 || libc.rseq_is_used => 0xffff_ffff << 32,
                 _ => 0,
             }));
         }
