@@ -96,11 +96,12 @@ pub fn is_aborted(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ECONNABORTED)
 }
 
-/// Whether `error` says that this process or the system is out of descriptors or socket memory.
+/// Whether `error` says that this process or the system is out of descriptors, of memory for sockets,
+/// or (`ENOSPC`) of places in epoll instances.
 pub fn is_exhausted(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::ENOSPC)
     )
 }
 

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -255,6 +256,11 @@ impl NetFd {
         }
     }
 }
+
+// std's sockets are unwind safe, and so are ours: an unwind through a call gives its turn up and leaves
+// nothing half done.
+impl UnwindSafe for NetFd {}
+impl RefUnwindSafe for NetFd {}
 
 impl fmt::Debug for NetFd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -33,7 +33,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 ///
 /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
 /// let addr = listener.local_addr()?;
-/// let client = std::thread::spawn(move || -> std::io::Result<String> {
+/// let client = gort::go(move || -> std::io::Result<String> {
 ///     let mut greeting = String::new();
 ///     gort::net::TcpStream::connect(addr)?.read_to_string(&mut greeting)?;
 ///     Ok(greeting)

@@ -167,7 +167,7 @@ impl TcpStream {
     /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
     /// let client = gort::net::TcpStream::connect(listener.local_addr()?)?;
     /// let reader = client.try_clone()?;
-    /// let reader = std::thread::spawn(move || (&reader).read(&mut [0]));
+    /// let reader = gort::go(move || (&reader).read(&mut [0]));
     /// client.close()?;
     /// let error = reader.join().unwrap().unwrap_err();
     /// assert_eq!(error.to_string(), "use of closed network connection");

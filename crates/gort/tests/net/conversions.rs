@@ -145,3 +145,11 @@ fn dropping_closes() {
     drop(client);
     assert_eq!(server.read(&mut [0; 1]).unwrap(), 0);
 }
+
+#[test]
+fn sockets_have_the_auto_traits_of_stds() {
+    use std::panic::{RefUnwindSafe, UnwindSafe};
+    fn assert_all<T: Send + Sync + Unpin + UnwindSafe + RefUnwindSafe + 'static>() {}
+    assert_all::<TcpStream>();
+    assert_all::<TcpListener>();
+}

@@ -247,3 +247,24 @@ fn nonblocking_calls_fail_instead_of_waiting() {
         assert_eq!(client.read(&mut [0; 1]).unwrap(), 1);
     });
 }
+
+#[test]
+fn a_parked_reader_shows_the_line_that_reads() {
+    let (mut client, server) = pair();
+    let line = line!() + 1;
+    let reader = gort::go(move || client.read(&mut [0; 1]));
+    let id = reader.goroutine().id().as_u64();
+    let start = Instant::now();
+    let parked_at = loop {
+        let all = gort_core::snapshot::goroutines();
+        let gp = all.into_iter().find(|gp| gp.id == id);
+        if let Some(place) = gp.and_then(|gp| gp.parked_at) {
+            break place;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "never parked");
+        gort::yield_now();
+    };
+    assert_eq!((parked_at.file(), parked_at.line()), (file!(), line));
+    drop(server);
+    assert_eq!(reader.join().unwrap().unwrap(), 0);
+}
