@@ -18,6 +18,7 @@
 
 #![warn(missing_docs)]
 
+pub mod chan;
 mod dump;
 mod go;
 pub mod net;

@@ -1,0 +1,639 @@
+//! A select over operations that are collected at run time.
+
+use std::alloc::{self, Layout};
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ptr::NonNull;
+use std::time::{Duration, Instant};
+
+use gort_core::clock;
+use gort_queue::wait_list::Node;
+
+use super::super::Wait;
+use super::super::error::{
+    ReadyTimeoutError, RecvError, SelectTimeoutError, SendError, TryReadyError, TrySelectError,
+};
+use super::super::receiver::Receiver;
+use super::super::sender::Sender;
+use super::super::state::Chan;
+use super::super::waiter::Waiter;
+use super::future::SelectFuture;
+use super::{Arm, Intent, Won, break_promise, run, sort};
+
+/// Selects among operations that are known only at run time; [`select!`](crate::select!) is for
+/// those written down in the program.
+///
+/// Add operations with [`send`](Self::send) and [`recv`](Self::recv), which give each an index. Then
+/// one of the `select` methods waits until some operation can go on, and chooses one of these with
+/// equal chance (or the first, if [biased](Self::new_biased)); complete it with the
+/// [`SelectedOperation`] that comes back. The `ready` methods only tell an index. A `Select` can be
+/// used any number of times. This is Go's `reflect.Select`.
+///
+/// # Examples
+///
+/// ```
+/// use gort::chan::{unbounded, Select};
+///
+/// let channels: Vec<_> = (0..3).map(|_| unbounded()).collect();
+/// channels[1].0.send("hello").unwrap();
+///
+/// let mut select = Select::new();
+/// for (_, r) in &channels {
+///     select.recv(r);
+/// }
+/// let operation = select.select();
+/// let index = operation.index();
+/// assert_eq!(index, 1);
+/// assert_eq!(operation.recv(&channels[index].1), Ok("hello"));
+/// ```
+#[doc(alias = "reflect.Select")]
+pub struct Select<'a> {
+    operations: Vec<Operation<'a>>,
+    next_index: usize,
+    is_biased: bool,
+    /// Made by the first call after a change, and used again by the next.
+    prepared: Option<Prepared<'a>>,
+    /// Room for a value too large for `Storage`'s own, from a call that received none.
+    spare: Option<Heap>,
+}
+
+/// An operation as it was added.
+#[derive(Clone, Copy)]
+struct Operation<'a> {
+    index: usize,
+    /// The address of the handle, which has to be shown again to complete the operation.
+    handle: *const (),
+    chan: Option<&'a Chan>,
+    is_send: bool,
+}
+
+/// What a call needs besides the operations.
+struct Prepared<'a> {
+    arms: Vec<Arm<'a>>,
+    order: Vec<u32>,
+    waiters: Vec<MaybeUninit<Node<Waiter>>>,
+}
+
+// SAFETY: the handles are borrowed for `'a`, and channels may be used from any thread. Between calls no
+// lock is held, and nothing is queued. Values that must not leave their thread are moved by selecting,
+// but nobody looks at them: that needs the handle, which cannot leave the thread, and a value that
+// is not asked for goes back into the channel.
+unsafe impl Send for Select<'_> {}
+// SAFETY: as above; `&Select` does nothing but clone.
+unsafe impl Sync for Select<'_> {}
+
+impl<'a> Select<'a> {
+    /// An empty set of operations.
+    pub fn new() -> Self {
+        Self {
+            operations: Vec::with_capacity(4),
+            next_index: 0,
+            is_biased: false,
+            prepared: None,
+            spare: None,
+        }
+    }
+
+    /// An empty set of operations, of which the one that was added first is chosen if several can go
+    /// on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::chan::{unbounded, Select};
+    ///
+    /// let (s, r) = unbounded();
+    /// s.send(1).unwrap();
+    /// let mut select = Select::new_biased();
+    /// select.recv(&r);
+    /// select.recv(&r);
+    /// let operation = select.select();
+    /// assert_eq!(operation.index(), 0);
+    /// assert_eq!(operation.recv(&r), Ok(1));
+    /// ```
+    pub fn new_biased() -> Self {
+        Self {
+            is_biased: true,
+            ..Self::new()
+        }
+    }
+
+    /// Adds a send, and returns its index.
+    pub fn send<T>(&mut self, s: &'a Sender<T>) -> usize {
+        self.add((&raw const *s).cast(), s.chan(), true)
+    }
+
+    /// Adds a receive, and returns its index.
+    pub fn recv<T>(&mut self, r: &'a Receiver<T>) -> usize {
+        self.add((&raw const *r).cast(), r.chan(), false)
+    }
+
+    fn add(&mut self, handle: *const (), chan: Option<&'a Chan>, is_send: bool) -> usize {
+        let index = self.next_index;
+        self.next_index += 1;
+        self.operations.push(Operation {
+            index,
+            handle,
+            chan,
+            is_send,
+        });
+        self.prepared = None;
+        index
+    }
+
+    /// Removes the operation with this index; the others keep theirs.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such operation.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::chan::{unbounded, Select};
+    ///
+    /// let (s1, r1) = unbounded::<i32>();
+    /// let (s2, r2) = unbounded::<i32>();
+    /// let mut select = Select::new();
+    /// let first = select.recv(&r1);
+    /// let second = select.recv(&r2);
+    /// select.remove(first);
+    /// s2.send(2).unwrap();
+    /// let operation = select.select();
+    /// assert_eq!(operation.index(), second);
+    /// assert_eq!(operation.recv(&r2), Ok(2));
+    /// # drop(s1);
+    /// ```
+    #[track_caller]
+    pub fn remove(&mut self, index: usize) {
+        assert!(
+            index < self.next_index,
+            "index out of bounds; {index} >= {}",
+            self.next_index,
+        );
+        // Indices grow along the list; the order matters when biased.
+        let position = self
+            .operations
+            .binary_search_by_key(&index, |operation| operation.index)
+            .expect("no operation with this index");
+        self.operations.remove(position);
+        self.prepared = None;
+    }
+
+    /// Chooses an operation that can go on now.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySelectError`] if there is none.
+    ///
+    /// # Panics
+    ///
+    /// The [`SelectedOperation`] panics when it is dropped without being completed.
+    #[track_caller]
+    pub fn try_select(&mut self) -> Result<SelectedOperation<'a>, TrySelectError> {
+        self.act(Wait::Never).ok_or(TrySelectError)
+    }
+
+    /// Waits until an operation can go on, and chooses it. For ever, if there are no operations.
+    ///
+    /// # Panics
+    ///
+    /// If no operation was added. The [`SelectedOperation`] panics when it is dropped without being
+    /// completed.
+    #[track_caller]
+    pub fn select(&mut self) -> SelectedOperation<'a> {
+        self.assert_not_empty();
+        loop {
+            // Without a deadline a selection ends only with an arm.
+            if let Some(operation) = self.act(Wait::FOREVER) {
+                return operation;
+            }
+        }
+    }
+
+    /// Waits until an operation can go on, for at most `timeout`, and chooses it.
+    ///
+    /// # Errors
+    ///
+    /// [`SelectTimeoutError`] if the time was up first.
+    ///
+    /// # Panics
+    ///
+    /// The [`SelectedOperation`] panics when it is dropped without being completed.
+    #[track_caller]
+    pub fn select_timeout(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<SelectedOperation<'a>, SelectTimeoutError> {
+        let wait = Wait::Until(clock::deadline_after(timeout));
+        self.act(wait).ok_or(SelectTimeoutError)
+    }
+
+    /// Waits until an operation can go on, until `deadline`, and chooses it.
+    ///
+    /// # Errors
+    ///
+    /// [`SelectTimeoutError`] if the time was up first.
+    ///
+    /// # Panics
+    ///
+    /// The [`SelectedOperation`] panics when it is dropped without being completed.
+    #[track_caller]
+    pub fn select_deadline(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<SelectedOperation<'a>, SelectTimeoutError> {
+        let wait = Wait::Until(clock::from_instant(deadline));
+        self.act(wait).ok_or(SelectTimeoutError)
+    }
+
+    /// The index of an operation that can go on now. By the time it is tried it may no longer.
+    ///
+    /// # Errors
+    ///
+    /// [`TryReadyError`] if there is none.
+    #[track_caller]
+    pub fn try_ready(&mut self) -> Result<usize, TryReadyError> {
+        self.watch(Wait::Never).ok_or(TryReadyError)
+    }
+
+    /// Waits until an operation can go on, and returns its index. By the time it is tried it may no
+    /// longer.
+    ///
+    /// # Panics
+    ///
+    /// If no operation was added.
+    #[track_caller]
+    pub fn ready(&mut self) -> usize {
+        self.assert_not_empty();
+        loop {
+            if let Some(index) = self.watch(Wait::FOREVER) {
+                return index;
+            }
+        }
+    }
+
+    /// Waits until an operation can go on, for at most `timeout`, and returns its index.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadyTimeoutError`] if the time was up first.
+    #[track_caller]
+    pub fn ready_timeout(&mut self, timeout: Duration) -> Result<usize, ReadyTimeoutError> {
+        let wait = Wait::Until(clock::deadline_after(timeout));
+        self.watch(wait).ok_or(ReadyTimeoutError)
+    }
+
+    /// Waits until an operation can go on, until `deadline`, and returns its index.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadyTimeoutError`] if the time was up first.
+    #[track_caller]
+    pub fn ready_deadline(&mut self, deadline: Instant) -> Result<usize, ReadyTimeoutError> {
+        let wait = Wait::Until(clock::from_instant(deadline));
+        self.watch(wait).ok_or(ReadyTimeoutError)
+    }
+
+    /// Like [`select`](Self::select), for async code: the future is ready when an operation can go on.
+    ///
+    /// Dropped before that, it has taken no value and given none away.
+    ///
+    /// # Panics
+    ///
+    /// If no operation was added. The [`SelectedOperation`] panics when it is dropped without being
+    /// completed.
+    #[track_caller]
+    pub fn select_async(&mut self) -> SelectFuture<'_, 'a> {
+        self.assert_not_empty();
+        SelectFuture::new(self)
+    }
+
+    #[track_caller]
+    fn assert_not_empty(&self) {
+        assert!(
+            !self.operations.is_empty(),
+            "no operations have been added to `Select`"
+        );
+    }
+
+    /// Selects an operation, and performs what can be performed without its type.
+    #[track_caller]
+    fn act(&mut self, wait: Wait) -> Option<SelectedOperation<'a>> {
+        let mut storage = self.storage();
+        self.prepare();
+        let Prepared {
+            arms,
+            order,
+            waiters,
+        } = self.prepared.as_mut().expect("prepared just now");
+        for arm in arms.iter_mut() {
+            arm.slot = storage.slot();
+        }
+        // SAFETY: sorted; as many waiters as arms; the storage has room for any value.
+        let won = unsafe { run(arms, order, waiters, wait, Intent::Act, self.is_biased) };
+        let (position, won) = match won {
+            Some(won) => won,
+            None => {
+                self.spare = storage.into_heap();
+                return None;
+            }
+        };
+        Some(self.selected(position, won, storage))
+    }
+
+    #[track_caller]
+    fn watch(&mut self, wait: Wait) -> Option<usize> {
+        self.prepare();
+        let Prepared {
+            arms,
+            order,
+            waiters,
+        } = self.prepared.as_mut().expect("prepared just now");
+        // SAFETY: sorted; as many waiters as arms; a watching select uses no slot.
+        let (position, _) =
+            unsafe { run(arms, order, waiters, wait, Intent::Watch, self.is_biased) }?;
+        Some(self.operations[position].index)
+    }
+
+    fn prepare(&mut self) {
+        if self.prepared.is_some() {
+            return;
+        }
+        let arms = self.arms();
+        let mut order = vec![0; arms.len()];
+        sort(&arms, &mut order);
+        let mut waiters = Vec::new();
+        waiters.resize_with(arms.len(), MaybeUninit::uninit);
+        self.prepared = Some(Prepared {
+            arms,
+            order,
+            waiters,
+        });
+    }
+
+    pub(super) fn arms(&self) -> Vec<Arm<'a>> {
+        self.operations
+            .iter()
+            .map(|operation| {
+                if operation.is_send {
+                    Arm::send(operation.chan)
+                } else {
+                    Arm::recv(operation.chan, std::ptr::null_mut())
+                }
+            })
+            .collect()
+    }
+
+    pub(super) fn is_biased(&self) -> bool {
+        self.is_biased
+    }
+
+    /// Room for a value of any of the channels.
+    pub(super) fn storage(&mut self) -> Storage {
+        let mut layout = Layout::new::<Inline>();
+        for operation in &self.operations {
+            if let (false, Some(chan)) = (operation.is_send, operation.chan) {
+                let value = chan.ops.value;
+                layout = Layout::from_size_align(
+                    layout.size().max(value.size()),
+                    layout.align().max(value.align()),
+                )
+                .expect("no larger than what a layout can be, before rounding up");
+            }
+        }
+        if layout == Layout::new::<Inline>() {
+            return Storage::Inline(Inline::new());
+        }
+        match self.spare.take() {
+            Some(spare) if spare.layout == layout => Storage::Heap(spare),
+            _ => Storage::Heap(Heap::new(layout)),
+        }
+    }
+
+    /// The operation at `position`, which has been selected.
+    pub(super) fn selected(
+        &mut self,
+        position: usize,
+        won: Won,
+        mut storage: Storage,
+    ) -> SelectedOperation<'a> {
+        if won != Won::Value {
+            self.spare = storage.into_heap();
+            storage = Storage::Inline(Inline::new());
+        }
+        let operation = self.operations[position];
+        SelectedOperation {
+            index: operation.index,
+            handle: operation.handle,
+            chan: operation.chan,
+            won,
+            storage,
+            handles: PhantomData,
+        }
+    }
+}
+
+impl Clone for Select<'_> {
+    fn clone(&self) -> Self {
+        Self {
+            operations: self.operations.clone(),
+            next_index: self.next_index,
+            is_biased: self.is_biased,
+            prepared: None,
+            spare: None,
+        }
+    }
+}
+
+impl Default for Select<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Select<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("Select { .. }")
+    }
+}
+
+/// An operation that a [`Select`] has chosen, to be completed with [`send`](Self::send) or
+/// [`recv`](Self::recv).
+///
+/// # Panics
+///
+/// When it is dropped without being completed (unless the thread panics already). A value it had
+/// received goes back to the channel; a place or a receiver that it had for a value is free for others.
+#[must_use = "a selected operation has to be completed"]
+pub struct SelectedOperation<'a> {
+    index: usize,
+    handle: *const (),
+    chan: Option<&'a Chan>,
+    won: Won,
+    /// Holds the received value, if `won` says so.
+    storage: Storage,
+    handles: PhantomData<&'a ()>,
+}
+
+impl SelectedOperation<'_> {
+    /// The index that the operation got when it was added.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Completes a send. `s` is the sender that was added.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`], with the value inside, if the channel is closed or without receivers.
+    ///
+    /// # Panics
+    ///
+    /// If `s` is not the sender that was selected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::chan::{bounded, Select, SendError};
+    ///
+    /// let (s, r) = bounded(0);
+    /// drop(r);
+    /// let mut select = Select::new();
+    /// select.send(&s);
+    /// assert_eq!(select.select().send(&s, 10), Err(SendError(10)));
+    /// ```
+    #[track_caller]
+    pub fn send<T>(self, s: &Sender<T>, value: T) -> Result<(), SendError<T>> {
+        assert!(
+            (&raw const *s).cast() == self.handle,
+            "passed a sender that wasn't selected",
+        );
+        let this = ManuallyDrop::new(self);
+        match this.won {
+            Won::Promised(promised) => s.send_promised(promised, value),
+            _ => unreachable!("a send was selected with {:?}", this.won),
+        }
+    }
+
+    /// Completes a receive. `r` is the receiver that was added.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`] if the channel is empty and closed, or without senders.
+    ///
+    /// # Panics
+    ///
+    /// If `r` is not the receiver that was selected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::chan::{bounded, RecvError, Select};
+    ///
+    /// let (s, r) = bounded::<i32>(0);
+    /// drop(s);
+    /// let mut select = Select::new();
+    /// select.recv(&r);
+    /// assert_eq!(select.select().recv(&r), Err(RecvError));
+    /// ```
+    #[track_caller]
+    pub fn recv<T>(self, r: &Receiver<T>) -> Result<T, RecvError> {
+        assert!(
+            (&raw const *r).cast() == self.handle,
+            "passed a receiver that wasn't selected",
+        );
+        let mut this = ManuallyDrop::new(self);
+        match this.won {
+            Won::Value => {
+                // SAFETY: the receiver at this address is borrowed since it was added (`'a`), so it is
+                // the same one, and the storage holds a value of its type. It is read once, here.
+                let value = unsafe { this.storage.slot().cast::<T>().read() };
+                // SAFETY: not used again; the value is out.
+                unsafe { std::ptr::drop_in_place(&raw mut this.storage) };
+                Ok(value)
+            }
+            Won::Disconnected => Err(RecvError),
+            won => unreachable!("a receive was selected with {won:?}"),
+        }
+    }
+}
+
+impl Drop for SelectedOperation<'_> {
+    #[track_caller]
+    fn drop(&mut self) {
+        match (self.won, self.chan) {
+            // Not dropped here: if it must not leave its thread, this may be another one.
+            // SAFETY: the storage holds a value of the channel's type, which nobody has taken.
+            (Won::Value, Some(chan)) => unsafe { (chan.ops.give_back)(chan, self.storage.slot()) },
+            (Won::Promised(promised), Some(chan)) => break_promise(chan, promised),
+            _ => {}
+        }
+        if !std::thread::panicking() {
+            panic!("dropped `SelectedOperation` without completing the operation");
+        }
+    }
+}
+
+impl fmt::Debug for SelectedOperation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("SelectedOperation { .. }")
+    }
+}
+
+/// Room for a value whose type is not known. Frees the memory, not the value.
+pub(super) enum Storage {
+    Inline(Inline),
+    Heap(Heap),
+}
+
+/// Enough for most values; larger ones cost an allocation each time one is received.
+#[repr(C, align(16))]
+pub(super) struct Inline([MaybeUninit<u8>; 64]);
+
+impl Inline {
+    fn new() -> Self {
+        Self([MaybeUninit::uninit(); 64])
+    }
+}
+
+/// Memory of the heap.
+pub(super) struct Heap {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+impl Storage {
+    /// Where the value is. Moving the storage moves an inline one.
+    pub(super) fn slot(&mut self) -> *mut () {
+        match self {
+            Storage::Inline(inline) => inline.0.as_mut_ptr().cast(),
+            Storage::Heap(heap) => heap.start.as_ptr().cast(),
+        }
+    }
+
+    fn into_heap(self) -> Option<Heap> {
+        match self {
+            Storage::Inline(_) => None,
+            Storage::Heap(heap) => Some(heap),
+        }
+    }
+}
+
+impl Heap {
+    fn new(layout: Layout) -> Self {
+        // SAFETY: at least as large as `Inline`, so not empty.
+        let Some(start) = NonNull::new(unsafe { alloc::alloc(layout) }) else {
+            alloc::handle_alloc_error(layout);
+        };
+        Self { start, layout }
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout, and ours alone.
+        unsafe { alloc::dealloc(self.start.as_ptr(), self.layout) };
+    }
+}

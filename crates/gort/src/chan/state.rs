@@ -1,0 +1,848 @@
+//! A channel: one lock around a buffer and the queues of those who wait, and what sending,
+//! receiving and closing do to them.
+//!
+//! A sender hands its value to the receiver that has waited longest; if none waits, the value goes
+//! into the buffer; if that is full, the sender waits. A receiver takes the oldest value, and the
+//! sender that has waited longest fills the place; if there is no value, the receiver waits. So:
+//!
+//! S1. If a receiver waits (and has not been won elsewhere), then no value, no granted future and no
+//!     sender with a value waits for one.
+//! S2. If a sender waits (likewise), the buffer has no room: `buffer.len() >= limit`.
+//! S3. `limit` is the capacity less the places that are promised, and 0 once the channel is closed.
+//! S4. Once `closed`, nobody is queued any more, and `buffer` only shrinks.
+//!
+//! **Promises.** A select's send arm wins before its value exists. It gets either a place in the
+//! buffer, counted by `limit`, or a receiver, which is kept on `held`, asleep, until the value comes
+//! (`Outcome::Done`) or the promise is broken (`Outcome::Retry`).
+//!
+//! **Futures.** A parked `send_async` whose turn has come keeps its value, with a place in the
+//! buffer (`granted`), until it is polled: dropped before that, it has sent nothing. A receiver that
+//! finds no other value takes it directly. A `recv_async` that is dropped with a value it was never
+//! polled for gives it back, to `returned`, which is older than anything in the buffer.
+//!
+//! Under the lock there is no code of the user's, no allocation, no wake-up: these are left for
+//! after it ([`After`]). Only the moves of values know their type; `select` reaches them by [`Ops`].
+//!
+//! Elsewhere: parking (`sender`, `receiver`, `select`), polling (`future`), channels that the clock
+//! fills (`timed`).
+
+use std::alloc::Layout;
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use gort_core::lock::{Mutex, MutexGuard};
+
+use super::buffer::{Buffer, Memory};
+use super::timed::TimedChan;
+use super::waiter::{After, Outcome, Queue, Role, Ticket, WaiterRef};
+
+/// What depends on the type of a channel's values, or on what fills it.
+pub(super) struct Ops {
+    /// Takes a value. As [`Chan::take`].
+    pub(super) take: unsafe fn(&Chan, &mut Core, *mut (), &mut After) -> Taken,
+    /// Fills room from the queue of senders. As [`Chan::refill`].
+    pub(super) refill: unsafe fn(&Chan, &mut Core, &mut After),
+    /// Takes back the value at the pointer, which is moved out. As [`Chan::give_back`].
+    pub(super) give_back: unsafe fn(&Chan, *mut ()),
+    /// Size and alignment of a value.
+    pub(super) value: Layout,
+    /// Frees the channel's memory.
+    pub(super) free: unsafe fn(NonNull<Chan>),
+}
+
+/// A channel, shared by its senders and receivers.
+pub(super) struct Chan {
+    core: Mutex<Core>,
+    pub(super) ops: &'static Ops,
+    /// `usize::MAX`: unbounded.
+    capacity: usize,
+    senders: AtomicUsize,
+    receivers: AtomicUsize,
+    /// Set by the side that goes first; the one that finds it set frees the channel.
+    is_half_gone: AtomicBool,
+    /// For a channel that the clock fills: the allocation that this is a part of.
+    pub(super) timed: Option<NonNull<TimedChan>>,
+}
+
+/// What the lock protects.
+pub(super) struct Core {
+    buffer: Buffer,
+    /// How many values may be in the buffer for one more to go in (S3).
+    limit: usize,
+    receivers: Queue,
+    senders: Queue,
+    /// Values given back, oldest first: a chain of `Returned<T>`.
+    returned: *mut (),
+    closed: bool,
+    /// How many waiters on the two queues are watchers.
+    watchers: u32,
+    /// Futures with a place in the buffer for their value.
+    granted: Queue,
+    /// Receivers kept for a promise.
+    held: Queue,
+    next_ticket: u64,
+}
+
+// SAFETY: a core owns values of the channel's type (see `Buffer`) and points to waiters, which may be
+// used from any thread under the lock (W1, W2).
+unsafe impl Send for Core {}
+
+/// A value given back by a future.
+struct Returned<T> {
+    next: *mut Returned<T>,
+    value: T,
+}
+
+/// What came of an offer to send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Offered {
+    /// The value is gone from where it was.
+    Sent,
+    /// Neither room nor a receiver.
+    Full,
+    Closed,
+    /// There is room, but no memory for it: the channel is unbounded and needs a block.
+    NeedsMemory,
+}
+
+/// What came of an attempt to receive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Taken {
+    Value,
+    Empty,
+    Closed,
+    /// A select's send arm has been won, whose value is still to be made: see [`Core::pair`].
+    Promise(WaiterRef),
+}
+
+/// What came of an attempt to send a value that does not exist yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Promised {
+    Place,
+    Peer(Ticket),
+    Full,
+    Closed,
+}
+
+impl Chan {
+    /// A channel of `T`s with one sender and one receiver. No capacity: unbounded.
+    ///
+    /// # Panics
+    ///
+    /// When so many slots cannot exist.
+    pub(super) fn new<T>(capacity: Option<usize>) -> NonNull<Self> {
+        let buffer = match capacity {
+            Some(0) => Buffer::none(),
+            Some(slots) => Buffer::ring::<T>(slots),
+            None => Buffer::chain::<T>(),
+        };
+        let capacity = capacity.unwrap_or(usize::MAX);
+        let chan = Self::with(buffer, capacity, OpsOf::<T>::OPS, 1);
+        NonNull::from(Box::leak(Box::new(chan)))
+    }
+
+    /// A channel with one receiver and the given number of senders, 0 or 1.
+    pub(super) fn with(
+        buffer: Buffer,
+        capacity: usize,
+        ops: &'static Ops,
+        senders: usize,
+    ) -> Self {
+        Self {
+            core: Mutex::new(Core {
+                buffer,
+                limit: capacity,
+                receivers: Queue::new(),
+                senders: Queue::new(),
+                returned: ptr::null_mut(),
+                closed: false,
+                watchers: 0,
+                granted: Queue::new(),
+                held: Queue::new(),
+                next_ticket: 0,
+            }),
+            ops,
+            capacity,
+            senders: AtomicUsize::new(senders),
+            receivers: AtomicUsize::new(1),
+            is_half_gone: AtomicBool::new(senders == 0),
+            timed: None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock()
+    }
+
+    pub(super) fn capacity(&self) -> Option<usize> {
+        (self.capacity != usize::MAX).then_some(self.capacity)
+    }
+
+    pub(super) fn len<T>(&self) -> usize {
+        let core = self.lock();
+        let mut len = core.buffer.len();
+        let mut returned = core.returned.cast::<Returned<T>>();
+        while !returned.is_null() {
+            len += 1;
+            // SAFETY: on the chain, so alive; we hold the lock.
+            returned = unsafe { (*returned).next };
+        }
+        len
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        let core = self.lock();
+        if core.closed {
+            core.buffer.len() >= self.capacity
+        } else {
+            core.buffer.len() >= core.limit
+        }
+    }
+
+    /// The fast path of sending: into the buffer, with nobody waiting. Gives the value back when it
+    /// is not as simple as that.
+    ///
+    /// # Safety
+    ///
+    /// The channel is for `T`s.
+    #[inline]
+    pub(super) unsafe fn push_fast<T>(&self, value: T) -> Result<(), T> {
+        let mut core = self.core.lock();
+        // Closed channels have no room (S3).
+        if core.receivers.is_empty() && core.buffer.len() < core.limit {
+            // SAFETY: of `T`s, with room; the slot is written at once.
+            if let Some(slot) = unsafe { core.buffer.push_slot::<T>() } {
+                // SAFETY: a slot of ours, without a value.
+                unsafe { slot.write(value) };
+                return Ok(());
+            }
+        }
+        Err(value)
+    }
+
+    /// The fast path of receiving: from the buffer, with nobody waiting.
+    ///
+    /// # Safety
+    ///
+    /// The channel is for `T`s.
+    #[inline]
+    pub(super) unsafe fn pop_fast<T>(&self) -> Option<T> {
+        let mut core = self.core.lock();
+        if core.buffer.len() > 0 && core.senders.is_empty() && core.returned.is_null() {
+            // SAFETY: of `T`s, and not empty.
+            let (value, emptied) = unsafe { core.buffer.pop::<T>() };
+            drop(core);
+            drop(emptied);
+            return Some(value);
+        }
+        None
+    }
+
+    /// Sends the value at `from`, if that needs no waiting.
+    ///
+    /// # Safety
+    ///
+    /// `core` is this channel's, which is for `T`s. `from` holds a `T`, which is moved out if the
+    /// answer is `Sent`.
+    pub(super) unsafe fn offer<T>(
+        &self,
+        core: &mut Core,
+        from: *mut T,
+        after: &mut After,
+    ) -> Offered {
+        if core.closed {
+            return Offered::Closed;
+        }
+        if let Some(receiver) = core.pop_receiver() {
+            // SAFETY: a receiver that was won waits with an empty slot for a `T` (W2), and `from`
+            // holds one; both are ours until `finish`.
+            unsafe {
+                from.copy_to_nonoverlapping(receiver.as_ref().data.slot().cast::<T>(), 1);
+                after.finish(receiver, Outcome::Done);
+            }
+            return Offered::Sent;
+        }
+        if core.buffer.len() >= core.limit {
+            return Offered::Full;
+        }
+        // SAFETY: of `T`s, with room; the slot is written at once.
+        match unsafe { core.buffer.push_slot::<T>() } {
+            // SAFETY: an empty slot, and a `T` to move.
+            Some(slot) => unsafe { from.copy_to_nonoverlapping(slot.as_ptr(), 1) },
+            None => return Offered::NeedsMemory,
+        }
+        core.tell_receivers(after);
+        Offered::Sent
+    }
+
+    /// Memory for the block that `Offered::NeedsMemory` asks for. Not under the lock.
+    pub(super) fn new_block<T>() -> Memory {
+        Memory::block::<T>(Buffer::chain_slots::<T>())
+    }
+
+    /// Receives a value into `to`, if that needs no waiting.
+    ///
+    /// # Safety
+    ///
+    /// `core` is this channel's, which is for `T`s. `to` has room for a `T`; it holds one if the answer
+    /// is `Value`.
+    pub(super) unsafe fn take<T>(&self, core: &mut Core, to: *mut T, after: &mut After) -> Taken {
+        if !core.returned.is_null() {
+            // SAFETY: the chain is of `Returned<T>`, each a box of its own.
+            let first = unsafe { Box::from_raw(core.returned.cast::<Returned<T>>()) };
+            // The box is emptied here and freed later.
+            let (value, memory) = unbox(first);
+            core.returned = value.next.cast();
+            // SAFETY: room for a `T` (the caller's word).
+            unsafe { to.write(value.value) };
+            after.free(memory);
+            return Taken::Value;
+        }
+        if core.buffer.len() > 0 {
+            // SAFETY: of `T`s, not empty; room for one at `to`.
+            let emptied = unsafe {
+                let (value, emptied) = core.buffer.pop::<T>();
+                to.write(value);
+                emptied
+            };
+            if let Some(emptied) = emptied {
+                after.free(emptied);
+            }
+            // SAFETY: our core, of `T`s.
+            unsafe { self.refill::<T>(core, after) };
+            return Taken::Value;
+        }
+        if let Some(sender) = core.granted.pop_front() {
+            // The place it had is free again. (Closing empties `granted`, so `limit` counts.)
+            core.limit += 1;
+            // SAFETY: a granted future's slot holds its `T` until it is polled, which needs the lock.
+            unsafe {
+                sender.as_ref().data.slot().cast::<T>().copy_to_nonoverlapping(to, 1);
+                after.finish(sender, Outcome::Done);
+                self.refill::<T>(core, after);
+            }
+            return Taken::Value;
+        }
+        match core.pop_sender() {
+            // SAFETY: a sender that was won waits with its `T` in the slot (W2).
+            Some(sender) if unsafe { sender.as_ref() }.data.role() == Role::Value => unsafe {
+                sender.as_ref().data.slot().cast::<T>().copy_to_nonoverlapping(to, 1);
+                after.finish(sender, Outcome::Done);
+                Taken::Value
+            },
+            Some(promise) => Taken::Promise(promise),
+            None if core.closed => Taken::Closed,
+            None => Taken::Empty,
+        }
+    }
+
+    /// Lets waiting senders use the room that came free.
+    ///
+    /// # Safety
+    ///
+    /// `core` is this channel's, which is for `T`s.
+    unsafe fn refill<T>(&self, core: &mut Core, after: &mut After) {
+        while core.buffer.len() < core.limit
+            && let Some(sender) = core.pop_sender()
+        {
+            // SAFETY: won, so ours and in place (W1, W4).
+            let waiter = unsafe { &sender.as_ref().data };
+            if waiter.role() == Role::Promise {
+                core.limit -= 1;
+                // SAFETY: won, and on no queue.
+                unsafe { after.finish(sender, Outcome::Place) };
+            } else if waiter.is_future() {
+                core.limit -= 1;
+                // SAFETY: won, and on no queue until the push; a future leaves `granted` before its
+                // memory goes (W1).
+                unsafe {
+                    after.finish(sender, Outcome::Granted);
+                    core.granted.push_back(sender);
+                }
+            } else {
+                // SAFETY: of `T`s, with room; the slot is written at once.
+                let slot = unsafe { core.buffer.push_slot::<T>() };
+                let slot = slot.expect("senders wait only at a ring, which has all its memory");
+                // SAFETY: the sender's slot holds its `T` (W2).
+                unsafe {
+                    waiter.slot().cast::<T>().copy_to_nonoverlapping(slot.as_ptr(), 1);
+                    after.finish(sender, Outcome::Done);
+                }
+            }
+        }
+        if core.buffer.len() < core.limit {
+            core.tell_senders(after);
+        }
+    }
+
+    /// Takes back a value that a receiver got but never saw: the next receiver gets it.
+    ///
+    /// # Safety
+    ///
+    /// The channel is for `T`s.
+    pub(super) unsafe fn give_back<T>(&self, value: T) {
+        let returned = Box::into_raw(Box::new(Returned {
+            next: ptr::null_mut(),
+            value,
+        }));
+        let mut after = After::new();
+        let mut core = self.lock();
+        if let Some(receiver) = core.pop_receiver() {
+            // SAFETY: just boxed.
+            let (value, memory) = unbox(unsafe { Box::from_raw(returned) });
+            after.free(memory);
+            // SAFETY: a receiver that was won waits with an empty slot for a `T` (W2).
+            unsafe {
+                receiver.as_ref().data.slot().cast::<T>().write(value.value);
+                after.finish(receiver, Outcome::Done);
+            }
+        } else {
+            let mut link: *mut *mut Returned<T> = (&raw mut core.returned).cast();
+            // SAFETY: `link` is the chain's head or the `next` of one of its boxes, which live as
+            // long as they are on the chain; we hold the lock.
+            unsafe {
+                while !(*link).is_null() {
+                    link = &raw mut (**link).next;
+                }
+                *link = returned;
+            }
+            core.tell_receivers(&mut after);
+        }
+        drop(core);
+        after.act();
+    }
+
+    /// Closes the channel, and wakes everybody. False if it was closed already.
+    pub(super) fn close(&self) -> bool {
+        let mut is_first = false;
+        loop {
+            let mut after = After::new();
+            let mut core = self.lock();
+            if !core.closed {
+                is_first = true;
+                core.closed = true;
+                core.limit = 0;
+            } else if !is_first {
+                return false;
+            }
+            let is_done = core.dismiss(&mut after);
+            drop(core);
+            after.act();
+            if is_done {
+                return true;
+            }
+        }
+    }
+
+    /// One more sender.
+    pub(super) fn add_sender(&self) {
+        add_handle(&self.senders);
+    }
+
+    /// One more receiver.
+    pub(super) fn add_receiver(&self) {
+        add_handle(&self.receivers);
+    }
+
+    /// One sender less. The last one closes the channel.
+    ///
+    /// # Safety
+    ///
+    /// The caller gives up a sender's handle.
+    pub(super) unsafe fn drop_sender(this: NonNull<Self>) {
+        // SAFETY: a handle keeps the channel alive.
+        let chan = unsafe { this.as_ref() };
+        if chan.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            chan.close();
+            // SAFETY: the last handle of its side.
+            unsafe { Self::drop_side(this) };
+        }
+    }
+
+    /// One receiver less. The last one closes the channel, and drops what nobody can receive.
+    ///
+    /// # Safety
+    ///
+    /// The caller gives up a receiver's handle. The channel is for `T`s.
+    pub(super) unsafe fn drop_receiver<T>(this: NonNull<Self>) {
+        /// Lets go of the channel even if the drop of a value panics.
+        struct Side(NonNull<Chan>);
+
+        impl Drop for Side {
+            fn drop(&mut self) {
+                // SAFETY: made below for the last handle of its side.
+                unsafe { Chan::drop_side(self.0) };
+            }
+        }
+
+        // SAFETY: a handle keeps the channel alive.
+        let chan = unsafe { this.as_ref() };
+        if chan.receivers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let _side = Side(this);
+            chan.close();
+            // SAFETY: of `T`s.
+            unsafe { chan.discard::<T>() };
+        }
+    }
+
+    /// Drops the values, outside the lock.
+    ///
+    /// # Safety
+    ///
+    /// The channel is closed, and for `T`s.
+    unsafe fn discard<T>(&self) {
+        let mut core = self.lock();
+        // SAFETY: of `T`s.
+        let values = unsafe { core.buffer.take::<T>() };
+        let mut returned = std::mem::replace(&mut core.returned, ptr::null_mut());
+        drop(core);
+        while !returned.is_null() {
+            // SAFETY: the chain is of `Returned<T>`, each a box of its own, and ours now.
+            let first = unsafe { Box::from_raw(returned.cast::<Returned<T>>()) };
+            returned = first.next.cast();
+        }
+        drop(values);
+    }
+
+    /// # Safety
+    ///
+    /// The caller was the last handle of its side.
+    unsafe fn drop_side(this: NonNull<Self>) {
+        // SAFETY: the channel lives until both sides were here.
+        let chan = unsafe { this.as_ref() };
+        if chan.is_half_gone.swap(true, Ordering::AcqRel) {
+            // SAFETY: nobody has a handle any more.
+            unsafe { (chan.ops.free)(this) };
+        }
+    }
+}
+
+impl Core {
+    /// Whether a receiver would not wait. Timed channels ask the clock as well.
+    pub(super) fn can_receive(&self) -> bool {
+        self.buffer.len() > 0
+            || self.closed
+            || !self.returned.is_null()
+            || !self.granted.is_empty()
+            || has_live(&self.senders)
+    }
+
+    /// Whether a sender would not wait.
+    pub(super) fn can_send(&self) -> bool {
+        self.buffer.len() < self.limit || self.closed || has_live(&self.receivers)
+    }
+
+    /// Promises to send a value, if that needs no waiting. The promise is kept with
+    /// [`Chan::offer`] after [`Core::redeem_place`], or with [`Core::pop_held`].
+    pub(super) fn promise(&mut self) -> Promised {
+        if self.closed {
+            return Promised::Closed;
+        }
+        if let Some(receiver) = self.pop_receiver() {
+            let ticket = self.hold(receiver);
+            return Promised::Peer(ticket);
+        }
+        if self.buffer.len() < self.limit {
+            self.limit -= 1;
+            return Promised::Place;
+        }
+        Promised::Full
+    }
+
+    /// Ends the promise of a place, in order to use it or to free it.
+    pub(super) fn redeem_place(&mut self) {
+        if !self.closed {
+            self.limit += 1;
+        }
+    }
+
+    /// Gives a receiver to the promise it found: it waits for the value, on `held`.
+    ///
+    /// # Safety
+    ///
+    /// `promise` was won on this channel and is on no queue. `receiver` is valid as W1 demands, is
+    /// uncontested, on no queue, and has room for a value.
+    pub(super) unsafe fn pair(
+        &mut self,
+        promise: WaiterRef,
+        receiver: WaiterRef,
+        after: &mut After,
+    ) {
+        let ticket = self.hold(receiver);
+        // SAFETY: the caller's word.
+        unsafe { after.finish(promise, Outcome::Peer(ticket)) };
+    }
+
+    /// Keeps a receiver, which is ours, for a promise.
+    fn hold(&mut self, receiver: WaiterRef) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        // SAFETY: `receiver` is ours, on no queue, and stays in place: it is not readied before it
+        // has left `held`, and a future's drop takes it off (W1).
+        unsafe {
+            receiver.as_ref().data.set_outcome(Outcome::Held(ticket));
+            self.held.push_back(receiver);
+        }
+        ticket
+    }
+
+    /// The held receiver with this ticket; none if it was a future that has gone away.
+    pub(super) fn pop_held(&mut self, ticket: Ticket) -> Option<WaiterRef> {
+        // SAFETY: waiters on a queue are in place (W1), and we have the lock (W2).
+        let held = unsafe {
+            self.held
+                .iter()
+                .find(|waiter| waiter.as_ref().data.outcome() == Outcome::Held(ticket))
+        }?;
+        // SAFETY: on this queue.
+        unsafe { self.held.remove(held) };
+        Some(held)
+    }
+
+    /// Queues a receiver, and tells those who watch for one.
+    ///
+    /// # Safety
+    ///
+    /// `waiter` is valid as W1 demands and on no queue. Unless it is a watcher there is nothing to
+    /// receive (S1).
+    pub(super) unsafe fn queue_receiver(&mut self, waiter: WaiterRef, after: &mut After) {
+        // SAFETY: the caller's word.
+        unsafe { self.receivers.push_back(waiter) };
+        // SAFETY: as above.
+        if unsafe { waiter.as_ref() }.data.role() == Role::Watch {
+            self.watchers += 1;
+        } else {
+            self.tell_senders(after);
+        }
+    }
+
+    /// Queues a sender, and tells those who watch for one.
+    ///
+    /// # Safety
+    ///
+    /// `waiter` is valid as W1 demands and on no queue. Unless it is a watcher there is no room (S2).
+    pub(super) unsafe fn queue_sender(&mut self, waiter: WaiterRef, after: &mut After) {
+        // SAFETY: the caller's word.
+        unsafe { self.senders.push_back(waiter) };
+        // SAFETY: as above.
+        if unsafe { waiter.as_ref() }.data.role() == Role::Watch {
+            self.watchers += 1;
+        } else {
+            self.tell_receivers(after);
+        }
+    }
+
+    /// Takes a receiver off whatever queue it is on; says whether it was on one.
+    ///
+    /// # Safety
+    ///
+    /// `waiter` is a receiver of this channel, or was never queued.
+    pub(super) unsafe fn remove_receiver(&mut self, waiter: WaiterRef) -> bool {
+        // SAFETY: the owner asks, so the waiter is in place; it is on the queue that its outcome names.
+        unsafe {
+            let is_watcher = waiter.as_ref().data.role() == Role::Watch;
+            let was_queued = match waiter.as_ref().data.outcome() {
+                Outcome::Held(_) => self.held.remove(waiter),
+                _ => self.receivers.remove(waiter),
+            };
+            self.watchers -= u32::from(is_watcher && was_queued);
+            was_queued
+        }
+    }
+
+    /// Takes a sender off whatever queue it is on; says whether it was on one.
+    ///
+    /// # Safety
+    ///
+    /// `waiter` is a sender of this channel, or was never queued.
+    pub(super) unsafe fn remove_sender(&mut self, waiter: WaiterRef) -> bool {
+        // SAFETY: as in `remove_receiver`.
+        unsafe {
+            let is_watcher = waiter.as_ref().data.role() == Role::Watch;
+            let was_queued = match waiter.as_ref().data.outcome() {
+                Outcome::Granted => self.granted.remove(waiter),
+                _ => self.senders.remove(waiter),
+            };
+            self.watchers -= u32::from(is_watcher && was_queued);
+            was_queued
+        }
+    }
+
+    /// Gives the buffer memory; what it does not need is freed after the lock.
+    ///
+    /// # Safety
+    ///
+    /// `memory` comes from [`Chan::new_block`] for the channel's type.
+    pub(super) unsafe fn install(&mut self, memory: Memory, after: &mut After) {
+        // A closed channel's buffer may have been discarded: memory would never leave it (S4).
+        let surplus = if self.closed {
+            Some(memory)
+        } else {
+            // SAFETY: the caller's word; only unbounded channels ask for memory.
+            unsafe { self.buffer.install(memory) }
+        };
+        if let Some(surplus) = surplus {
+            after.free(surplus);
+        }
+    }
+
+    /// Whether anybody is queued to receive, or to watch for something to receive.
+    pub(super) fn has_receiver(&self) -> bool {
+        !self.receivers.is_empty()
+    }
+
+    /// Whether one of them is a task.
+    pub(super) fn has_task_receiver(&self) -> bool {
+        // SAFETY: waiters on a queue are in place, and we have the lock (W1, W2).
+        self.receivers
+            .iter()
+            .any(|waiter| unsafe { waiter.as_ref() }.data.is_task())
+    }
+
+    /// Wins the receiver that has waited longest.
+    #[inline]
+    pub(super) fn pop_receiver(&mut self) -> Option<WaiterRef> {
+        Self::pop_live(&mut self.receivers, self.watchers)
+    }
+
+    /// Wins the sender that has waited longest.
+    #[inline]
+    fn pop_sender(&mut self) -> Option<WaiterRef> {
+        Self::pop_live(&mut self.senders, self.watchers)
+    }
+
+    #[inline]
+    fn pop_live(queue: &mut Queue, watchers: u32) -> Option<WaiterRef> {
+        loop {
+            let waiter = if watchers == 0 {
+                queue.pop_front()?
+            } else {
+                Self::pop_beside_watchers(queue)?
+            };
+            // SAFETY: waiters on a queue are in place, and stay so until they are readied or their
+            // owner has been here (W1); we have the lock (W2).
+            if unsafe { waiter.as_ref() }.data.win() {
+                return Some(waiter);
+            }
+        }
+    }
+
+    #[cold]
+    fn pop_beside_watchers(queue: &mut Queue) -> Option<WaiterRef> {
+        // SAFETY: waiters on a queue are in place, and we have the lock (W1, W2).
+        let waiter = queue
+            .iter()
+            .find(|waiter| unsafe { waiter.as_ref() }.data.role() != Role::Watch)?;
+        // SAFETY: on this queue.
+        unsafe { queue.remove(waiter) };
+        Some(waiter)
+    }
+
+    /// Tells those who watch for something to receive.
+    #[inline]
+    pub(super) fn tell_receivers(&mut self, after: &mut After) {
+        if self.watchers > 0 {
+            Self::tell_watchers(&mut self.receivers, &mut self.watchers, after);
+        }
+    }
+
+    /// Tells those who watch for room, or a receiver.
+    #[inline]
+    fn tell_senders(&mut self, after: &mut After) {
+        if self.watchers > 0 {
+            Self::tell_watchers(&mut self.senders, &mut self.watchers, after);
+        }
+    }
+
+    /// Wakes the watchers of one queue, which otherwise stays as it is.
+    #[cold]
+    fn tell_watchers(queue: &mut Queue, watchers: &mut u32, after: &mut After) {
+        // What is told makes the operation possible, so hardly anybody else than watchers is on this
+        // queue: searching it anew for each costs nothing.
+        while let Some(waiter) = queue.iter().find(|waiter| {
+            // SAFETY: waiters on a queue are in place, and we have the lock (W1, W2).
+            unsafe { waiter.as_ref() }.data.role() == Role::Watch
+        }) {
+            // SAFETY: on this queue.
+            unsafe { queue.remove(waiter) };
+            *watchers -= 1;
+            // SAFETY: in place until it is readied.
+            if unsafe { waiter.as_ref() }.data.win() {
+                // SAFETY: won, and off its queue.
+                unsafe { after.finish(waiter, Outcome::Done) };
+            }
+        }
+    }
+
+    /// Wakes all who wait on a channel that was closed; false if there is more to do.
+    fn dismiss(&mut self, after: &mut After) -> bool {
+        self.tell_receivers(after);
+        self.tell_senders(after);
+        while let Some(waiter) = self
+            .pop_receiver()
+            .or_else(|| self.pop_sender())
+            .or_else(|| self.granted.pop_front())
+        {
+            // SAFETY: won, or granted; and off its queue.
+            unsafe { after.finish(waiter, Outcome::Closed) };
+            if after.is_full() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+fn has_live(queue: &Queue) -> bool {
+    queue.iter().any(|waiter| {
+        // SAFETY: waiters on a queue are in place, and the caller has the lock (W1, W2).
+        let it = unsafe { &waiter.as_ref().data };
+        it.role() != Role::Watch && it.is_live()
+    })
+}
+
+/// Moves the value out of a box, and keeps the memory for later.
+fn unbox<T>(full: Box<Returned<T>>) -> (Returned<T>, Memory) {
+    let full = Box::into_raw(full);
+    // SAFETY: just a box; its value is read once, and what remains is a box without a value.
+    unsafe {
+        let value = full.read();
+        let emptied = Box::from_raw(full.cast::<MaybeUninit<Returned<T>>>());
+        (value, Memory::of_box(emptied))
+    }
+}
+
+fn add_handle(count: &AtomicUsize) {
+    // As for `Arc`: with more handles than memory could hold, somebody forgets clones in a loop.
+    if count.fetch_add(1, Ordering::Relaxed) > isize::MAX as usize {
+        std::process::abort();
+    }
+}
+
+/// The operations of an ordinary channel.
+struct OpsOf<T>(std::marker::PhantomData<T>);
+
+impl<T> OpsOf<T> {
+    const OPS: &'static Ops = &Ops {
+        // SAFETY: called as `Chan::take` may be called, with `to` for a `T`.
+        take: |chan, core, to, after| unsafe { chan.take::<T>(core, to.cast(), after) },
+        // SAFETY: called as `Chan::refill` may be called.
+        refill: |chan, core, after| unsafe { chan.refill::<T>(core, after) },
+        // SAFETY: called with a `T` to move out.
+        give_back: |chan, value| unsafe { chan.give_back::<T>(value.cast::<T>().read()) },
+        value: Layout::new::<T>(),
+        // SAFETY: `Chan::new` boxed it, and nobody has a handle any more.
+        free: |chan| unsafe { drop(Box::from_raw(chan.as_ptr())) },
+    };
+}
+
+impl fmt::Debug for Chan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chan")
+            .field("capacity", &self.capacity())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,357 @@
+//! Channels that the clock fills: `after`, `at`, `tick`, and those of timers and tickers.
+//!
+//! Nothing is stored when such a channel falls due: whoever looks compares `due_ns` with the clock.
+//! So the value is there the very moment it is due, creating a channel touches no timer heap, and a
+//! timer that is stopped or set anew has no stale value to drain. Only while somebody waits does
+//! the channel have a timer armed, to wake the receiver that has waited longest.
+//!
+//! T1. `timing` is read and written under the channel's lock.
+//! T2. Only the one who has set `is_setting` starts or stops the timer, outside the lock; then it looks
+//!     again whether that is still what is wanted. `armed_ns` is what the timer was last set to.
+//! T3. If somebody waits and `due_ns` is set, the timer is armed, or a receiver that was handed a
+//!     value, or gave up, will arm it when it runs (`arm`), or the deferred job will.
+//!
+//! Elsewhere: `gort::time`, which makes timers and tickers of these.
+
+use std::cell::UnsafeCell;
+use std::ptr::NonNull;
+use std::time::Instant;
+
+use gort_core::clock::{self, NEVER};
+use gort_core::runtime;
+use gort_core::timer::{Deferred, ReadyList, TimerNode};
+
+use super::buffer::Buffer;
+use super::receiver::Receiver;
+use super::state::{Chan, Core, Ops, Taken};
+use super::waiter::{After, Outcome};
+
+/// A channel that the clock fills.
+#[repr(C)]
+pub(super) struct TimedChan {
+    chan: Chan,
+    timing: UnsafeCell<Timing>,
+    /// Wakes the longest waiting receiver.
+    timer: TimerNode,
+    /// Does the same where wakers may be woken.
+    job: Job,
+}
+
+/// Found by the deferred job by its place in front.
+#[repr(C)]
+struct Job {
+    deferred: Deferred,
+    owner: UnsafeCell<*const TimedChan>,
+}
+
+struct Timing {
+    /// When the next value is there. `NEVER`: none is coming.
+    due_ns: u64,
+    /// The value.
+    due: Instant,
+    /// From one value to the next; none: there is only one.
+    period_ns: Option<u64>,
+    /// Whether length and capacity read 0, as those of Go's timers.
+    is_hidden: bool,
+    /// When the timer fires; `NEVER`: it is not armed.
+    armed_ns: u64,
+    /// Whether somebody is about to start or stop the timer.
+    is_setting: bool,
+    /// Whether the job is on its way.
+    is_deferred: bool,
+}
+
+// SAFETY: what is not `Sync` by itself is under the lock (T1), or written before the channel is shared.
+unsafe impl Sync for TimedChan {}
+// SAFETY: as above.
+unsafe impl Send for TimedChan {}
+
+/// A channel that holds `due` from then on, and again after each period.
+pub(crate) fn channel(
+    due: Instant,
+    due_ns: u64,
+    period_ns: Option<u64>,
+    is_hidden: bool,
+) -> Receiver<Instant> {
+    let timed = NonNull::from(Box::leak(Box::new(TimedChan {
+        chan: Chan::with(Buffer::none(), 0, OPS, 0),
+        timing: UnsafeCell::new(Timing {
+            due_ns,
+            due,
+            period_ns,
+            is_hidden,
+            armed_ns: NEVER,
+            is_setting: false,
+            is_deferred: false,
+        }),
+        timer: TimerNode::new(fire),
+        job: Job {
+            deferred: Deferred::new(run_job),
+            owner: UnsafeCell::new(std::ptr::null()),
+        },
+    })));
+    // SAFETY: nobody else knows the new channel. The timer's argument and the job's owner are it
+    // itself, which is freed only after the timer was stopped and while no job is on its way.
+    unsafe {
+        (*timed.as_ptr()).chan.timed = Some(timed);
+        *timed.as_ref().job.owner.get() = timed.as_ptr();
+        timed.as_ref().timer.set_arg(timed.as_ptr().cast());
+        Receiver::new(Some(timed.cast()))
+    }
+}
+
+const OPS: &Ops = &Ops {
+    take,
+    // Nobody sends.
+    refill: |_, _, _| {},
+    // SAFETY: called with an `Instant` to move out.
+    give_back: |chan, value| unsafe { chan.give_back::<Instant>(value.cast::<Instant>().read()) },
+    value: std::alloc::Layout::new::<Instant>(),
+    free,
+};
+
+impl TimedChan {
+    /// # Safety
+    ///
+    /// The caller has the lock, and no other reference from here.
+    #[expect(clippy::mut_from_ref, reason = "the lock makes it unique")]
+    unsafe fn timing(&self) -> &mut Timing {
+        // SAFETY: under the lock (T1), and the caller has no other.
+        unsafe { &mut *self.timing.get() }
+    }
+}
+
+impl Timing {
+    /// Takes the value, if it is due.
+    fn take(&mut self, now_ns: u64) -> Option<Instant> {
+        if now_ns < self.due_ns {
+            return None;
+        }
+        let value = self.due;
+        match self.period_ns {
+            None => self.due_ns = NEVER,
+            Some(period_ns) => {
+                // In step with the first one; but who was late gets a whole period of rest.
+                let next_ns = self.due_ns.saturating_add(period_ns);
+                self.due_ns = if next_ns > now_ns {
+                    next_ns
+                } else {
+                    now_ns.saturating_add(period_ns)
+                };
+                self.due = clock::to_instant(self.due_ns);
+            }
+        }
+        Some(value)
+    }
+
+    fn is_due(&self) -> bool {
+        self.due_ns != NEVER && clock::now_ns() >= self.due_ns
+    }
+}
+
+/// The whole of a timed channel.
+fn timed_of(chan: &Chan) -> &TimedChan {
+    let timed = chan.timed.expect("asked only of timed channels");
+    // SAFETY: the channel is a part of that allocation and lives as long.
+    unsafe { timed.as_ref() }
+}
+
+/// `Ops::take`.
+unsafe fn take(chan: &Chan, core: &mut Core, to: *mut (), after: &mut After) -> Taken {
+    // SAFETY: the channel is for `Instant`s; the rest is the caller's word. A value that was given
+    // back comes first.
+    let taken = unsafe { chan.take::<Instant>(core, to.cast(), after) };
+    if taken != Taken::Empty {
+        return taken;
+    }
+    // SAFETY: the caller has the lock.
+    let timing = unsafe { timed_of(chan).timing() };
+    if timing.due_ns == NEVER {
+        return Taken::Empty;
+    }
+    match timing.take(clock::now_ns()) {
+        Some(value) => {
+            // SAFETY: room for an `Instant` (the caller's word).
+            unsafe { to.cast::<Instant>().write(value) };
+            Taken::Value
+        }
+        None => Taken::Empty,
+    }
+}
+
+/// Whether a receiver would not wait, as far as the clock is concerned.
+pub(super) fn is_due(chan: &Chan, _locked: &Core) -> bool {
+    // SAFETY: the caller has the lock, as it has the core.
+    unsafe { timed_of(chan).timing() }.is_due()
+}
+
+/// The number of values: 1 when due.
+pub(super) fn len(chan: &Chan) -> usize {
+    let returned = chan.len::<Instant>();
+    let core = chan.lock();
+    // SAFETY: we have the lock.
+    let timing = unsafe { timed_of(chan).timing() };
+    let len = if timing.is_hidden {
+        0
+    } else {
+        returned + usize::from(timing.is_due())
+    };
+    drop(core);
+    len
+}
+
+/// 1, or 0 for the channel of a timer.
+pub(super) fn capacity(chan: &Chan) -> usize {
+    let core = chan.lock();
+    // SAFETY: we have the lock.
+    let capacity = usize::from(!unsafe { timed_of(chan).timing() }.is_hidden);
+    drop(core);
+    capacity
+}
+
+/// Arms the timer, if somebody waits (T3). Not under the lock.
+pub(super) fn arm(chan: &Chan) {
+    let timed = timed_of(chan);
+    let mut core = chan.lock();
+    loop {
+        // SAFETY: we have the lock.
+        let timing = unsafe { timed.timing() };
+        // A timer that nobody needs any more may fire; only one that shall never fire is stopped.
+        let is_right = timing.armed_ns == timing.due_ns;
+        let is_needed = core.has_receiver() || timing.due_ns == NEVER;
+        if timing.is_setting || is_right || !is_needed {
+            return;
+        }
+        timing.is_setting = true;
+        timing.armed_ns = timing.due_ns;
+        let armed_ns = timing.armed_ns;
+        drop(core);
+        // SAFETY: the timer is pinned in the channel's allocation, and its argument stays valid until
+        // `free` has stopped it. Nobody else sets it now (T2).
+        unsafe {
+            if armed_ns == NEVER {
+                timed.timer.stop();
+            } else {
+                runtime::ensure_started();
+                timed.timer.reset(armed_ns, 0);
+            }
+        }
+        core = chan.lock();
+        // SAFETY: we have the lock again.
+        unsafe { timed.timing() }.is_setting = false;
+    }
+}
+
+/// Sets when the next value is there, or that none is; for timers and tickers. True if one was
+/// still coming, or was there and had not been received.
+#[expect(dead_code, reason = "what the timers and tickers of `gort::time` will be made with")]
+pub(crate) fn set(
+    receiver: &Receiver<Instant>,
+    due_ns: Option<u64>,
+    period_ns: Option<u64>,
+) -> bool {
+    let chan = receiver.chan().expect("a timer's channel is not nil");
+    let timed = timed_of(chan);
+    let core = chan.lock();
+    // SAFETY: we have the lock.
+    let timing = unsafe { timed.timing() };
+    let was_coming = timing.due_ns != NEVER;
+    timing.due_ns = due_ns.unwrap_or(NEVER);
+    timing.due = due_ns.map_or(timing.due, clock::to_instant);
+    timing.period_ns = period_ns;
+    drop(core);
+    arm(chan);
+    was_coming
+}
+
+/// Gives values that are due to those who wait.
+///
+/// # Safety
+///
+/// The caller has the lock; `core` is the channel's.
+unsafe fn deliver(timed: &TimedChan, core: &mut Core, now_ns: u64, after: &mut After) {
+    // SAFETY: the caller has the lock.
+    let timing = unsafe { timed.timing() };
+    while timing.due_ns <= now_ns && timing.due_ns != NEVER && !after.is_full() {
+        let Some(receiver) = core.pop_receiver() else {
+            core.tell_receivers(after);
+            return;
+        };
+        // SAFETY: won, so in place (W1).
+        if unsafe { receiver.as_ref() }.data.is_contested() {
+            // A select shall choose among all that is due by the time it looks, not get what was due
+            // a moment earlier. It arms the timer for those behind it.
+            // SAFETY: won, and off its queue.
+            unsafe { after.finish(receiver, Outcome::Retry) };
+            return;
+        }
+        let Some(value) = timing.take(now_ns) else {
+            unreachable!("it was due a moment ago");
+        };
+        // SAFETY: a receiver that was won waits with an empty slot for an `Instant` (W2).
+        unsafe {
+            receiver.as_ref().data.slot().cast::<Instant>().write(value);
+            after.finish(receiver, Outcome::Done);
+        }
+    }
+}
+
+/// The timer's function. Runs on a system stack: wakes through `out`, and leaves tasks to the job.
+unsafe fn fire(arg: *mut (), now_ns: u64, out: &mut ReadyList) {
+    // SAFETY: `channel` set the argument to the channel, which `free` keeps until we are through.
+    let timed = unsafe { &*arg.cast::<TimedChan>() };
+    let mut after = After::new();
+    let mut core = timed.chan.lock();
+    // SAFETY: we have the lock.
+    let timing = unsafe { timed.timing() };
+    if !timing.is_setting {
+        timing.armed_ns = NEVER;
+    }
+    if core.has_task_receiver() {
+        if !std::mem::replace(&mut timing.is_deferred, true) {
+            // The job has a receiver's share in the channel until it has run.
+            timed.chan.add_receiver();
+            out.defer(NonNull::from(&timed.job.deferred));
+        }
+    } else {
+        // SAFETY: we have the lock, and the channel's core.
+        unsafe { deliver(timed, &mut core, now_ns, &mut after) };
+    }
+    drop(core);
+    after.push_to(out);
+}
+
+/// The job: what `fire` does, for waiters that may be tasks.
+unsafe fn run_job(deferred: NonNull<Deferred>) {
+    // SAFETY: `fire` deferred the first field of a `Job`, whose owner it has kept alive.
+    let timed = unsafe { &**deferred.cast::<Job>().as_ref().owner.get() };
+    loop {
+        let mut after = After::new();
+        let mut core = timed.chan.lock();
+        // SAFETY: we have the lock, and the channel's core.
+        let is_done = unsafe {
+            deliver(timed, &mut core, clock::now_ns(), &mut after);
+            timed.timing().is_deferred = after.is_full();
+            !after.is_full()
+        };
+        drop(core);
+        after.act();
+        if is_done {
+            break;
+        }
+    }
+    arm(&timed.chan);
+    // SAFETY: the share that `fire` took.
+    unsafe { Chan::drop_receiver::<Instant>(NonNull::from(timed).cast()) };
+}
+
+/// `Ops::free`.
+unsafe fn free(chan: NonNull<Chan>) {
+    // SAFETY: `channel` boxed it; nobody has a handle any more, the job neither; and the timer, once
+    // stopped, neither runs nor will.
+    unsafe {
+        let timed = chan.as_ref().timed.expect("a timed channel's `Ops`");
+        timed.as_ref().timer.stop();
+        drop(Box::from_raw(timed.as_ptr()));
+    }
+}
