@@ -1,10 +1,14 @@
 //! The scenarios. Each round starts from nothing, checks its work, and returns how many operations it
 //! did.
 
+mod chans;
+mod conns;
 mod joins;
 mod locks;
 mod pairs;
+mod selects;
 mod spawns;
+mod timers;
 
 use crate::random::Random;
 
@@ -36,5 +40,25 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "locks",
         about: "mutex, rwlock, condvar, wait group",
         round: locks::round,
+    },
+    Scenario {
+        name: "chans",
+        about: "channels against close and timeouts",
+        round: chans::round,
+    },
+    Scenario {
+        name: "selects",
+        about: "selects against selects and close",
+        round: selects::round,
+    },
+    Scenario {
+        name: "timers",
+        about: "timers against their stopping",
+        round: timers::round,
+    },
+    Scenario {
+        name: "conns",
+        about: "connections dropped mid-write",
+        round: conns::round,
     },
 ];

@@ -288,8 +288,7 @@ impl P {
                 // SAFETY: a full cache is initialized throughout.
                 *back = unsafe { slot.assume_init() };
             }
-            // SAFETY: dead slots whose blocks were reset as they came in; nobody else knows them.
-            unsafe { stack::release_batch(&back) };
+            stack::release_batch(&back);
             cold.copy_from_slice(warm);
             cache.len = SLOTS_CACHED / 2;
         }
