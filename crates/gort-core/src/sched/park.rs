@@ -21,7 +21,7 @@ use gort_queue::status::{State, Status};
 
 use super::m::{self, M};
 use super::switch::{self, Action};
-use super::{p, shake, wake};
+use super::{p, shake, syscall, wake};
 use crate::clock::{self, NEVER};
 use crate::g::{self, G, GRef, Kind, slab};
 use crate::os::futex;
@@ -53,6 +53,11 @@ fn park_g(gp: GRef, reason: WaitReason, location: &'static Location<'static>) {
         shake_before_park(gp);
     }
     if g.status.take_notified() {
+        return;
+    }
+    if g.kind.get() != Kind::Thread
+        && syscall::park_inside_blocking(gp, || park_g(gp, reason, location))
+    {
         return;
     }
     g.reason.store(reason as u8, Ordering::Relaxed);

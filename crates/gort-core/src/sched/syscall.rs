@@ -21,7 +21,7 @@ pub fn blocking<R>(f: impl FnOnce() -> R) -> R {
     impl Drop for Blocking {
         fn drop(&mut self) {
             if let Some((gp, old)) = self.0.take() {
-                exit_blocking(gp, old);
+                exit_blocking(gp, Some(old));
             }
         }
     }
@@ -42,16 +42,29 @@ fn enter_blocking() -> Option<(GRef, &'static P)> {
     Some((gp, pp))
 }
 
-/// Syscall to Running, as soon as there is a P.
-fn exit_blocking(gp: GRef, old: &'static P) {
+/// For a park inside `blocking`: parking takes a P, so the call is left for its length and announced
+/// again when the goroutine goes on. True if that was needed, and `park` has run.
+pub(super) fn park_inside_blocking(gp: GRef, park: impl FnOnce()) -> bool {
+    // SAFETY: the current goroutine's M is set.
+    if unsafe { M::of(gp) }.p.get().is_some() {
+        return false;
+    }
+    exit_blocking(gp, None);
+    park();
+    // The guard of `blocking` will look for the P that it gave up first: a hint as good as another.
+    enter_blocking();
+    true
+}
+
+/// Syscall to Running, as soon as there is a P; `old` is the one that is best.
+fn exit_blocking(gp: GRef, old: Option<&'static P>) {
     // SAFETY: the goroutine did not leave its M.
     let mp = unsafe { M::of(gp) };
     if SCHED.idle.idle() != 0 {
         let mut global = SCHED.global.lock();
-        let pp = if global.take_idle_if(old) {
-            Some(old)
-        } else {
-            global.take_idle()
+        let pp = match old {
+            Some(old) if global.take_idle_if(old) => Some(old),
+            _ => global.take_idle(),
         };
         drop(global);
         if let Some(pp) = pp {

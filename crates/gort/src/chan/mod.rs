@@ -51,8 +51,8 @@ mod waiter;
 
 use std::time::{Duration, Instant};
 
-use gort_core::wait_reason::WaitReason;
 use gort_core::sched::{self, Woken};
+use gort_core::wait_reason::WaitReason;
 use gort_core::{clock, g};
 use gort_queue::claim::Round;
 

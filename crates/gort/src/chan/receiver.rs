@@ -8,8 +8,8 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
-use gort_core::wait_reason::WaitReason;
 use gort_core::sched::Woken;
+use gort_core::wait_reason::WaitReason;
 use gort_core::{clock, g};
 
 use super::error::{RecvError, RecvTimeoutError, TryRecvError};

@@ -144,12 +144,7 @@ impl Chan {
     }
 
     /// A channel with one receiver and the given number of senders, 0 or 1.
-    pub(super) fn with(
-        buffer: Buffer,
-        capacity: usize,
-        ops: &'static Ops,
-        senders: usize,
-    ) -> Self {
+    pub(super) fn with(buffer: Buffer, capacity: usize, ops: &'static Ops, senders: usize) -> Self {
         Self {
             core: Mutex::new(Core {
                 buffer,
@@ -320,7 +315,12 @@ impl Chan {
             core.limit += 1;
             // SAFETY: a granted future's slot holds its `T` until it is polled, which needs the lock.
             unsafe {
-                sender.as_ref().data.slot().cast::<T>().copy_to_nonoverlapping(to, 1);
+                sender
+                    .as_ref()
+                    .data
+                    .slot()
+                    .cast::<T>()
+                    .copy_to_nonoverlapping(to, 1);
                 after.finish(sender, Outcome::Done);
                 self.refill::<T>(core, after);
             }
@@ -329,7 +329,12 @@ impl Chan {
         match core.pop_sender() {
             // SAFETY: a sender that was won waits with its `T` in the slot (W2).
             Some(sender) if unsafe { sender.as_ref() }.data.role() == Role::Value => unsafe {
-                sender.as_ref().data.slot().cast::<T>().copy_to_nonoverlapping(to, 1);
+                sender
+                    .as_ref()
+                    .data
+                    .slot()
+                    .cast::<T>()
+                    .copy_to_nonoverlapping(to, 1);
                 after.finish(sender, Outcome::Done);
                 Taken::Value
             },
@@ -368,7 +373,10 @@ impl Chan {
                 let slot = slot.expect("senders wait only at a ring, which has all its memory");
                 // SAFETY: the sender's slot holds its `T` (W2).
                 unsafe {
-                    waiter.slot().cast::<T>().copy_to_nonoverlapping(slot.as_ptr(), 1);
+                    waiter
+                        .slot()
+                        .cast::<T>()
+                        .copy_to_nonoverlapping(slot.as_ptr(), 1);
                     after.finish(sender, Outcome::Done);
                 }
             }

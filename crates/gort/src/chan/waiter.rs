@@ -278,7 +278,10 @@ impl After {
 
     /// Has memory freed.
     pub(super) fn free(&mut self, memory: Memory) {
-        debug_assert!(self.memory.is_none(), "one operation empties at most one block");
+        debug_assert!(
+            self.memory.is_none(),
+            "one operation empties at most one block"
+        );
         self.memory = Some(memory);
     }
 

@@ -188,3 +188,27 @@ fn thread_locals_are_the_goroutines_own() {
         }
     });
 }
+
+#[test]
+fn parking_inside_blocking_is_legal() {
+    gort::run(|| {
+        let (tx, rx) = gort::chan::bounded::<u32>(0);
+        let receivers: Vec<_> = (0..8)
+            .map(|_| {
+                let rx = rx.clone();
+                gort::go(move || {
+                    gort::blocking(|| {
+                        let first = rx.recv().unwrap();
+                        gort::yield_now();
+                        first + gort::blocking(|| rx.recv().unwrap())
+                    })
+                })
+            })
+            .collect();
+        for i in 0..16 {
+            tx.send(i).unwrap();
+        }
+        let sum: u32 = receivers.into_iter().map(|h| h.join().unwrap()).sum();
+        assert_eq!(sum, 120);
+    });
+}

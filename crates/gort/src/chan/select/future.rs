@@ -119,12 +119,7 @@ impl<'a> Waiting<'a> {
                     let index = self.task().claim().winner() as usize - 1;
                     // SAFETY: queued. The winner may be held, on its channel's list; it stays there.
                     unsafe {
-                        unqueue(
-                            &self.arms,
-                            &self.order,
-                            self.waiters.as_ptr(),
-                            Some(index),
-                        );
+                        unqueue(&self.arms, &self.order, self.waiters.as_ptr(), Some(index));
                     }
                     self.stage = Stage::Paired(index);
                     continue;
@@ -170,7 +165,15 @@ impl<'a> Waiting<'a> {
                     // SAFETY: locked, nothing is ready; as above.
                     unsafe {
                         let waiters = self.waiters.as_ptr();
-                        queue(&self.arms, waiters, party, round, Intent::Act, is_biased, &mut after);
+                        queue(
+                            &self.arms,
+                            waiters,
+                            party,
+                            round,
+                            Intent::Act,
+                            is_biased,
+                            &mut after,
+                        );
                     }
                     self.stage = Stage::Queued(round);
                 }

@@ -30,8 +30,8 @@ use std::ptr::{self, NonNull};
 
 use gort_core::g;
 use gort_core::lock::MutexGuard;
-use gort_core::wait_reason::WaitReason;
 use gort_core::sched::Woken;
+use gort_core::wait_reason::WaitReason;
 use gort_queue::claim::Round;
 use gort_queue::wait_list::Node;
 
@@ -233,7 +233,17 @@ pub(super) unsafe fn run(
         let round = gp.claim().open();
         // SAFETY: locked, nothing is ready; there is room for all waiters, and they stay in place: we
         // park, and take off their queues those that nobody else has taken off (W1).
-        unsafe { queue(arms, waiters, Party::G(gp), round, intent, is_biased, &mut after) };
+        unsafe {
+            queue(
+                arms,
+                waiters,
+                Party::G(gp),
+                round,
+                intent,
+                is_biased,
+                &mut after,
+            )
+        };
         unlock(arms);
         after.act();
         arms.iter().for_each(rearm);
@@ -318,12 +328,7 @@ fn unlock(arms: &mut [Arm<'_>]) {
 /// # Safety
 ///
 /// All channels are locked (X1); slots have room.
-unsafe fn try_arms(
-    arms: &[Arm<'_>],
-    intent: Intent,
-    is_biased: bool,
-    after: &mut After,
-) -> Tried {
+unsafe fn try_arms(arms: &[Arm<'_>], intent: Intent, is_biased: bool, after: &mut After) -> Tried {
     // SAFETY: locked (the caller's word).
     let ready = || (0..arms.len()).filter(|&index| unsafe { arms[index].is_ready() });
     loop {
