@@ -22,10 +22,11 @@ use std::task::{Context, Poll};
 
 use gort_queue::wait_list::Node;
 
+use super::core::Core;
 use super::error::{RecvError, SendError};
 use super::receiver::Receiver;
 use super::sender::Sender;
-use super::state::{Chan, Core, Offered, Taken};
+use super::state::{Chan, Offered, Taken};
 use super::timed;
 use super::waiter::{After, Outcome, Party, Role, Task, Waiter, WaiterRef};
 

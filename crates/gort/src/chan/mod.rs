@@ -34,11 +34,12 @@
 //! }
 //! ```
 //!
-//! Inside, from the ground up: `buffer` holds the values, `waiter` those who wait; `state` is the
-//! channel and its rules, `timed` a variant of it; `sender`, `receiver` and `future` wait on one
+//! Inside, from the ground up: `buffer` holds the values, `waiter` those who wait; `core` and `state`
+//! are the channel and its rules, `timed` a variant of it; `sender`, `receiver` and `future` wait on one
 //! channel, `select` on many.
 
 mod buffer;
+mod core;
 mod error;
 mod future;
 mod receiver;

@@ -11,8 +11,9 @@ use gort_core::sched::Woken;
 use gort_core::wait_reason::WaitReason;
 use gort_core::{clock, g};
 
+use super::core::Promised;
 use super::error::{SendError, SendTimeoutError, TrySendError};
-use super::state::{Chan, Offered, Promised};
+use super::state::{Chan, Offered};
 use super::waiter::{After, Outcome, Party, Role, Waiter};
 use super::{Wait, wait_for_nothing};
 

@@ -22,8 +22,9 @@ use gort_core::runtime;
 use gort_core::timer::{Deferred, ReadyList, TimerNode};
 
 use super::buffer::Buffer;
+use super::core::Core;
 use super::receiver::Receiver;
-use super::state::{Chan, Core, Ops, Taken};
+use super::state::{Chan, Ops, Taken};
 use super::waiter::{After, Outcome};
 
 /// A channel that the clock fills.

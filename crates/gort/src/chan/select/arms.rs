@@ -9,10 +9,10 @@ use std::time::Duration;
 use gort_core::clock;
 
 use super::super::Wait;
+use super::super::core::Promised;
 use super::super::error::{RecvError, SendError};
 use super::super::receiver::Receiver;
 use super::super::sender::Sender;
-use super::super::state::Promised;
 use super::{Arm, Intent, Won, break_promise, run, sort};
 
 /// A `recv` arm, with room for the value.

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use gort_queue::claim::Round;
 use gort_queue::wait_list::Node;
 
-use super::super::state::Promised;
+use super::super::core::Promised;
 use super::super::waiter::{After, Outcome, Party, Task, Waiter};
 use super::set::{Select, SelectedOperation, Storage};
 use super::{

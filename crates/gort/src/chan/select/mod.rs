@@ -35,7 +35,8 @@ use gort_core::wait_reason::WaitReason;
 use gort_queue::claim::Round;
 use gort_queue::wait_list::Node;
 
-use super::state::{Chan, Core, Promised, Taken};
+use super::core::{Core, Promised};
+use super::state::{Chan, Taken};
 use super::waiter::{After, Outcome, Party, Role, Waiter, WaiterRef};
 use super::{Wait, timed, wait_for_nothing};
 

@@ -1,0 +1,338 @@
+//! What a channel's lock protects, and the part of its rules that does not touch values: who waits,
+//! who is won, who is told.
+//!
+//! The invariants are `state`'s (S1 to S4), those of waiters are `waiter`'s (W1 to W4).
+
+use super::buffer::{Buffer, Memory};
+use super::waiter::{After, Outcome, Queue, Role, Ticket, WaiterRef};
+
+/// What the lock protects.
+pub(super) struct Core {
+    pub(super) buffer: Buffer,
+    /// How many values may be in the buffer for one more to go in (S3).
+    pub(super) limit: usize,
+    pub(super) receivers: Queue,
+    pub(super) senders: Queue,
+    /// Values given back, oldest first: a chain of `Returned<T>`.
+    pub(super) returned: *mut (),
+    pub(super) closed: bool,
+    /// How many waiters on the two queues are watchers.
+    watchers: u32,
+    /// Futures with a place in the buffer for their value.
+    pub(super) granted: Queue,
+    /// Receivers kept for a promise.
+    held: Queue,
+    next_ticket: u64,
+}
+
+// SAFETY: a core owns values of the channel's type (see `Buffer`) and points to waiters, which may be
+// used from any thread under the lock (W1, W2).
+unsafe impl Send for Core {}
+
+/// What came of an attempt to send a value that does not exist yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Promised {
+    Place,
+    Peer(Ticket),
+    Full,
+    Closed,
+}
+
+impl Core {
+    pub(super) const fn new(buffer: Buffer, capacity: usize) -> Self {
+        Self {
+            buffer,
+            limit: capacity,
+            receivers: Queue::new(),
+            senders: Queue::new(),
+            returned: std::ptr::null_mut(),
+            closed: false,
+            watchers: 0,
+            granted: Queue::new(),
+            held: Queue::new(),
+            next_ticket: 0,
+        }
+    }
+
+    /// Whether a receiver would not wait. Timed channels ask the clock as well.
+    pub(super) fn can_receive(&self) -> bool {
+        self.buffer.len() > 0
+            || self.closed
+            || !self.returned.is_null()
+            || !self.granted.is_empty()
+            || has_live(&self.senders)
+    }
+
+    /// Whether a sender would not wait.
+    pub(super) fn can_send(&self) -> bool {
+        self.buffer.len() < self.limit || self.closed || has_live(&self.receivers)
+    }
+
+    /// Promises to send a value, if that needs no waiting. The promise is kept with
+    /// `Chan::offer` after [`redeem_place`](Self::redeem_place), or with [`pop_held`](Self::pop_held).
+    pub(super) fn promise(&mut self) -> Promised {
+        if self.closed {
+            return Promised::Closed;
+        }
+        if let Some(receiver) = self.pop_receiver() {
+            let ticket = self.hold(receiver);
+            return Promised::Peer(ticket);
+        }
+        if self.buffer.len() < self.limit {
+            self.limit -= 1;
+            return Promised::Place;
+        }
+        Promised::Full
+    }
+
+    /// Ends the promise of a place, in order to use it or to free it.
+    pub(super) fn redeem_place(&mut self) {
+        if !self.closed {
+            self.limit += 1;
+        }
+    }
+
+    /// Gives a receiver to the promise it found: it waits for the value, on `held`.
+    ///
+    /// # Safety
+    ///
+    /// `promise` was won on this channel and is on no queue. `receiver` is valid as W1 demands, is
+    /// uncontested, on no queue, and has room for a value.
+    pub(super) unsafe fn pair(
+        &mut self,
+        promise: WaiterRef,
+        receiver: WaiterRef,
+        after: &mut After,
+    ) {
+        let ticket = self.hold(receiver);
+        // SAFETY: the caller's word.
+        unsafe { after.finish(promise, Outcome::Peer(ticket)) };
+    }
+
+    /// Keeps a receiver, which is ours, for a promise.
+    fn hold(&mut self, receiver: WaiterRef) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        // SAFETY: `receiver` is ours, on no queue, and stays in place: it is not readied before it
+        // has left `held`, and a future's drop takes it off (W1).
+        unsafe {
+            receiver.as_ref().data.set_outcome(Outcome::Held(ticket));
+            self.held.push_back(receiver);
+        }
+        ticket
+    }
+
+    /// The held receiver with this ticket; none if it was a future that has gone away.
+    pub(super) fn pop_held(&mut self, ticket: Ticket) -> Option<WaiterRef> {
+        // SAFETY: waiters on a queue are in place (W1), and we have the lock (W2).
+        let held = unsafe {
+            self.held
+                .iter()
+                .find(|waiter| waiter.as_ref().data.outcome() == Outcome::Held(ticket))
+        }?;
+        // SAFETY: on this queue.
+        unsafe { self.held.remove(held) };
+        Some(held)
+    }
+
+    /// Queues a receiver, and tells those who watch for one.
+    ///
+    /// # Safety
+    ///
+    /// `waiter` is valid as W1 demands and on no queue. Unless it is a watcher there is nothing to
+    /// receive (S1).
+    pub(super) unsafe fn queue_receiver(&mut self, waiter: WaiterRef, after: &mut After) {
+        // SAFETY: the caller's word.
+        unsafe { self.receivers.push_back(waiter) };
+        // SAFETY: as above.
+        if unsafe { waiter.as_ref() }.data.role() == Role::Watch {
+            self.watchers += 1;
+        } else {
+            self.tell_senders(after);
+        }
+    }
+
+    /// Queues a sender, and tells those who watch for one.
+    ///
+    /// # Safety
+    ///
+    /// `waiter` is valid as W1 demands and on no queue. Unless it is a watcher there is no room (S2).
+    pub(super) unsafe fn queue_sender(&mut self, waiter: WaiterRef, after: &mut After) {
+        // SAFETY: the caller's word.
+        unsafe { self.senders.push_back(waiter) };
+        // SAFETY: as above.
+        if unsafe { waiter.as_ref() }.data.role() == Role::Watch {
+            self.watchers += 1;
+        } else {
+            self.tell_receivers(after);
+        }
+    }
+
+    /// Takes a receiver off whatever queue it is on; says whether it was on one.
+    ///
+    /// # Safety
+    ///
+    /// `waiter` is a receiver of this channel, or was never queued.
+    pub(super) unsafe fn remove_receiver(&mut self, waiter: WaiterRef) -> bool {
+        // SAFETY: the owner asks, so the waiter is in place; it is on the queue that its outcome names.
+        unsafe {
+            let is_watcher = waiter.as_ref().data.role() == Role::Watch;
+            let was_queued = match waiter.as_ref().data.outcome() {
+                Outcome::Held(_) => self.held.remove(waiter),
+                _ => self.receivers.remove(waiter),
+            };
+            self.watchers -= u32::from(is_watcher && was_queued);
+            was_queued
+        }
+    }
+
+    /// Takes a sender off whatever queue it is on; says whether it was on one.
+    ///
+    /// # Safety
+    ///
+    /// `waiter` is a sender of this channel, or was never queued.
+    pub(super) unsafe fn remove_sender(&mut self, waiter: WaiterRef) -> bool {
+        // SAFETY: as in `remove_receiver`.
+        unsafe {
+            let is_watcher = waiter.as_ref().data.role() == Role::Watch;
+            let was_queued = match waiter.as_ref().data.outcome() {
+                Outcome::Granted => self.granted.remove(waiter),
+                _ => self.senders.remove(waiter),
+            };
+            self.watchers -= u32::from(is_watcher && was_queued);
+            was_queued
+        }
+    }
+
+    /// Gives the buffer memory; what it does not need is freed after the lock.
+    ///
+    /// # Safety
+    ///
+    /// `memory` comes from `Chan::new_block` for the channel's type.
+    pub(super) unsafe fn install(&mut self, memory: Memory, after: &mut After) {
+        // A closed channel's buffer may have been discarded: memory would never leave it (S4).
+        let surplus = if self.closed {
+            Some(memory)
+        } else {
+            // SAFETY: the caller's word; only unbounded channels ask for memory.
+            unsafe { self.buffer.install(memory) }
+        };
+        if let Some(surplus) = surplus {
+            after.free(surplus);
+        }
+    }
+
+    /// Whether anybody is queued to receive, or to watch for something to receive.
+    pub(super) fn has_receiver(&self) -> bool {
+        !self.receivers.is_empty()
+    }
+
+    /// Whether one of them is a task.
+    pub(super) fn has_task_receiver(&self) -> bool {
+        // SAFETY: waiters on a queue are in place, and we have the lock (W1, W2).
+        self.receivers
+            .iter()
+            .any(|waiter| unsafe { waiter.as_ref() }.data.is_task())
+    }
+
+    /// Wins the receiver that has waited longest.
+    #[inline]
+    pub(super) fn pop_receiver(&mut self) -> Option<WaiterRef> {
+        Self::pop_live(&mut self.receivers, self.watchers)
+    }
+
+    /// Wins the sender that has waited longest.
+    #[inline]
+    pub(super) fn pop_sender(&mut self) -> Option<WaiterRef> {
+        Self::pop_live(&mut self.senders, self.watchers)
+    }
+
+    #[inline]
+    fn pop_live(queue: &mut Queue, watchers: u32) -> Option<WaiterRef> {
+        loop {
+            let waiter = if watchers == 0 {
+                queue.pop_front()?
+            } else {
+                Self::pop_beside_watchers(queue)?
+            };
+            // SAFETY: waiters on a queue are in place, and stay so until they are readied or their
+            // owner has been here (W1); we have the lock (W2).
+            if unsafe { waiter.as_ref() }.data.win() {
+                return Some(waiter);
+            }
+        }
+    }
+
+    #[cold]
+    fn pop_beside_watchers(queue: &mut Queue) -> Option<WaiterRef> {
+        // SAFETY: waiters on a queue are in place, and we have the lock (W1, W2).
+        let waiter = queue
+            .iter()
+            .find(|waiter| unsafe { waiter.as_ref() }.data.role() != Role::Watch)?;
+        // SAFETY: on this queue.
+        unsafe { queue.remove(waiter) };
+        Some(waiter)
+    }
+
+    /// Tells those who watch for something to receive.
+    #[inline]
+    pub(super) fn tell_receivers(&mut self, after: &mut After) {
+        if self.watchers > 0 {
+            Self::tell_watchers(&mut self.receivers, &mut self.watchers, after);
+        }
+    }
+
+    /// Tells those who watch for room, or a receiver.
+    #[inline]
+    pub(super) fn tell_senders(&mut self, after: &mut After) {
+        if self.watchers > 0 {
+            Self::tell_watchers(&mut self.senders, &mut self.watchers, after);
+        }
+    }
+
+    /// Wakes the watchers of one queue, which otherwise stays as it is.
+    #[cold]
+    fn tell_watchers(queue: &mut Queue, watchers: &mut u32, after: &mut After) {
+        // What is told makes the operation possible, so hardly anybody else than watchers is on this
+        // queue: searching it anew for each costs nothing.
+        while let Some(waiter) = queue.iter().find(|waiter| {
+            // SAFETY: waiters on a queue are in place, and we have the lock (W1, W2).
+            unsafe { waiter.as_ref() }.data.role() == Role::Watch
+        }) {
+            // SAFETY: on this queue.
+            unsafe { queue.remove(waiter) };
+            *watchers -= 1;
+            // SAFETY: in place until it is readied.
+            if unsafe { waiter.as_ref() }.data.win() {
+                // SAFETY: won, and off its queue.
+                unsafe { after.finish(waiter, Outcome::Done) };
+            }
+        }
+    }
+
+    /// Wakes all who wait on a channel that was closed; false if there is more to do.
+    pub(super) fn dismiss(&mut self, after: &mut After) -> bool {
+        self.tell_receivers(after);
+        self.tell_senders(after);
+        while let Some(waiter) = self
+            .pop_receiver()
+            .or_else(|| self.pop_sender())
+            .or_else(|| self.granted.pop_front())
+        {
+            // SAFETY: won, or granted; and off its queue.
+            unsafe { after.finish(waiter, Outcome::Closed) };
+            if after.is_full() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+fn has_live(queue: &Queue) -> bool {
+    queue.iter().any(|waiter| {
+        // SAFETY: waiters on a queue are in place, and the caller has the lock (W1, W2).
+        let it = unsafe { &waiter.as_ref().data };
+        it.role() != Role::Watch && it.is_live()
+    })
+}
