@@ -1,1 +1,3 @@
 //! The conformance suite has its cases in `tests/`, one file or folder per area.
+
+pub mod support;

@@ -1,0 +1,339 @@
+//! Mutex and RwLock: timeouts, fairness, guards.
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use gort::sync::{
+    MappedMutexGuard, Mutex, MutexGuard, RawMutex, RawRwLock, RwLock, RwLockReadGuard,
+    RwLockWriteGuard,
+};
+
+use super::{eventually, eventually_parked, go_named};
+
+const SHORT: Duration = Duration::from_millis(5);
+
+static IN_A_STATIC: Mutex<u32> = Mutex::new(1);
+static RW_IN_A_STATIC: RwLock<u32> = RwLock::new(1);
+
+#[test]
+fn locks_are_small_and_const() {
+    *IN_A_STATIC.lock() += 1;
+    *RW_IN_A_STATIC.write() += 1;
+    assert_eq!((size_of::<RawMutex>(), size_of::<RawRwLock>()), (1, 8));
+}
+
+#[test]
+fn guards_are_send() {
+    fn is_send<T: Send>() {}
+    fn is_sync<T: Sync>() {}
+    is_send::<MutexGuard<'_, u32>>();
+    is_send::<RwLockReadGuard<'_, u32>>();
+    is_send::<RwLockWriteGuard<'_, u32>>();
+    is_sync::<MutexGuard<'_, u32>>();
+}
+
+#[gort::test]
+fn a_timed_lock_gives_up_at_its_deadline_and_leaves_no_trace() {
+    let lock = Mutex::new(0);
+    let guard = lock.lock();
+    let start = Instant::now();
+    assert!(lock.try_lock_for(SHORT).is_none());
+    assert!(start.elapsed() >= SHORT);
+    assert!(
+        lock.try_lock_until(start).is_none(),
+        "a deadline that has passed"
+    );
+    drop(guard);
+    *lock.try_lock_for(SHORT).expect("free") += 1;
+    *lock.lock() += 1;
+    assert_eq!(lock.into_inner(), 2);
+}
+
+#[test]
+fn a_timed_lock_gives_up_on_a_plain_thread_too() {
+    let lock = Mutex::new(0);
+    let rw = RwLock::new(0);
+    let _guards = (lock.lock(), rw.read());
+    let start = Instant::now();
+    assert!(lock.try_lock_for(SHORT).is_none());
+    assert!(rw.try_write_for(SHORT).is_none());
+    assert!(start.elapsed() >= 2 * SHORT);
+    assert!(
+        rw.try_read_for(SHORT).is_some(),
+        "the writer that gave up stops nobody"
+    );
+}
+
+#[gort::test]
+fn a_timed_lock_gets_what_becomes_free_in_time() {
+    let lock = Arc::new(Mutex::new(0));
+    let guard = lock.lock();
+    let waiter = {
+        let lock = lock.clone();
+        go_named("timed", move || {
+            lock.try_lock_for(Duration::from_secs(60)).is_some()
+        })
+    };
+    eventually_parked("timed", "sync.Mutex.Lock");
+    drop(guard);
+    assert!(waiter.join().unwrap());
+}
+
+#[gort::test]
+fn those_behind_one_that_gives_up_are_served() {
+    let lock = Arc::new(Mutex::new(0));
+    let guard = lock.lock();
+    let first = {
+        let lock = lock.clone();
+        go_named("gives-up", move || lock.try_lock_for(SHORT).is_none())
+    };
+    eventually("it waits or has given up", || {
+        first.is_finished() || gort::runtime::stacks().contains("\"gives-up\" [sync.Mutex.Lock")
+    });
+    let second = {
+        let lock = lock.clone();
+        go_named("stays", move || *lock.lock() += 1)
+    };
+    eventually_parked("stays", "sync.Mutex.Lock");
+    assert!(first.join().unwrap());
+    drop(guard);
+    second.join().unwrap();
+    assert_eq!(*lock.lock(), 1);
+}
+
+/// Timeouts and locks in a crowd: exact counts, and the lock is free and clean afterwards.
+#[gort::test(procs = 4)]
+fn timeouts_in_a_crowd_lose_nothing() {
+    let lock = Mutex::new(0u64);
+    let rw = RwLock::new(0u64);
+    let (locked, written) = (AtomicU32::new(0), AtomicU32::new(0));
+    gort::scope(|s| {
+        for i in 0..8u64 {
+            let (lock, rw, locked, written) = (&lock, &rw, &locked, &written);
+            s.go(move || {
+                for round in 0..500u64 {
+                    let patience = Duration::from_nanos((i * 7919 + round * 104_729) % 40_000);
+                    if let Some(mut value) = lock.try_lock_for(patience) {
+                        *value += 1;
+                        locked.fetch_add(1, Ordering::Relaxed);
+                        if round % 7 == 0 {
+                            gort::yield_now();
+                        }
+                        if round % 3 == 0 {
+                            MutexGuard::unlock_fair(value);
+                        }
+                    }
+                    if i % 2 == 0 {
+                        if let Some(mut value) = rw.try_write_for(patience) {
+                            *value += 1;
+                            written.fetch_add(1, Ordering::Relaxed);
+                            if round % 5 == 0 {
+                                gort::yield_now();
+                            }
+                            if round % 2 == 0 {
+                                let value = RwLockWriteGuard::downgrade(value);
+                                assert!(*value > 0);
+                            }
+                        }
+                    } else if let Some(value) = rw.try_read_for(patience) {
+                        let before = *value;
+                        if round % 11 == 0 {
+                            gort::yield_now();
+                        }
+                        assert_eq!(*value, before);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(
+        *lock.try_lock().expect("free"),
+        u64::from(locked.into_inner())
+    );
+    assert_eq!(
+        *rw.try_write().expect("free"),
+        u64::from(written.into_inner())
+    );
+}
+
+#[gort::test(procs = 1)]
+fn a_fair_unlock_hands_over() {
+    let lock = Arc::new(Mutex::new(()));
+    let guard = lock.lock();
+    let got = Arc::new(AtomicBool::new(false));
+    let waiter = {
+        let (lock, got) = (lock.clone(), got.clone());
+        go_named("fair", move || {
+            let _guard = lock.lock();
+            got.store(true, Ordering::Relaxed);
+        })
+    };
+    eventually_parked("fair", "sync.Mutex.Lock");
+    // An ordinary unlock would leave the lock free for us to take again; here it is the other's turn.
+    MutexGuard::unlock_fair(guard);
+    let _guard = lock.lock();
+    assert!(got.load(Ordering::Relaxed));
+    drop(_guard);
+    waiter.join().unwrap();
+}
+
+#[gort::test(procs = 1)]
+fn a_bump_lets_a_waiter_go_first() {
+    let lock = Arc::new(Mutex::new(0));
+    let mut guard = lock.lock();
+    MutexGuard::bump(&mut guard);
+    let waiter = {
+        let lock = lock.clone();
+        go_named("bumped", move || *lock.lock() = 7)
+    };
+    eventually_parked("bumped", "sync.Mutex.Lock");
+    MutexGuard::bump(&mut guard);
+    assert_eq!(*guard, 7);
+    drop(guard);
+    waiter.join().unwrap();
+}
+
+#[gort::test]
+fn a_panic_releases_the_guard_and_poisons_nothing() {
+    let lock = Arc::new(Mutex::new(0));
+    let rw = Arc::new(RwLock::new(0));
+    let outcome = {
+        let (lock, rw) = (lock.clone(), rw.clone());
+        gort::go(move || {
+            let (mut a, mut b) = (lock.lock(), rw.write());
+            (*a, *b) = (1, 1);
+            panic!("on purpose");
+        })
+        .join()
+    };
+    assert!(outcome.is_err());
+    assert_eq!((*lock.lock(), *rw.write()), (1, 1));
+}
+
+#[gort::test]
+fn goexit_releases_the_guard() {
+    let lock = Arc::new(Mutex::new(0));
+    let outcome = {
+        let lock = lock.clone();
+        gort::go(move || {
+            let _guard = lock.lock();
+            gort::goexit();
+        })
+        .join()
+    };
+    assert!(outcome.is_err());
+    assert!(lock.try_lock().is_some());
+}
+
+#[test]
+fn a_guard_can_be_mapped_and_a_lock_kept_in_an_arc() {
+    let lock = Arc::new(Mutex::new((1, 2)));
+    {
+        let mut second: MappedMutexGuard<'_, i32> =
+            MutexGuard::map(lock.lock(), |pair| &mut pair.1);
+        *second = 3;
+    }
+    let guard = lock.lock_arc();
+    assert!(lock.is_locked());
+    assert_eq!(*guard, (1, 3));
+    drop(guard);
+    assert!(!lock.is_locked());
+}
+
+#[gort::test]
+fn a_downgrade_lets_readers_in_and_keeps_writers_out() {
+    let lock = Arc::new(RwLock::new(0));
+    let mut guard = lock.write();
+    let inside = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let (lock, inside) = (lock.clone(), inside.clone());
+        go_named("reader", move || {
+            let value = lock.read();
+            inside.store(true, Ordering::Release);
+            *value
+        })
+    };
+    eventually_parked("reader", "sync.RWMutex.RLock");
+    *guard = 5;
+    let guard = RwLockWriteGuard::downgrade(guard);
+    // It enters while we are inside.
+    eventually("the reader is inside", || inside.load(Ordering::Acquire));
+    assert!(lock.try_write().is_none() && lock.try_read().is_some());
+    drop(guard);
+    assert_eq!(reader.join().unwrap(), 5);
+    assert!(lock.try_write().is_some());
+}
+
+#[gort::test]
+fn a_writer_that_gives_up_lets_the_readers_behind_it_in() {
+    let lock = Arc::new(RwLock::new(()));
+    let guard = lock.read();
+    let writer = {
+        let lock = lock.clone();
+        go_named("impatient", move || {
+            lock.try_write_for(Duration::from_millis(50)).is_none()
+        })
+    };
+    eventually_parked("impatient", "sync.RWMutex.Lock");
+    let reader = {
+        let lock = lock.clone();
+        gort::go(move || drop(lock.read()))
+    };
+    // The first reader stays inside all the time.
+    assert!(writer.join().unwrap());
+    reader.join().unwrap();
+    assert!(!RwLockReadGuard::rwlock(&guard).is_locked_exclusive());
+    drop(guard);
+    assert!(lock.try_write().is_some());
+}
+
+#[gort::test]
+fn a_reader_that_gives_up_leaves_no_trace() {
+    let lock = RwLock::new(());
+    let guard = lock.write();
+    assert!(lock.try_read_for(SHORT).is_none());
+    drop(guard);
+    assert!(lock.try_write().is_some());
+}
+
+#[test]
+fn a_forgotten_guard_leaves_the_lock_taken() {
+    let lock = Mutex::new(1);
+    mem::forget(lock.lock());
+    assert!(lock.try_lock().is_none());
+    // SAFETY: the guard was forgotten.
+    unsafe { lock.force_unlock() };
+    assert_eq!(*lock.lock(), 1);
+}
+
+/// More waiters than buckets, on locks of which many share one.
+#[gort::test(procs = 4)]
+fn many_locks_with_many_waiters() {
+    const LOCKS: usize = 500;
+    let locks: Arc<Vec<Mutex<usize>>> = Arc::new((0..LOCKS).map(Mutex::new).collect());
+    let guards: Vec<_> = locks.iter().map(Mutex::lock).collect();
+    let waiters: Vec<_> = (0..4 * LOCKS)
+        .map(|i| {
+            let locks = locks.clone();
+            let name = if i == 4 * LOCKS - 1 {
+                "last-of-many"
+            } else {
+                ""
+            };
+            go_named(name, move || *locks[i * 7 % LOCKS].lock() += 1)
+        })
+        .collect();
+    eventually_parked("last-of-many", "sync.Mutex.Lock");
+    drop(guards);
+    waiters
+        .into_iter()
+        .for_each(|waiter| waiter.join().unwrap());
+    assert!(
+        locks
+            .iter()
+            .enumerate()
+            .all(|(i, lock)| *lock.lock() == i + 4)
+    );
+}

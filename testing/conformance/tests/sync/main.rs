@@ -1,0 +1,8 @@
+//! Locks, conditions, wait groups, onces, semaphores.
+
+mod cond;
+mod mutex;
+mod once;
+mod rw_lock;
+mod semaphore;
+mod wait_group;
