@@ -80,7 +80,11 @@ run_faults() {
 }
 
 case $what in
-all) run_models && run_faults ;;
+# Not `run_models && run_faults`: there `set -e` would not hold inside the first.
+all)
+    run_models
+    run_faults
+    ;;
 models) run_models ;;
 faults) run_faults ;;
 *)
