@@ -52,6 +52,7 @@ const LAYERS: [Layers; 2] = [
             "os::socket",
             "os::process",
             "os::file",
+            "os::probe",
             "fatal",
             "clock",
             "wait_reason",

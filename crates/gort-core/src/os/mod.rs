@@ -3,5 +3,6 @@
 pub mod cgroup;
 pub mod epoll;
 pub mod futex;
+pub mod probe;
 pub mod socket;
 pub mod thread;

@@ -1,0 +1,423 @@
+//! The load on an echo server: a goroutine per connection, one message in flight on each.
+//!
+//! Every message is made of the numbers of its connection and its round, and its echo is compared
+//! byte for byte: an echo that is late, short, long or another connection's is found. After the last
+//! round trip a connection says that it sends no more, and the server must end it without another
+//! byte.
+//!
+//! Connections are made first, a limited number at a time, so that they do not overflow the server's
+//! queue; the clock starts when all have come or failed.
+//!
+//! Elsewhere: options and the table (`load`), the same load on a server of our own (`tour::echo`).
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use gort::chan::{self, Receiver, RecvTimeoutError, Sender};
+use gort::net::TcpStream;
+use gort::sync::{Mutex, Semaphore};
+use hdrhistogram::Histogram;
+
+use crate::Failure;
+use crate::number::{grouped, time};
+use crate::progress::Progress;
+
+/// Connections made at the same time: well below the usual queue of a listener (4096).
+const CONNECTING_MAX: u64 = 256;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that has not answered so long after the end has lost the message.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Histograms that the connections share: enough that two cores seldom meet at one.
+const SHARDS: u64 = 16;
+/// Above this, a latency counts as this: an hour.
+const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) address: SocketAddr,
+    pub(crate) conns: u64,
+    pub(crate) message_bytes: usize,
+    pub(crate) duration: Duration,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) round_trips: u64,
+    pub(crate) elapsed: Duration,
+    /// Nanoseconds of a round trip.
+    pub(crate) latencies: Histogram<u64>,
+    /// How often each thing went wrong.
+    pub(crate) errors: BTreeMap<String, u64>,
+}
+
+impl Outcome {
+    pub(crate) fn error_count(&self) -> u64 {
+        self.errors.values().sum()
+    }
+
+    pub(crate) fn per_second(&self) -> f64 {
+        self.round_trips as f64 / self.elapsed.as_secs_f64()
+    }
+}
+
+/// Tries one connection, for an error that says what to do.
+pub(crate) fn probe(addresses: &[SocketAddr]) -> Result<SocketAddr, Failure> {
+    let mut last = None;
+    for &address in addresses {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(_) => return Ok(address),
+            Err(err) => last = Some((address, err)),
+        }
+    }
+    let (address, err) = last.ok_or_else(|| Failure::failed("no address to connect to"))?;
+    let advice = match err.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            format!(
+                "connection refused: nothing listens there; start it with `gort echo --addr {address}`"
+            )
+        }
+        io::ErrorKind::TimedOut => {
+            "no answer: is the address right, and no firewall between?".to_owned()
+        }
+        _ => err.to_string(),
+    };
+    Err(Failure::failed(format!(
+        "cannot connect to {address}: {advice}"
+    )))
+}
+
+/// Runs the load to its end.
+pub(crate) fn run(plan: &Plan) -> Outcome {
+    let (arrived, all_arrived) = chan::bounded(0);
+    let (finished, all_finished) = chan::bounded(0);
+    let (start, started) = chan::bounded(0);
+    let shared = Arc::new(Shared::new(plan.clone()));
+    for index in 0..plan.conns {
+        let shared = Arc::clone(&shared);
+        let (arrived, finished, started) = (arrived.clone(), finished.clone(), started.clone());
+        gort::go(move || {
+            shared.one_connection(index, arrived, &started);
+            drop(finished);
+        });
+    }
+    drop((arrived, finished));
+
+    let mut connecting = Progress::new("connecting", plan.conns);
+    watch(&all_arrived, connecting.period(), || {
+        connecting.set(shared.arrived.load(Relaxed), "");
+    });
+    let failed = shared.error_count();
+    connecting.finish(&if failed == 0 {
+        String::new()
+    } else {
+        format!("({} failed)", grouped(failed))
+    });
+
+    let began = Instant::now();
+    shared
+        .end
+        .set(began + plan.duration)
+        .expect("it is set here only");
+    drop(start);
+    let mut loading = Progress::new("loading", plan.duration.as_millis() as u64);
+    watch(&all_finished, loading.period(), || {
+        let elapsed = began.elapsed();
+        let rate = shared.round_trips() as f64 / elapsed.as_secs_f64();
+        loading.set(
+            elapsed.as_millis() as u64,
+            &format!("{} req/s", grouped(rate as u64)),
+        );
+    });
+    let elapsed = began.elapsed();
+    let outcome = shared.outcome(elapsed);
+    loading.finish(&format!("{} req/s", grouped(outcome.per_second() as u64)));
+    outcome
+}
+
+/// Calls `show` now and then until every sender of `ended` is gone.
+fn watch(ended: &Receiver<()>, period: Duration, mut show: impl FnMut()) {
+    while ended.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
+        show();
+    }
+}
+
+/// What all connections have in common.
+#[derive(Debug)]
+struct Shared {
+    plan: Plan,
+    connecting: Semaphore,
+    arrived: AtomicU64,
+    /// When to stop; set before the start.
+    end: OnceLock<Instant>,
+    shards: Vec<Shard>,
+    errors: Mutex<BTreeMap<String, u64>>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    round_trips: AtomicU64,
+    latencies: Mutex<Histogram<u64>>,
+}
+
+impl Shared {
+    fn new(plan: Plan) -> Shared {
+        let shards = (0..SHARDS.min(plan.conns)).map(|_| Shard::new()).collect();
+        Shared {
+            plan,
+            connecting: Semaphore::new(CONNECTING_MAX),
+            arrived: AtomicU64::new(0),
+            end: OnceLock::new(),
+            shards,
+            errors: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// The life of one connection.
+    fn one_connection(&self, index: u64, arrived: Sender<()>, started: &Receiver<()>) {
+        let stream = {
+            let _permit = self.connecting.acquire(1);
+            TcpStream::connect_timeout(&self.plan.address, CONNECT_TIMEOUT)
+        };
+        self.arrived.fetch_add(1, Relaxed);
+        drop(arrived);
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(err) => return self.count_error(explain_connect(&err)),
+        };
+        // Nothing is ever sent: the close is the start.
+        let _closed = started.recv();
+        if let Err(err) = self.round_trips_on(stream, index) {
+            self.count_error(explain_round_trip(&err));
+        }
+    }
+
+    fn round_trips_on(&self, mut stream: TcpStream, index: u64) -> io::Result<()> {
+        let end = *self.end.get().expect("it is set before the start");
+        let shard = &self.shards[(index % SHARDS) as usize];
+        stream.set_nodelay(true)?;
+        stream.set_deadline(Some(end + ANSWER_TIMEOUT))?;
+        let mut message = vec![0; self.plan.message_bytes];
+        let mut answer = vec![0; self.plan.message_bytes];
+        for round in 0.. {
+            fill(&mut message, index, round);
+            let sent_at = Instant::now();
+            if sent_at >= end {
+                break;
+            }
+            stream.write_all(&message)?;
+            stream.read_exact(&mut answer)?;
+            let latency = sent_at.elapsed();
+            if answer != message {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "wrong bytes in an echo",
+                ));
+            }
+            shard.round_trips.fetch_add(1, Relaxed);
+            shard
+                .latencies
+                .lock()
+                .saturating_record(latency.as_nanos() as u64);
+        }
+        stream.shutdown(Shutdown::Write)?;
+        match stream.read(&mut answer)? {
+            0 => Ok(()),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "bytes that nobody sent",
+            )),
+        }
+    }
+
+    fn round_trips(&self) -> u64 {
+        self.shards
+            .iter()
+            .map(|shard| shard.round_trips.load(Relaxed))
+            .sum()
+    }
+
+    fn count_error(&self, what: String) {
+        *self.errors.lock().entry(what).or_default() += 1;
+    }
+
+    fn error_count(&self) -> u64 {
+        self.errors.lock().values().sum()
+    }
+
+    fn outcome(&self, elapsed: Duration) -> Outcome {
+        let mut latencies = new_histogram();
+        for shard in &self.shards {
+            latencies
+                .add(&*shard.latencies.lock())
+                .expect("all shards have the same bounds");
+        }
+        Outcome {
+            round_trips: self.round_trips(),
+            elapsed,
+            latencies,
+            errors: self.errors.lock().clone(),
+        }
+    }
+}
+
+impl Shard {
+    fn new() -> Shard {
+        Shard {
+            round_trips: AtomicU64::new(0),
+            latencies: Mutex::new(new_histogram()),
+        }
+    }
+}
+
+/// Three digits: a machine that is not idle repeats no more.
+fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3).expect("the bounds are in order")
+}
+
+/// The message of a round: the SplitMix64 sequence that begins at the connection and the round.
+fn fill(message: &mut [u8], index: u64, round: u64) {
+    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+    let mut state = (index << 40) ^ round;
+    for chunk in message.chunks_mut(8) {
+        state = state.wrapping_add(GOLDEN);
+        let mut word = state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        word ^= word >> 31;
+        chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
+    }
+}
+
+fn explain_connect(err: &io::Error) -> String {
+    match err.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            "connect: no local port is left for this address (net.ipv4.ip_local_port_range)"
+                .to_owned()
+        }
+        io::ErrorKind::TimedOut => format!(
+            "connect: no answer in {}",
+            time(CONNECT_TIMEOUT.as_nanos() as f64)
+        ),
+        _ => format!("connect: {err}"),
+    }
+}
+
+fn explain_round_trip(err: &io::Error) -> String {
+    match err.kind() {
+        io::ErrorKind::UnexpectedEof => "closed by the server before the echo was whole".to_owned(),
+        io::ErrorKind::TimedOut => format!(
+            "no echo until {} after the end",
+            time(ANSWER_TIMEOUT.as_nanos() as f64)
+        ),
+        _ => err.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_differ_between_connections_and_rounds() {
+        let message = |index, round| {
+            let mut message = vec![0; 64];
+            fill(&mut message, index, round);
+            message
+        };
+        assert_eq!(message(3, 5), message(3, 5));
+        assert_ne!(message(3, 5), message(3, 6));
+        assert_ne!(message(3, 5), message(4, 5));
+    }
+
+    #[test]
+    fn a_message_may_have_any_length() {
+        let mut long = vec![0; 64];
+        fill(&mut long, 1, 1);
+        for len in [1, 7, 8, 9, 63] {
+            let mut short = vec![0; len];
+            fill(&mut short, 1, 1);
+            assert_eq!(short, long[..len]);
+        }
+    }
+
+    /// Runs the load of 4 connections against a server of one goroutine per connection that does
+    /// `serve` with it.
+    fn errors_against(serve: fn(TcpStream) -> io::Result<()>) -> Vec<String> {
+        gort::run(|| {
+            let listener = gort::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+            let address = listener.local_addr().expect("bound");
+            let accepting = listener.try_clone().expect("a second handle");
+            let server = gort::go(move || {
+                for stream in accepting.incoming().flatten() {
+                    gort::go(move || serve(stream));
+                }
+            });
+            let plan = Plan {
+                address,
+                conns: 4,
+                message_bytes: 100,
+                duration: Duration::from_millis(50),
+            };
+            let outcome = run(&plan);
+            listener.close().expect("close");
+            server.join().expect("no panic inside");
+            assert_eq!(outcome.error_count(), outcome.errors.values().sum::<u64>());
+            outcome.errors.into_keys().collect()
+        })
+    }
+
+    #[test]
+    fn an_honest_echo_has_no_errors() {
+        let errors = errors_against(|mut stream| {
+            let mut buffer = [0; 33];
+            loop {
+                match stream.read(&mut buffer)? {
+                    0 => return Ok(()),
+                    len => stream.write_all(&buffer[..len])?,
+                }
+            }
+        });
+        assert_eq!(errors, [] as [String; 0]);
+    }
+
+    #[test]
+    fn a_changed_byte_is_found() {
+        let errors = errors_against(|mut stream| {
+            let mut buffer = [0; 100];
+            stream.read_exact(&mut buffer)?;
+            buffer[99] ^= 1;
+            stream.write_all(&buffer)
+        });
+        assert_eq!(errors, ["wrong bytes in an echo"]);
+    }
+
+    #[test]
+    fn a_short_echo_is_found() {
+        let errors = errors_against(|mut stream| {
+            let mut buffer = [0; 100];
+            stream.read_exact(&mut buffer)?;
+            stream.write_all(&buffer[..99])
+        });
+        assert_eq!(errors, ["closed by the server before the echo was whole"]);
+    }
+
+    #[test]
+    fn a_byte_too_many_is_found() {
+        let errors = errors_against(|mut stream| {
+            let mut buffer = [0; 100];
+            loop {
+                match stream.read(&mut buffer)? {
+                    0 => return stream.write_all(b"!"),
+                    len => stream.write_all(&buffer[..len])?,
+                }
+            }
+        });
+        assert_eq!(errors, ["bytes that nobody sent"]);
+    }
+}

@@ -1,0 +1,136 @@
+//! An echo server: a goroutine per connection that sends back what comes.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use gort::net::{TcpListener, TcpStream};
+use rustix::io::Errno;
+
+use crate::{Failure, address};
+
+/// Bytes taken by one read: large enough for bulk, and one page of stack more for a connection.
+const BUFFER_BYTES: usize = 4096;
+
+/// A bound echo server.
+#[derive(Debug)]
+pub(crate) struct EchoServer {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    counters: Arc<Counters>,
+}
+
+/// What the server has done so far; for a look while it runs, so each is right for itself only.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) accepted: AtomicU64,
+    pub(crate) closed: AtomicU64,
+    pub(crate) echoes: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+}
+
+impl EchoServer {
+    /// Listens on `text`, in the form `host:port` or `:port`; port 0 lets the kernel choose.
+    pub(crate) fn bind(text: &str) -> Result<EchoServer, Failure> {
+        let wanted = address::to_listen(text)?;
+        let addresses = address::resolve(&wanted)?;
+        let refused = |err: io::Error| Failure::failed(explain_bind(&wanted, &err));
+        let listener = TcpListener::bind(&addresses[..]).map_err(refused)?;
+        let local_addr = listener.local_addr().map_err(refused)?;
+        Ok(EchoServer {
+            listener,
+            local_addr,
+            counters: Arc::default(),
+        })
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    pub(crate) fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// A second handle, to close the server from elsewhere.
+    pub(crate) fn listener(&self) -> io::Result<TcpListener> {
+        self.listener.try_clone()
+    }
+
+    /// Accepts until the listener is closed; connections that are open then go on.
+    ///
+    /// Without a free descriptor it says so once, waits and goes on: the connections stand in the
+    /// kernel's queue meanwhile.
+    pub(crate) fn serve(&self) -> io::Result<()> {
+        let mut has_complained = false;
+        loop {
+            let accepted = match self.listener.accept() {
+                Err(err) if is_out_of_descriptors(&err) => {
+                    if !has_complained {
+                        let open = self.counters.open();
+                        eprintln!(
+                            "gort: no free descriptor with {open} connections open; accepting again as they close"
+                        );
+                        has_complained = true;
+                    }
+                    self.listener.accept_retrying()
+                }
+                accepted => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => self.start(stream),
+                Err(err) if err.kind() == io::ErrorKind::NotConnected => return Ok(()),
+                Err(err) => return Err(err),
+            }
+        }
+    }
+
+    fn start(&self, stream: TcpStream) {
+        let counters = self.counters();
+        counters.accepted.fetch_add(1, Relaxed);
+        gort::go(move || {
+            // How a connection ends is its client's affair: a reset is as good as a close.
+            let _ = echo_until_closed(stream, &counters);
+            counters.closed.fetch_add(1, Relaxed);
+        });
+    }
+}
+
+impl Counters {
+    /// Connections open at this moment.
+    pub(crate) fn open(&self) -> u64 {
+        let closed = self.closed.load(Relaxed);
+        self.accepted.load(Relaxed).saturating_sub(closed)
+    }
+}
+
+fn echo_until_closed(mut stream: TcpStream, counters: &Counters) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = [0; BUFFER_BYTES];
+    loop {
+        let len = stream.read(&mut buffer)?;
+        if len == 0 {
+            return Ok(());
+        }
+        stream.write_all(&buffer[..len])?;
+        counters.echoes.fetch_add(1, Relaxed);
+        counters.bytes.fetch_add(len as u64, Relaxed);
+    }
+}
+
+fn is_out_of_descriptors(err: &io::Error) -> bool {
+    matches!(Errno::from_io_error(err), Some(Errno::MFILE | Errno::NFILE))
+}
+
+fn explain_bind(wanted: &str, err: &io::Error) -> String {
+    let advice = match err.kind() {
+        io::ErrorKind::AddrInUse => {
+            "the port is in use; stop the other program, or choose another port (0 for any free one)"
+        }
+        io::ErrorKind::AddrNotAvailable => "the address is not one of this machine's",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges",
+        _ => return format!("cannot listen on {wanted}: {err}"),
+    };
+    format!("cannot listen on {wanted}: {advice}")
+}
