@@ -161,12 +161,15 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     let migrate = env_number("GORT_SHAKE_MIGRATE").is_some_and(|number| number != 0);
     shake::set(env_number("GORT_SHAKE"), migrate);
     let support = tls::init(tls_request());
+    tls::set_current_hook(m::current_slot);
     let own_tls = !matches!(support.mode, Mode::Thread);
     settings::set(own_tls, class, config.panic == Some(PanicPolicy::Abort));
     timer::install(Hooks {
         local: local_timers,
         earlier: earlier_timer,
     });
+    // Before the first park; from here on sysmon does.
+    clock::set_coarse(clock::now_ns());
     // 0 would say that somebody sleeps in the poller.
     SCHED.last_poll_ns.store(clock::now_ns(), Ordering::SeqCst);
     SCHED.procs.store(procs as u32, Ordering::Relaxed);

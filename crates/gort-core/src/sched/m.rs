@@ -16,6 +16,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use gort_arch::context;
+use gort_arch::stack::Slot;
 use gort_arch::tls::{self, ThreadTls};
 use gort_queue::status::State;
 
@@ -183,6 +184,18 @@ pub(crate) fn current() -> Option<&'static M> {
         // SAFETY: `SELF_M` is 0 or an M that is never freed.
         None => unsafe { (thread_state::self_m() as *const M).as_ref() },
     }
+}
+
+/// The stack slot of the current goroutine, and the thread-local side of the M it runs on: what libc's
+/// functions are answered from that must meet the thread (`gort_arch::tls`).
+///
+/// Async-signal-safe.
+pub(crate) fn current_slot() -> Option<(Slot, *mut ThreadTls)> {
+    let gp = crate::g::running_here().filter(|gp| gp.get().kind.get() == Kind::Stackful)?;
+    // SAFETY: a stackful goroutine has its slot until it has left it for good.
+    let slot = unsafe { Slot::from_raw(gp.get().slot.get()) };
+    // SAFETY: the current goroutine runs, so its M is set.
+    Some((slot, unsafe { M::of(gp) }.tls.get()))
 }
 
 /// Puts an M to work with a P: an idle one if there is one, else one that has yet to be made.
