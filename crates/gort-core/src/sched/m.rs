@@ -201,11 +201,8 @@ pub(crate) fn current_slot() -> Option<(Slot, *mut ThreadTls)> {
 /// Puts an M to work with a P: an idle one if there is one, else one that has yet to be made.
 pub(crate) fn start(pp: &'static P, spinning: bool) {
     let mut global = SCHED.global.lock();
-    // SAFETY: an M on the idle list is never freed.
-    match unsafe { global.idle_ms.as_ref() } {
+    match take_idle(&mut global) {
         Some(mp) => {
-            global.idle_ms = mp.next_idle.get();
-            global.ms_idle -= 1;
             let is_last = global.ms_idle == 0;
             drop(global);
             mp.spinning.set(spinning);
@@ -224,7 +221,10 @@ pub(crate) fn start(pp: &'static P, spinning: bool) {
 
 /// Sleeps until another M gives this one a P. The M holds none and is not spinning.
 pub(crate) fn stop(mp: &'static M) {
-    let mut global = SCHED.global.lock();
+    stop_with(SCHED.global.lock(), mp);
+}
+
+fn stop_with(mut global: MutexGuard<'_, Global>, mp: &'static M) {
     if let Some((pp, spinning)) = global.wanted.pop() {
         drop(global);
         mp.spinning.set(spinning);
@@ -234,6 +234,14 @@ pub(crate) fn stop(mp: &'static M) {
     drop(global);
     mp.sleep();
     take_next_p(mp);
+}
+
+fn take_idle(global: &mut Global) -> Option<&'static M> {
+    // SAFETY: an M on the idle list is never freed.
+    let mp = unsafe { global.idle_ms.as_ref() }?;
+    global.idle_ms = mp.next_idle.get();
+    global.ms_idle -= 1;
+    Some(mp)
 }
 
 fn put_idle(global: &mut MutexGuard<'_, Global>, mp: &'static M) {
@@ -259,7 +267,9 @@ fn run(mp: &'static M) -> ! {
     unsafe { *mp.tls.get() = ThreadTls::capture() };
     // SAFETY: as above; only this thread touches it.
     mp.fs.set(unsafe { &*mp.tls.get() }.fs());
-    stop(mp);
+    let mut global = SCHED.global.lock();
+    global.ms_unsettled -= 1;
+    stop_with(global, mp);
     loop {
         let gp = find_work::find(mp);
         if gp.wants_own_m() && mp.locked_g.get() != Some(gp) {
@@ -401,29 +411,34 @@ pub(crate) mod factory {
     fn serve() {
         loop {
             let seen = REQUESTS.load(Ordering::Acquire);
-            loop {
-                let mut global = SCHED.global.lock();
-                if global.wanted.is_empty() && global.ms_idle > 0 {
-                    break;
-                }
-                if global.wanted.is_empty() && UNSETTLED.load(Ordering::Relaxed) > 0 {
-                    // A thread that was just made has yet to reach the idle list.
-                    break;
-                }
-                let mp = M::new(&mut global);
-                // Room for as many waiting Ps as there can be: `wanted` never grows under the lock
-                // by more than one a time, and `start` may not allocate for long.
-                global.wanted.reserve(8);
-                drop(global);
-                UNSETTLED.fetch_add(1, Ordering::Relaxed);
+            while let Some(mp) = next_to_make() {
                 make_thread(mp);
             }
             futex::wait(&REQUESTS, seen, u64::MAX);
         }
     }
 
-    /// Threads made that have not yet looked at the lists.
-    static UNSETTLED: AtomicU32 = AtomicU32::new(0);
+    /// An M to be made, if one is wanted or there is no spare one.
+    fn next_to_make() -> Option<&'static M> {
+        let mut global = SCHED.global.lock();
+        // An M that was on its way to sleep when it was wanted may have arrived.
+        while !global.wanted.is_empty()
+            && let Some(mp) = take_idle(&mut global)
+        {
+            let (pp, spinning) = global.wanted.pop().expect("not empty");
+            mp.spinning.set(spinning);
+            mp.give(pp);
+        }
+        // Those just made see to what is wanted as soon as they run.
+        let on_their_way = global.ms_unsettled as usize;
+        if global.wanted.len() + usize::from(global.ms_idle == 0) <= on_their_way {
+            return None;
+        }
+        global.ms_unsettled += 1;
+        // So that `start`, which holds a P, need not grow the list.
+        global.wanted.reserve(8);
+        Some(M::new(&mut global))
+    }
 
     fn make_thread(mp: &'static M) {
         let mut pause_ms = 1;
@@ -431,10 +446,7 @@ pub(crate) mod factory {
             let made = std::thread::Builder::new()
                 .name(format!("gort-m{}", mp.id))
                 .stack_size(SYSTEM_STACK_BYTES)
-                .spawn(move || {
-                    UNSETTLED.fetch_sub(1, Ordering::Relaxed);
-                    run(mp)
-                });
+                .spawn(move || run(mp));
             match made {
                 Ok(_) => return,
                 Err(error) if pause_ms < 1_000 => {

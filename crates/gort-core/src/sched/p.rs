@@ -171,21 +171,24 @@ impl P {
         self.index >= SCHED.procs.load(Ordering::Relaxed)
     }
 
-    /// Puts a runnable goroutine at the end of the ring; a full ring spills into the global queue.
+    /// Puts a runnable goroutine at the end of the ring; a full ring spills into the global queue. True
+    /// if it did.
     ///
     /// # Safety
     ///
     /// The caller's M holds this P; `gp` is Runnable and on no queue (G1).
-    pub(crate) unsafe fn push(&self, gp: GRef) {
+    pub(crate) unsafe fn push(&self, gp: GRef) -> bool {
         // SAFETY: the holder is the queue's owner.
-        if let Err(batch) = unsafe { self.run_queue.push(gp.0) } {
-            let mut list = List::new();
-            for gp in batch {
-                // SAFETY: the batch left the ring, so these are on no queue.
-                unsafe { list.push_back(gp) };
-            }
-            push_global(list);
+        let Err(batch) = (unsafe { self.run_queue.push(gp.0) }) else {
+            return false;
+        };
+        let mut list = List::new();
+        for gp in batch {
+            // SAFETY: the batch left the ring, so these are on no queue.
+            unsafe { list.push_back(gp) };
         }
+        push_global(list);
+        true
     }
 
     /// A random number for picking victims; not for anything that must be unpredictable.
@@ -309,6 +312,8 @@ pub(crate) struct Global {
     pub(crate) ms_made: u64,
     /// Ms on the idle list.
     pub(crate) ms_idle: u32,
+    /// Ms whose thread was made and has not looked at these lists yet.
+    pub(crate) ms_unsettled: u32,
 }
 
 // SAFETY: the raw pointers are to Ps and Ms, which are never freed while on these lists; all access
@@ -325,6 +330,7 @@ impl Global {
             ms_alive: 0,
             ms_made: 0,
             ms_idle: 0,
+            ms_unsettled: 0,
         }
     }
 

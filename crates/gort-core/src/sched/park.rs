@@ -147,30 +147,35 @@ pub fn ready(gp: GRef) {
     }
 }
 
-/// Queues a Runnable goroutine that is on no queue.
+/// Queues a Runnable goroutine that is on no queue. True if this P's ring was full.
 #[inline]
-pub(super) fn enqueue(gp: GRef) {
+pub(super) fn enqueue(gp: GRef) -> bool {
     let pp = m::current().and_then(|mp| mp.p.get());
     let Some(pp) = pp else {
         p::push_global_one(gp);
         wake::submitted();
-        return;
+        return false;
     };
     if shake::is_on() {
         // SAFETY: our M holds `pp`; `gp` is Runnable and ours (G1).
-        return unsafe { shake::enqueue(pp, gp) };
+        unsafe { shake::enqueue(pp, gp) };
+        return false;
     }
     let was_empty = !pp.run_queue.has_ring_work();
     // SAFETY: our M holds `pp`: we own its queue; `gp` is Runnable and ours (G1).
     match unsafe { pp.run_queue.replace_run_next(gp.0) } {
         Some(displaced) => {
             // SAFETY: as above; the displaced one is on no queue now.
-            unsafe { pp.push(p::from_queue(displaced)) };
+            let spilled = unsafe { pp.push(p::from_queue(displaced)) };
             wake::submitted();
+            spilled
         }
         // Alone in line: it runs at our next switch (see `wake`).
-        None if was_empty => {}
-        None => wake::submitted(),
+        None if was_empty => false,
+        None => {
+            wake::submitted();
+            false
+        }
     }
 }
 
