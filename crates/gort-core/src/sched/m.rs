@@ -268,7 +268,7 @@ fn run(mp: &'static M) -> ! {
     // SAFETY: as above; only this thread touches it.
     mp.fs.set(unsafe { &*mp.tls.get() }.fs());
     let mut global = SCHED.global.lock();
-    global.ms_unsettled -= 1;
+    global.ms_coming -= 1;
     stop_with(global, mp);
     loop {
         let gp = find_work::find(mp);
@@ -430,11 +430,11 @@ pub(crate) mod factory {
             mp.give(pp);
         }
         // Those just made see to what is wanted as soon as they run.
-        let on_their_way = global.ms_unsettled as usize;
+        let on_their_way = global.ms_coming as usize;
         if global.wanted.len() + usize::from(global.ms_idle == 0) <= on_their_way {
             return None;
         }
-        global.ms_unsettled += 1;
+        global.ms_coming += 1;
         // So that `start`, which holds a P, need not grow the list.
         global.wanted.reserve(8);
         Some(M::new(&mut global))

@@ -313,7 +313,7 @@ pub(crate) struct Global {
     /// Ms on the idle list.
     pub(crate) ms_idle: u32,
     /// Ms whose thread was made and has not looked at these lists yet.
-    pub(crate) ms_unsettled: u32,
+    pub(crate) ms_coming: u32,
 }
 
 // SAFETY: the raw pointers are to Ps and Ms, which are never freed while on these lists; all access
@@ -330,7 +330,7 @@ impl Global {
             ms_alive: 0,
             ms_made: 0,
             ms_idle: 0,
-            ms_unsettled: 0,
+            ms_coming: 0,
         }
     }
 
