@@ -25,6 +25,8 @@
 //! there: without them a thief's load of a slot could, on a weakly ordered machine, sink below its
 //! CAS. They rest on the argument in Q3.
 
+// tidy: long because half of it are the tests of its edges
+
 use crate::facade::{AtomicPtr, AtomicU32, Ordering, spin_loop};
 use std::{fmt, ptr, ptr::NonNull};
 
