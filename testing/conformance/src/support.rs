@@ -25,6 +25,7 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
                 gort::runtime::stacks()
             );
         }
+        // waits: between two looks at the condition
         gort::time::sleep(Duration::from_micros(50));
     }
 }
@@ -35,6 +36,7 @@ pub fn assert_not_for_a_while(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + A_WHILE;
     while Instant::now() < deadline {
         assert!(!condition(), "too early: {what}");
+        // waits: between two looks at what must not come true
         gort::time::sleep(Duration::from_micros(200));
     }
 }

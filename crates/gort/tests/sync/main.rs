@@ -17,6 +17,7 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
             "not within 10 s: {what}\n\n{}",
             gort::runtime::stacks()
         );
+        // waits: between two looks at the condition
         gort::time::sleep(Duration::from_micros(50));
     }
 }

@@ -96,6 +96,7 @@ fn a_thread_waits_for_a_goroutines_run() {
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let run = || {
         ONCE.call_once(|| {
+            // waits: the run takes a while, so that the others come during it
             gort::time::sleep(std::time::Duration::from_millis(2));
             RUNS.fetch_add(1, Ordering::Relaxed);
         });

@@ -126,12 +126,14 @@ fn sy04_a_mutex_is_fair_to_a_goroutine_that_waits() {
         gort::go(move || {
             while !stop.load(Ordering::Relaxed) {
                 let _guard = lock.lock();
+                // waits: the case: the lock is held for 100 µs again and again
                 gort::time::sleep(pause);
             }
         })
     };
     let start = Instant::now();
     for _ in 0..10 {
+        // waits: the case: 100 µs between two wishes
         gort::time::sleep(pause);
         drop(lock.lock());
     }
@@ -171,6 +173,7 @@ fn sy05_starving_waiters_get_the_lock_in_order() {
             }
         })
     };
+    // waits: until all waiters have waited long enough to starve
     gort::time::sleep(STARVING);
     drop(guard);
     goroutines
@@ -197,6 +200,7 @@ fn sy06_the_try_form_fails_while_the_lock_starves() {
         }));
         eventually_parked(&name, "sync.Mutex.Lock");
     }
+    // waits: until both waiters have waited long enough to starve
     gort::time::sleep(STARVING);
     // On one P the first waiter is woken but has not run: we take the lock again before it.
     drop(guard);
@@ -239,6 +243,7 @@ fn sy07_a_waiting_goroutine_leaves_its_thread() {
     };
     eventually_parked("waiter", "sync.Mutex.Lock");
     let before = steps.load(Ordering::Relaxed);
+    // waits: the third goroutine has this long to run
     gort::time::sleep(A_WHILE);
     assert!(
         steps.load(Ordering::Relaxed) > before,
