@@ -28,7 +28,8 @@
 //!     place, which lets go of the real one just as well.
 //!
 //! Elsewhere: retrying system calls, errors and timeouts (`gort::net::fd`).
-//! Checked by the tests at the end and those of `gort::net`.
+//! Checked by the tests in `poll_fd/tests.rs` and those of `gort::net`; the fault `poll_recheck` (no
+//! look between the registration and the park) must make the former fail.
 
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -508,7 +509,9 @@ impl Locked<'_> {
             Registered::Waiting => {}
         }
         // Not before `register`: what happens from there on wakes us.
-        if let Err(error) = desc.check(direction, call_deadline_ns) {
+        if !cfg!(gort_fault = "poll_recheck")
+            && let Err(error) = desc.check(direction, call_deadline_ns)
+        {
             if !desc.withdraw(direction, gp) {
                 // Somebody has us and will ready us: that must be used up.
                 sched::park(WaitReason::IoWait);
@@ -536,208 +539,4 @@ impl Drop for Locked<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock;
-    use crate::runtime;
-    use crate::sched::SpawnOptions;
-    use std::io::Read;
-    use std::os::fd::AsRawFd;
-    use std::os::unix::net::UnixStream;
-    use std::sync::atomic::AtomicU32;
-    use std::thread;
-    use std::time::Duration;
-
-    const DIRECTIONS: [Direction; 2] = [Direction::Read, Direction::Write];
-
-    /// A descriptor, and the other end of its connection, which blocks.
-    fn connected() -> (PollFd, UnixStream) {
-        runtime::ensure_started();
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        theirs
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .unwrap();
-        (PollFd::new(OwnedFd::from(ours)).unwrap(), theirs)
-    }
-
-    fn line_len(fd: &PollFd, direction: Direction) -> usize {
-        fd.queue.lock().lines[direction as usize].len()
-    }
-
-    #[test]
-    fn ne26_after_a_close_nothing_can_be_had() {
-        let (fd, mut peer) = connected();
-        drop(fd.lock(Direction::Read, NEVER).unwrap());
-        drop(fd.reference().unwrap());
-        assert!(fd.close());
-        assert!(!fd.close());
-        for direction in DIRECTIONS {
-            assert_eq!(fd.lock(direction, NEVER).err(), Some(PollError::Closed));
-        }
-        assert_eq!(fd.reference().err(), Some(PollError::Closed));
-        assert_eq!(fd.expose().err(), Some(PollError::Closed));
-        assert_eq!(fd.set_deadline(None, NEVER), Err(PollError::Closed));
-        assert_eq!(fd.raw(), None);
-        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
-        assert_eq!(fd.into_owned().err(), Some(PollError::Closed));
-    }
-
-    #[test]
-    fn ne26_close_empties_the_line_and_waits_for_the_last_guard() {
-        let (fd, mut peer) = connected();
-        thread::scope(|s| {
-            let turn = fd.lock(Direction::Read, NEVER).unwrap();
-            let reference = fd.reference().unwrap();
-            let waiting: Vec<_> = (0..4)
-                .map(|_| s.spawn(|| fd.lock(Direction::Read, NEVER).err()))
-                .collect();
-            while line_len(&fd, Direction::Read) < 4 {
-                thread::yield_now();
-            }
-            let closer = s.spawn(|| fd.close());
-            for waiter in waiting {
-                assert_eq!(waiter.join().unwrap(), Some(PollError::Closed));
-            }
-            assert_eq!(turn.prepare(), Err(PollError::Closed));
-            assert_eq!(turn.wait(NEVER), Err(PollError::Closed));
-            // While there are guards the descriptor is open, and the closer waits.
-            peer.set_nonblocking(true).unwrap();
-            assert_eq!(
-                peer.read(&mut [0]).unwrap_err().kind(),
-                io::ErrorKind::WouldBlock
-            );
-            drop(turn);
-            assert_eq!(
-                peer.read(&mut [0]).unwrap_err().kind(),
-                io::ErrorKind::WouldBlock
-            );
-            assert!(!closer.is_finished());
-            drop(reference);
-            assert!(closer.join().unwrap());
-            assert_eq!(peer.read(&mut [0]).unwrap(), 0);
-        });
-    }
-
-    #[test]
-    fn ne26_one_at_a_time_per_direction() {
-        const WORKERS: u64 = 8;
-        const ROUNDS: u64 = 5_000;
-        let fd: &'static (PollFd, UnixStream) = Box::leak(Box::new(connected()));
-        let fd = &fd.0;
-        static INSIDE: [AtomicU32; 2] = [AtomicU32::new(0), AtomicU32::new(0)];
-        let worker = move |number: u64| {
-            let mut random = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-            let mut got = 0u64;
-            for _ in 0..ROUNDS {
-                random ^= random << 13;
-                random ^= random >> 7;
-                random ^= random << 17;
-                let direction = DIRECTIONS[(random & 1) as usize];
-                // Some give up when they have to wait.
-                let deadline = if random & 14 == 0 {
-                    clock::now_ns() + 20_000
-                } else {
-                    NEVER
-                };
-                if random & 112 == 0 {
-                    drop(fd.reference().unwrap());
-                } else if let Ok(turn) = fd.lock(direction, deadline) {
-                    let inside = &INSIDE[direction as usize];
-                    assert_eq!(inside.fetch_add(1, Ordering::Relaxed), 0);
-                    if random & 768 == 0 {
-                        sched::yield_now();
-                    }
-                    assert_eq!(inside.fetch_sub(1, Ordering::Relaxed), 1);
-                    drop(turn);
-                    got += 1;
-                }
-            }
-            got
-        };
-        let goroutines: Vec<_> = (0..WORKERS)
-            .map(|i| sched::spawn(move || worker(i), SpawnOptions::new()).unwrap())
-            .collect();
-        let threads: Vec<_> = (0..2)
-            .map(|i| thread::spawn(move || worker(100 + i)))
-            .collect();
-        for handle in goroutines {
-            match handle.join() {
-                sched::join::Outcome::Returned(got) => assert!(got > ROUNDS / 2),
-                other => panic!("{other:?}"),
-            }
-        }
-        for handle in threads {
-            assert!(handle.join().unwrap() > ROUNDS / 2);
-        }
-        // Nothing is left behind but the flags' resting state.
-        assert_eq!(fd.state.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn turns_go_by_arrival_and_one_who_gives_up_is_skipped() {
-        let (fd, _peer) = connected();
-        let order = Mutex::new(Vec::new());
-        thread::scope(|s| {
-            let turn = fd.lock(Direction::Write, NEVER).unwrap();
-            for number in 0..4u64 {
-                let (fd, order) = (&fd, &order);
-                s.spawn(move || {
-                    let wait = if number == 1 {
-                        clock::now_ns() + 1_000_000
-                    } else {
-                        NEVER
-                    };
-                    match fd.lock(Direction::Write, wait) {
-                        Ok(_turn) => order.lock().push(number),
-                        Err(error) => assert_eq!((error, number), (PollError::DeadlineExceeded, 1)),
-                    }
-                });
-                if number != 1 {
-                    let len = 1 + number as usize - usize::from(number > 1);
-                    while line_len(fd, Direction::Write) != len {
-                        thread::yield_now();
-                    }
-                } else {
-                    // Until it has given up.
-                    let start = clock::now_ns();
-                    while clock::now_ns() < start + 1_000_000 || line_len(fd, Direction::Write) > 1
-                    {
-                        thread::yield_now();
-                    }
-                }
-            }
-            // The other direction is free all the while.
-            drop(fd.lock(Direction::Read, NEVER).unwrap());
-            drop(turn);
-        });
-        assert_eq!(order.into_inner(), [0, 2, 3]);
-    }
-
-    #[test]
-    fn an_exposed_number_stays_open_until_the_drop() {
-        let (fd, mut peer) = connected();
-        {
-            let lent = fd.expose().unwrap();
-            assert!(fd.close());
-            // The connection is gone, the number is not.
-            assert_eq!(peer.read(&mut [0]).unwrap(), 0);
-            assert!(lent.try_clone_to_owned().is_ok());
-            let again = fd.expose().unwrap();
-            assert_eq!(again.as_raw_fd(), lent.as_raw_fd());
-        }
-        drop(fd);
-    }
-
-    #[test]
-    fn a_descriptor_given_back_works_and_is_not_watched() {
-        use std::io::Write;
-        let (fd, peer) = connected();
-        let mut stream = UnixStream::from(fd.into_owned().unwrap());
-        stream.write_all(b"x").unwrap();
-        (&peer).read_exact(&mut [0]).unwrap();
-        // Registering it again shows that it was taken out.
-        let fd = PollFd::new(OwnedFd::from(stream)).unwrap();
-        assert!(fd.close());
-    }
-}
+mod tests;
