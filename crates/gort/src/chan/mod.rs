@@ -47,7 +47,7 @@ mod select;
 mod select_macro;
 mod sender;
 mod state;
-mod timed;
+pub(crate) mod timed;
 mod waiter;
 
 use std::time::{Duration, Instant};

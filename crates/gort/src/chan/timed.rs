@@ -245,10 +245,6 @@ pub(super) fn arm(chan: &Chan) {
 
 /// Sets when the next value is there, or that none is; for timers and tickers. True if one was
 /// still coming, or was there and had not been received.
-#[expect(
-    dead_code,
-    reason = "what the timers and tickers of `gort::time` will be made with"
-)]
 pub(crate) fn set(
     receiver: &Receiver<Instant>,
     due_ns: Option<u64>,
