@@ -24,10 +24,11 @@ const FREE: u32 = 0;
 const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
 
-/// Rounds of `SPIN_PAUSES` pauses before sleeping: about 5 µs, a third of what a futex wake costs
-/// the waker (measured: 15 µs on a 2-core VM).
-const SPIN_ROUNDS_MAX: u32 = 40;
-const SPIN_PAUSES: u32 = 4;
+/// Pauses between two tries, doubled each time from the first to the last: about 6 µs in all, less
+/// than half of what a futex wake costs the waker (measured: 15 µs on a 2-core VM). Long pauses let
+/// the other side use the lock several times while it has the line in its cache.
+const SPIN_PAUSES_FIRST: u32 = 4;
+const SPIN_PAUSES_LAST: u32 = 64;
 
 /// A mutual exclusion lock for the runtime's own short sections.
 pub struct Mutex<T: ?Sized> {
@@ -114,7 +115,8 @@ impl<T: ?Sized> Mutex<T> {
 
     #[cold]
     fn lock_slow(&self) {
-        for _ in 0..SPIN_ROUNDS_MAX {
+        let mut pauses = SPIN_PAUSES_FIRST;
+        while pauses <= SPIN_PAUSES_LAST {
             let word = self.word.load(Ordering::Relaxed);
             if word == FREE
                 && self
@@ -127,7 +129,8 @@ impl<T: ?Sized> Mutex<T> {
             if word == CONTENDED {
                 break;
             }
-            thread::pause(SPIN_PAUSES);
+            thread::pause(pauses);
+            pauses *= 2;
         }
         while self.word.swap(CONTENDED, Ordering::Acquire) != FREE {
             futex::wait(&self.word, CONTENDED, u64::MAX);
