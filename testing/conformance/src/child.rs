@@ -144,6 +144,7 @@ fn test_name<F>() -> &'static str {
 
 /// Ends a process whose case hangs.
 fn watch() {
+    // waits: the limit itself, after which there is nothing to wait for
     thread::sleep(HUNG);
     eprintln!("hung; its goroutines:\n\n{}", gort::runtime::stacks());
     process::abort();

@@ -277,6 +277,7 @@ fn s032_an_idle_program_uses_no_processor_time() {
         // waits: the case is about what happens while nothing happens. First the threads find that out.
         thread::sleep(Duration::from_millis(200));
         let before = used_ns();
+        // waits: the second that is measured
         thread::sleep(Duration::from_secs(1));
         let used = used_ns() - before;
         println!("{used} ns in a second");
