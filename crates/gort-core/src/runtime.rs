@@ -189,6 +189,7 @@ fn tls_request() -> Request {
         Err(_) | Ok("auto" | "") => Request::Auto,
         Ok("own") => Request::Own,
         Ok("thread") => Request::Thread,
+        Ok("shared-for-tests") if cfg!(gort_fault = "shared_tls") => Request::Auto,
         Ok(other) => {
             crate::fatal::write_line(format_args!(
                 "gort: GORT_TLS={other} is not own, thread or auto; using auto"

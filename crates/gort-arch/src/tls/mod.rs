@@ -234,6 +234,9 @@ pub unsafe fn hand_over(m: &mut ThreadTls, from_fs: usize, to_fs: usize) {
 ///
 /// Called once, on the goroutine, as the last user code it runs; afterwards it only switches away.
 pub unsafe fn run_destructors() {
+    if cfg!(gort_fault = "shared_tls") && support().is_some_and(|s| s.mode == Mode::Shared) {
+        return; // they are the M's
+    }
     // SAFETY: the caller's contract is the same.
     unsafe { imp::run_destructors() }
 }

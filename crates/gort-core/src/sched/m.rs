@@ -330,7 +330,7 @@ unsafe fn execute(mp: &'static M, gp: GRef) {
     wake::found_work(mp);
     let g = gp.get();
     switch::begin(mp, gp);
-    let fs = g.fs.get();
+    let fs = switch::block_of(mp, gp);
     // SAFETY: the block is idle (G2) and FS is the M's own.
     unsafe { tls::enter(&mut *mp.tls.get(), fs) };
     // SAFETY: `sp` was saved by a switch, or prepared, and the stack is ours alone (G2). The system
@@ -341,7 +341,7 @@ unsafe fn execute(mp: &'static M, gp: GRef) {
         .get()
         .expect("a switch to the system stack says whom it left");
     // SAFETY: FS is the M's own again; the block of the goroutine that was left is still idle.
-    unsafe { tls::leave(&mut *mp.tls.get(), left.get().fs.get()) };
+    unsafe { tls::leave(&mut *mp.tls.get(), switch::block_of(mp, left)) };
     mp.current.set(None);
     // SAFETY: the goroutine has left its stack: we are on the system stack.
     unsafe { switch::finish(mp) };

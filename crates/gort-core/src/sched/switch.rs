@@ -17,6 +17,7 @@ use super::p::{self, P};
 use super::{SCHED, join, shake, wake};
 use crate::clock::{self, NEVER};
 use crate::g::{G, GRef};
+use crate::thread_state;
 
 /// What is to be done for the goroutine that was left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,9 +40,36 @@ pub(crate) const GLOBAL_TICKS: u32 = 61;
 /// How often a switch between goroutines looks at the clock, if the P has timers.
 const TIMER_TICKS: u64 = 16;
 
+/// The thread-local block of `gp`, which `mp` runs or has just run: its own.
+///
+/// With the fault `shared_tls` it is the M's, as in stackful coroutines elsewhere. The torture suite must
+/// notice.
+#[inline(always)]
+pub(crate) fn block_of(mp: &M, gp: GRef) -> usize {
+    if is_tls_shared() {
+        return mp.fs.get();
+    }
+    gp.get().fs.get()
+}
+
+#[inline(always)]
+fn is_tls_shared() -> bool {
+    cfg!(gort_fault = "shared_tls")
+        && tls::support().is_some_and(|support| support.mode == tls::Mode::Shared)
+}
+
+/// In a shared block, who is current changes with each switch; `None` is the system stack.
+#[inline(always)]
+fn set_current_if_shared(gp: Option<GRef>) {
+    if is_tls_shared() {
+        thread_state::set_current(gp.map(|gp| gp.0.cast()));
+    }
+}
+
 /// Marks `gp` as running on `mp`.
 #[inline]
 pub(crate) fn begin(mp: &'static M, gp: GRef) {
+    set_current_if_shared(Some(gp));
     transition(gp, State::Runnable, State::Running);
     gp.get()
         .m
@@ -131,7 +159,7 @@ pub(crate) unsafe fn leave(mp: &'static M, gp: GRef, action: Action) {
     match next {
         Some(next) => {
             begin(mp, next);
-            let (from, to) = (g.fs.get(), next.get().fs.get());
+            let (from, to) = (block_of(mp, gp), block_of(mp, next));
             // SAFETY: both blocks are live; `to` is idle (G2), `from` is ours.
             unsafe { tls::hand_over(&mut *mp.tls.get(), from, to) };
             // SAFETY: `next` is Runnable and off its queue: its stack is idle and ours (G2). Our own
@@ -139,6 +167,7 @@ pub(crate) unsafe fn leave(mp: &'static M, gp: GRef, action: Action) {
             unsafe { context::switch(g.sp.get(), *next.get().sp.get(), to, 0) };
         }
         None => {
+            set_current_if_shared(None);
             // SAFETY: the system context of our M waits in `execute`, and only we switch to it.
             unsafe { context::switch(g.sp.get(), *mp.sp.get(), mp.fs.get(), 0) };
         }
@@ -155,21 +184,23 @@ pub(crate) unsafe fn leave(mp: &'static M, gp: GRef, action: Action) {
 ///
 /// As `leave`; nothing on the goroutine's stack is needed any more.
 pub(crate) unsafe fn leave_for_good(mp: &'static M, gp: GRef) -> ! {
-    let g = gp.get();
     mp.left.set(Some(gp));
     mp.action.set(Action::Exit);
     let next = pick_direct(mp);
     match next {
         Some(next) => {
             begin(mp, next);
-            let (from, to) = (g.fs.get(), next.get().fs.get());
+            let (from, to) = (block_of(mp, gp), block_of(mp, next));
             // SAFETY: as in `leave`.
             unsafe { tls::hand_over(&mut *mp.tls.get(), from, to) };
             // SAFETY: as in `leave`; our context is never resumed.
             unsafe { context::switch_final(*next.get().sp.get(), to, 0) }
         }
-        // SAFETY: as in `leave`; our context is never resumed.
-        None => unsafe { context::switch_final(*mp.sp.get(), mp.fs.get(), 0) },
+        None => {
+            set_current_if_shared(None);
+            // SAFETY: as in `leave`; our context is never resumed.
+            unsafe { context::switch_final(*mp.sp.get(), mp.fs.get(), 0) }
+        }
     }
 }
 
