@@ -1,4 +1,7 @@
 //! Sleeping on a 32-bit word until another thread changes it.
+//!
+//! `errno` stays as it was: a runtime lock may be waited for on a goroutine's way into a park and out of
+//! it, and C code that calls back may look at its `errno` afterwards.
 
 use std::ptr;
 use std::sync::atomic::AtomicU32;
@@ -24,6 +27,11 @@ pub fn wait(word: &AtomicU32, expected: u32, deadline_ns: u64) -> Waited {
     } else {
         &raw const deadline
     };
+    // SAFETY: `__errno_location` gives this thread's errno, which is valid for as long as it runs.
+    let (errno, errno_before) = unsafe {
+        let errno = libc::__errno_location();
+        (errno, *errno)
+    };
     // FUTEX_WAIT_BITSET takes an absolute time; plain FUTEX_WAIT takes a length.
     // SAFETY: the kernel reads the word and the timespec, both alive for the call.
     let result = unsafe {
@@ -37,7 +45,9 @@ pub fn wait(word: &AtomicU32, expected: u32, deadline_ns: u64) -> Waited {
             !0u32,
         )
     };
-    if result == -1 && errno() == libc::ETIMEDOUT {
+    // SAFETY: as above, on the same thread.
+    let error = unsafe { errno.replace(errno_before) };
+    if result == -1 && error == libc::ETIMEDOUT {
         Waited::TimedOut
     } else {
         Waited::LookAgain
@@ -61,7 +71,18 @@ pub fn wake(word: *const AtomicU32, count: u32) {
     }
 }
 
-fn errno() -> i32 {
-    // SAFETY: `__errno_location` gives this thread's errno, always readable.
-    unsafe { *libc::__errno_location() }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_that_fails_leaves_errno_alone() {
+        // SAFETY: the address of this thread's errno.
+        let errno = unsafe { &mut *libc::__errno_location() };
+        let word = AtomicU32::new(1);
+        *errno = libc::EDOM;
+        assert_eq!(wait(&word, 0, u64::MAX), Waited::LookAgain);
+        assert_eq!(wait(&word, 1, 1), Waited::TimedOut);
+        assert_eq!(*errno, libc::EDOM);
+    }
 }
