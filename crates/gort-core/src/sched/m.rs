@@ -278,7 +278,8 @@ fn run(mp: &'static M) -> ! {
         }
         // SAFETY: `find` made `gp` ours; we stand on the system stack and hold a P.
         unsafe { execute(mp, gp) };
-        if let Some(gp) = mp.locked_g.get() {
+        // Again and again: one that unlocks may go on to another, which locks this M in its turn.
+        while let Some(gp) = mp.locked_g.get() {
             stop_locked(mp, gp);
         }
         if mp.p.get().is_none() {
@@ -305,6 +306,7 @@ fn give_to_own_m(mp: &'static M, gp: GRef) {
 }
 
 /// This M's locked goroutine has stopped: without a P until another M sends us one to run it with.
+/// Returns when the M is not locked to `gp` any more.
 fn stop_locked(mp: &'static M, gp: GRef) {
     loop {
         if mp.p.get().is_some() {

@@ -1,4 +1,5 @@
 //! The public API, area by area.
 
+mod edges;
 mod go;
 mod macros;
