@@ -20,7 +20,7 @@
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
@@ -122,7 +122,11 @@ pub(super) fn finish(gp: GRef) -> bool {
         if old & ASYNC != 0 {
             // SAFETY: the handle published a leaked `AsyncJoiner`, and we took it off (J3).
             let joiner = unsafe { Box::from_raw(address as *mut AsyncJoiner) };
-            joiner.waker.wake();
+            // It is somebody else's code, and this goroutine has ended: what it panics with has been
+            // reported by the hook and has nowhere to go.
+            if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| joiner.waker.wake())) {
+                std::mem::forget(payload);
+            }
         } else {
             // The joiner wrote its round before it published itself.
             let round =
@@ -150,7 +154,8 @@ struct AsyncJoiner {
 
 /// Waits for a goroutine and takes its result. Dropping it detaches the goroutine.
 pub struct JoinHandle<T> {
-    gp: GRef,
+    /// `None` once it was polled to its end.
+    gp: Option<GRef>,
     result: PhantomData<T>,
 }
 
@@ -168,22 +173,29 @@ impl<T> JoinHandle<T> {
     /// `gp` was spawned with a closure that returns `T`, and this is its only handle.
     pub(super) unsafe fn new(gp: GRef) -> Self {
         JoinHandle {
-            gp,
+            gp: Some(gp),
             result: PhantomData,
         }
     }
 
     /// The goroutine.
+    ///
+    /// # Panics
+    ///
+    /// As a future the handle has given its result already.
+    #[track_caller]
     pub fn goroutine(&self) -> GRef {
         self.gp
+            .expect("this join handle was awaited already, and gave its result")
     }
 
-    /// Whether it has ended (its result is there).
+    /// Whether it has ended (its result is there, or was given out).
     pub fn is_finished(&self) -> bool {
-        self.gp.get().join.load(Ordering::Acquire) & DONE != 0
+        self.gp
+            .is_none_or(|gp| gp.get().join.load(Ordering::Acquire) & DONE != 0)
     }
 
-    /// Parks until the goroutine has ended.
+    /// Parks until the goroutine has ended. Panics as [`goroutine`](Self::goroutine).
     #[track_caller]
     pub fn join(self) -> Outcome<T> {
         match self.join_until(NEVER) {
@@ -192,12 +204,14 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Parks until the goroutine has ended, or until `deadline_ns`: then the handle comes back.
+    /// Parks until the goroutine has ended, or until `deadline_ns`: then the handle comes back. Panics
+    /// as [`goroutine`](Self::goroutine).
     #[track_caller]
-    pub fn join_until(self, deadline_ns: u64) -> Result<Outcome<T>, JoinHandle<T>> {
-        if self.wait_until(deadline_ns) {
-            // SAFETY: DONE was seen, and `self` is consumed.
-            Ok(unsafe { self.consume() })
+    pub fn join_until(mut self, deadline_ns: u64) -> Result<Outcome<T>, JoinHandle<T>> {
+        let gp = self.goroutine();
+        if self.wait_until(gp, deadline_ns) {
+            // SAFETY: DONE was seen, and the handle is `gp`'s.
+            Ok(unsafe { self.take_result(gp) })
         } else {
             Err(self)
         }
@@ -205,23 +219,20 @@ impl<T> JoinHandle<T> {
 
     /// True once DONE is set, false at the deadline.
     #[track_caller]
-    fn wait_until(&self, deadline_ns: u64) -> bool {
-        let word = &self.gp.get().join;
-        self.take_async_joiner();
+    fn wait_until(&self, gp: GRef, deadline_ns: u64) -> bool {
+        let word = &gp.get().join;
+        take_async_joiner(gp);
         loop {
             let old = word.load(Ordering::Acquire);
             if old & DONE != 0 {
                 return true;
             }
             let joiner = g::current();
-            if joiner == self.gp {
+            if joiner == gp {
                 panic!("a goroutine cannot join itself: it would wait for ever");
             }
             let round = joiner.claim().open();
-            self.gp
-                .get()
-                .join_round
-                .store(round.to_raw(), Ordering::Relaxed);
+            gp.get().join_round.store(round.to_raw(), Ordering::Relaxed);
             let published = old | joiner.as_ptr() as usize;
             if word
                 .compare_exchange(old, published, Ordering::AcqRel, Ordering::Acquire)
@@ -239,10 +250,12 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// For `Future`: the outcome, or the waker is registered.
+    /// For `Future`: the outcome, or the waker is registered. Panics as
+    /// [`goroutine`](Self::goroutine).
     pub fn poll_join(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<T>> {
-        let word = &self.gp.get().join;
-        self.take_async_joiner();
+        let gp = self.goroutine();
+        let word = &gp.get().join;
+        take_async_joiner(gp);
         let old = word.load(Ordering::Acquire);
         if old & DONE == 0 {
             let joiner = Box::into_raw(Box::new(AsyncJoiner {
@@ -256,65 +269,70 @@ impl<T> JoinHandle<T> {
             }
             // Only DONE can have come: there is no other handle, and LEFT follows DONE.
         }
-        // SAFETY: DONE is set.
-        Poll::Ready(unsafe { self.take_result() })
-    }
-
-    /// Takes a registered waker back.
-    fn take_async_joiner(&self) {
-        let word = &self.gp.get().join;
-        let old = word.load(Ordering::Acquire);
-        if old & ASYNC != 0
-            && word
-                .compare_exchange(
-                    old,
-                    old & FLAGS & !ASYNC,
-                    Ordering::AcqRel,
-                    Ordering::Acquire,
-                )
-                .is_ok()
-        {
-            // SAFETY: we published it and took it off (J3).
-            drop(unsafe { Box::from_raw((old & !FLAGS) as *mut AsyncJoiner) });
-        }
-    }
-
-    /// # Safety
-    ///
-    /// DONE was seen.
-    unsafe fn consume(self) -> Outcome<T> {
-        let handle = ManuallyDrop::new(self);
-        // SAFETY: as the caller promises; the handle does not drop.
-        let outcome = unsafe { take::<T>(handle.gp) };
-        release(handle.gp);
-        outcome
+        // SAFETY: DONE is set, and the handle is `gp`'s.
+        Poll::Ready(unsafe { self.take_result(gp) })
     }
 
     /// Takes the result and leaves a handle that has nothing to release.
     ///
     /// # Safety
     ///
-    /// DONE was seen, and nothing but the drop follows.
-    unsafe fn take_result(&mut self) -> Outcome<T> {
-        // SAFETY: as the caller promises: the result is taken once, because the slot is marked below.
-        let outcome = unsafe { take::<T>(self.gp) };
-        release(self.gp);
-        // From now on the handle stands for a goroutine that has nothing left to give.
-        self.gp = nobody();
+    /// DONE was seen in the word of `gp`, which is this handle's.
+    unsafe fn take_result(&mut self, gp: GRef) -> Outcome<T> {
+        self.gp = None;
+        // SAFETY: as the caller promises; it is taken once, as the handle forgets whose it was.
+        let outcome = unsafe { take::<T>(gp) };
+        release(gp);
         outcome
+    }
+
+    /// Gives the handle up. The outcome, if the goroutine has ended: then nobody else drops it.
+    pub(super) fn detach(mut self) -> Option<Outcome<T>> {
+        self.let_go()
+    }
+
+    fn let_go(&mut self) -> Option<Outcome<T>> {
+        let gp = self.gp?;
+        take_async_joiner(gp);
+        let word = &gp.get().join;
+        let mut old = word.load(Ordering::Acquire);
+        while old & DONE == 0 {
+            match word.compare_exchange_weak(
+                old,
+                old | RELEASED,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    // The goroutine drops its result (J2) and frees itself (J4).
+                    self.gp = None;
+                    return None;
+                }
+                Err(now) => old = now,
+            }
+        }
+        // SAFETY: DONE was seen, and RELEASED is not set: the result is ours (J2).
+        Some(unsafe { self.take_result(gp) })
     }
 }
 
-/// A descriptor that has ended and whose result is gone; shared by all handles that were polled to
-/// their end.
-fn nobody() -> GRef {
-    static NOBODY: crate::lock::Mutex<Option<GRef>> = crate::lock::Mutex::new(None);
-    let known = *NOBODY.lock();
-    known.unwrap_or_else(|| {
-        let gp = slab::allocate();
-        gp.get().join.store(LEFT, Ordering::Release);
-        *NOBODY.lock().get_or_insert(gp)
-    })
+/// Takes a registered waker back. For the handle.
+fn take_async_joiner(gp: GRef) {
+    let word = &gp.get().join;
+    let old = word.load(Ordering::Acquire);
+    if old & ASYNC != 0
+        && word
+            .compare_exchange(
+                old,
+                old & FLAGS & !ASYNC,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            )
+            .is_ok()
+    {
+        // SAFETY: the handle published it and took it off (J3).
+        drop(unsafe { Box::from_raw((old & !FLAGS) as *mut AsyncJoiner) });
+    }
 }
 
 fn release(gp: GRef) {
@@ -334,36 +352,14 @@ fn free(gp: GRef) {
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        if self.gp.get().join.load(Ordering::Relaxed) == LEFT {
-            // `nobody`: polled to its end.
-            return;
-        }
-        self.take_async_joiner();
-        let word = &self.gp.get().join;
-        let mut old = word.load(Ordering::Acquire);
-        while old & DONE == 0 {
-            match word.compare_exchange_weak(
-                old,
-                old | RELEASED,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                // The goroutine drops its result (J2) and frees itself (J4).
-                Ok(_) => return,
-                Err(now) => old = now,
-            }
-        }
-        // SAFETY: DONE was seen, RELEASED is not set: the result is ours (J2).
-        let outcome = unsafe { take::<T>(self.gp) };
-        release(self.gp);
-        drop(outcome);
+        drop(self.let_go());
     }
 }
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinHandle")
-            .field("goroutine", &self.gp.id())
+            .field("goroutine", &self.gp.map(GRef::id))
             .finish_non_exhaustive()
     }
 }

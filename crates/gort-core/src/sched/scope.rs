@@ -184,13 +184,10 @@ impl<T> ScopedHandle<'_, T> {
 
 impl<T> Drop for ScopedHandle<'_, T> {
     fn drop(&mut self) {
-        let Some(handle) = self.handle.take() else {
-            return;
-        };
-        if handle.is_finished()
-            && let Outcome::Panicked(_) = handle.join()
+        if let Some(handle) = self.handle.take()
+            && let Some(Outcome::Panicked(_)) = handle.detach()
         {
-            // Nobody looked at it: the scope says so.
+            // Nobody looked at it: the scope says so. (If it has not ended yet, the goroutine will.)
             self.data.note_panic();
         }
     }

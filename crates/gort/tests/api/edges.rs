@@ -1,6 +1,25 @@
 //! What is legal but seldom done: threads locked by one goroutine after the other, handles used after
 //! their end, GOMAXPROCS lowered under load.
 
+use std::future::Future;
+use std::panic::{self, AssertUnwindSafe};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// Waits for `done`, without giving way to other goroutines.
+fn spin_until(done: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::hint::spin_loop();
+    }
+    true
+}
+
 fn tid() -> i64 {
     let link = std::fs::read_link("/proc/thread-self").expect("/proc is mounted");
     let name = link.file_name().expect("it ends in a number");
@@ -33,4 +52,56 @@ fn a_thread_passes_from_one_locked_goroutine_to_the_next() {
             handle.join().unwrap();
         }
     });
+}
+
+fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    let mut cx = Context::from_waker(Waker::noop());
+    Pin::new(future).poll(&mut cx)
+}
+
+fn polled_to_its_end() -> gort::JoinHandle<u32> {
+    let mut handle = gort::go(|| 7);
+    assert!(spin_until(|| handle.is_finished()));
+    match poll_once(&mut handle) {
+        Poll::Ready(result) => assert_eq!(result.unwrap(), 7),
+        Poll::Pending => panic!("it has ended"),
+    }
+    handle
+}
+
+#[test]
+fn a_handle_that_gave_its_result_has_ended_and_gives_nothing_more() {
+    let mut handle = polled_to_its_end();
+    assert!(handle.is_finished());
+    let again = panic::catch_unwind(AssertUnwindSafe(|| poll_once(&mut handle)));
+    assert!(again.is_err(), "polled after its end");
+    let joined = panic::catch_unwind(AssertUnwindSafe(|| {
+        let handle = polled_to_its_end();
+        handle.join_timeout(Duration::from_millis(1))
+    }));
+    assert!(joined.is_err(), "joined after its end");
+}
+
+/// The scope's handle is dropped in the moment in which its goroutine ends.
+#[test]
+fn a_scope_hears_of_a_panic_however_late_its_handle_goes() {
+    let mut unheard = 0;
+    for pauses in 0..10_000u32 {
+        let ending = AtomicBool::new(false);
+        let heard = panic::catch_unwind(|| {
+            gort::scope(|s| {
+                let handle = s.go(|| {
+                    ending.store(true, Ordering::Release);
+                    panic::resume_unwind(Box::new(()))
+                });
+                assert!(spin_until(|| ending.load(Ordering::Acquire)));
+                for _ in 0..pauses.wrapping_mul(7919) % 600 {
+                    std::hint::spin_loop();
+                }
+                drop(handle);
+            });
+        });
+        unheard += usize::from(heard.is_ok());
+    }
+    assert_eq!(unheard, 0);
 }
