@@ -34,7 +34,9 @@ impl Parker {
         {
             sched::park(WaitReason::BlockOn);
         }
-        self.word.store(EMPTY, Ordering::Release);
+        // A swap, not a store: it must read the call that it takes back, so that the poll which follows
+        // sees what its caller wrote before; with a store the poll's loads could even come before it.
+        self.word.swap(EMPTY, Ordering::AcqRel);
     }
 
     fn call(&self) {
