@@ -33,8 +33,9 @@ use crate::os::thread;
 use crate::settings;
 use crate::thread_state;
 
-/// Closures up to this size lie on the goroutine's own stack; larger ones are boxed, so that the
-/// stack that was asked for is there for frames, and its first page for a parked goroutine's.
+/// Closures up to this size, with the header and what their alignment costs, lie on the goroutine's
+/// own stack; larger ones are boxed, so that the stack that was asked for is there for frames, and its
+/// first page for a parked goroutine's.
 const CLOSURE_INLINE_BYTES: usize = 1024;
 
 /// What a goroutine is started with, beside its closure.
@@ -141,19 +142,25 @@ where
         // SAFETY: as the caller promises.
         return unsafe { spawn_bound(f, options, scope) };
     }
-    if size_of::<F>() > CLOSURE_INLINE_BYTES {
-        let f = Box::new(f);
-        // SAFETY: as the caller promises.
+    if lies_on_stack::<F>() {
+        // SAFETY: as the caller promises; the closure is small.
         unsafe { spawn_stackful(f, options, scope) }
     } else {
-        // SAFETY: as the caller promises.
+        let f = Box::new(f);
+        // SAFETY: as the caller promises; a box is small.
         unsafe { spawn_stackful(f, options, scope) }
     }
 }
 
+/// Whether a closure is small enough to be written to the top of the goroutine's stack. An empty one
+/// may be too large as well: its alignment is the least size of its `Start`.
+const fn lies_on_stack<F>() -> bool {
+    size_of::<Start<F>>() <= CLOSURE_INLINE_BYTES
+}
+
 /// # Safety
 ///
-/// As [`spawn_unchecked`].
+/// As [`spawn_unchecked`]; and the closure [`lies_on_stack`].
 unsafe fn spawn_stackful<F, T>(
     f: F,
     options: SpawnOptions,
@@ -191,8 +198,9 @@ where
             (slot, gp)
         }
     };
-    // SAFETY: the slot is ours and idle, its top has room for a closure of this size (the smallest
-    // class is 64 KiB), and the place is aligned for it.
+    // SAFETY: the slot is ours and idle, its top has room for a `Start` of at most 1 KiB and its
+    // alignment, which is no more than its size (the smallest class is 64 KiB), and the place is
+    // aligned for it.
     let sp = unsafe {
         let align = align_of::<Start<F>>().max(16);
         let place = (slot.top() as usize - size_of::<Start<F>>()) & !(align - 1);
@@ -609,4 +617,21 @@ unsafe extern "C" fn bound_end(value: *mut c_void) {
     // SAFETY: the goroutine is dead and on no list; nobody else names the M.
     unsafe { m::free_bound(mp) };
     wake::hand_off(pp);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closure_lies_on_the_stack_only_if_its_alignment_lets_it() {
+        #[repr(align(1048576))]
+        struct Aligned;
+
+        assert!(lies_on_stack::<()>());
+        assert!(lies_on_stack::<[u8; 900]>());
+        assert!(!lies_on_stack::<[u8; 1024]>());
+        assert_eq!(size_of::<Aligned>(), 0);
+        assert!(!lies_on_stack::<Aligned>());
+    }
 }
