@@ -10,9 +10,10 @@
 //!
 //! T1. A node is in the heap that `heap` names, or in none (null). `heap` changes only under that
 //!     heap's lock.
-//! T2. `firing` is 1 from the moment the node leaves the heap as due (under its lock) until its
-//!     function has returned. `stop` waits for 0 after the removal, so after `stop` nothing runs.
-//!     Therefore the caller of `stop` holds no lock that the function takes.
+//! T2. `firing` counts those that run the function: from the moment the node is found due (under its
+//!     heap's lock) until the function has returned. There can be several, as a periodic node goes
+//!     back at once, and `start` does not wait. `stop` waits for 0 after the removal, so after `stop`
+//!     nothing runs. Therefore the caller of `stop` holds no lock that the function takes.
 //! T3. The function runs without the heap's lock, on a system stack.
 //!
 //! Checked by the tests below, `gort_queue::timer_heap`'s model tests, and the stress suite.
@@ -108,7 +109,7 @@ impl Timers {
                 };
                 // SAFETY: a node in the heap is alive (contract of `start`).
                 let timer = unsafe { node.as_ref() };
-                timer.firing.store(1, Ordering::Relaxed);
+                timer.firing.fetch_add(1, Ordering::Relaxed);
                 let period = timer.period_ns.get();
                 if period == 0 {
                     timer.heap.store(ptr::null_mut(), Ordering::Release);
@@ -122,11 +123,11 @@ impl Timers {
                 self.publish(&heap);
                 node
             };
-            // SAFETY: `firing` is 1, so `stop` waits for us and the node stays alive (T2).
+            // SAFETY: we are counted in `firing`, so `stop` waits for us and the node stays alive (T2).
             let timer = unsafe { node.as_ref() };
             // SAFETY: the maker of the node answers for function and argument; no lock is held (T3).
             unsafe { (timer.fire)(timer.arg.load(Ordering::Relaxed), now_ns, out) };
-            timer.firing.store(0, Ordering::Release);
+            timer.firing.fetch_sub(1, Ordering::Release);
         }
     }
 
@@ -314,21 +315,27 @@ impl TimerNode {
         if when_ns == NEVER {
             return;
         }
-        let timers = local();
-        let is_first = {
-            let mut heap = timers.lock_with_room();
-            self.period_ns.set(period_ns);
-            // SAFETY: in no heap (`remove` came before, under `control`), and alive as `start` demands.
-            unsafe { heap.0.insert(when_ns, NonNull::from(self)) };
-            self.heap
-                .store((&raw const *timers).cast_mut(), Ordering::Release);
-            let is_first = when_ns < timers.first_ns();
-            timers.publish(&heap);
-            is_first
-        };
-        if is_first {
+        // SAFETY: in no heap (`remove` came before, under `control`), and alive as `start` demands.
+        if unsafe { self.insert_into(local(), when_ns, period_ns) } {
             earlier(when_ns);
         }
+    }
+
+    /// True if the timer is the first of its heap now.
+    ///
+    /// # Safety
+    ///
+    /// The node is in no heap, and alive as `start` demands.
+    unsafe fn insert_into(&self, timers: &'static Timers, when_ns: u64, period_ns: u64) -> bool {
+        let mut heap = timers.lock_with_room();
+        self.period_ns.set(period_ns);
+        // SAFETY: as the caller promises.
+        unsafe { heap.0.insert(when_ns, NonNull::from(self)) };
+        self.heap
+            .store((&raw const *timers).cast_mut(), Ordering::Release);
+        let is_first = when_ns < timers.first_ns();
+        timers.publish(&heap);
+        is_first
     }
 
     fn remove(&self) -> bool {
@@ -534,4 +541,48 @@ pub(crate) fn make_runnable(g: GRef) -> Option<GRef> {
         return None;
     }
     (status.ready() == Readied::Enqueue).then_some(g)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits for another thread.
+    fn wait_until(word: &AtomicU32, value: u32) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while word.load(Ordering::Acquire) != value {
+            assert!(std::time::Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_timer_fires_until_the_last_of_its_functions_has_returned() {
+        static TIMERS: Timers = Timers::new();
+        static NODE: TimerNode = TimerNode::new(fire);
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        static LET_GO: AtomicU32 = AtomicU32::new(0);
+
+        /// The first call takes its time.
+        unsafe fn fire(_arg: *mut (), _now_ns: u64, _out: &mut ReadyList) {
+            if CALLS.fetch_add(1, Ordering::AcqRel) == 0 {
+                wait_until(&LET_GO, 1);
+            }
+        }
+
+        // SAFETY: the node is new, static, and stopped below; its function takes no argument.
+        assert!(unsafe { NODE.insert_into(&TIMERS, 1, 1) });
+        std::thread::scope(|s| {
+            s.spawn(|| TIMERS.run_due(1, &mut ReadyList::new()));
+            wait_until(&CALLS, 1);
+            TIMERS.run_due(2, &mut ReadyList::new());
+            assert_eq!(CALLS.load(Ordering::Acquire), 2);
+            assert_eq!(NODE.firing.load(Ordering::Acquire), 1);
+            LET_GO.store(1, Ordering::Release);
+            // SAFETY: no lock is held.
+            assert!(unsafe { NODE.stop() });
+            assert_eq!(NODE.firing.load(Ordering::Acquire), 0);
+        });
+        assert!(TIMERS.is_empty());
+    }
 }
