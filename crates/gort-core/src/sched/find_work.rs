@@ -155,11 +155,12 @@ fn poll_now(mp: &'static M, pp: &'static P) -> Option<GRef> {
 
 /// Takes half of another P's queue, or fires its due timers.
 fn steal(mp: &'static M, pp: &'static P) -> Option<GRef> {
-    let procs = SCHED.procs.load(Ordering::Relaxed);
+    // Retired Ps too: their holders may compute for long before they come to give them up.
+    let count = p::made();
     for round in 0..STEAL_ROUNDS {
         let is_last = round == STEAL_ROUNDS - 1;
         // SAFETY: our M holds `pp`.
-        for index in visiting_order(procs, unsafe { pp.random() }) {
+        for index in visiting_order(count, unsafe { pp.random() }) {
             let Some(victim) = p::get(index as usize) else {
                 continue;
             };
@@ -363,7 +364,9 @@ fn give_up_retired(mp: &'static M) {
     if let Some(gp) = mp.next_g.take() {
         p::push_global_one(gp);
     }
-    SCHED.global.lock().retire(pp);
+    // If GOMAXPROCS was raised again meanwhile, it becomes idle: who raised it found it neither idle
+    // nor put away, and left it alone.
+    SCHED.global.lock().put_idle(pp);
     wake::submitted();
     m::stop(mp);
 }

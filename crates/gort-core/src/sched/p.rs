@@ -90,11 +90,16 @@ static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// All Ps ever made, retired ones too.
 pub(crate) fn all() -> impl Iterator<Item = &'static P> {
-    let made = MADE.load(Ordering::Acquire) as usize;
+    let made = made() as usize;
     // SAFETY: the first `made` entries are set and never freed.
     ALL[..made]
         .iter()
         .map(|pp| unsafe { &*pp.load(Ordering::Acquire) })
+}
+
+/// How many Ps were ever made, retired ones too.
+pub(crate) fn made() -> u32 {
+    MADE.load(Ordering::Acquire)
 }
 
 /// The P with this index, if it was ever made.
@@ -392,8 +397,9 @@ impl Global {
         }
     }
 
-    /// Empties a P that GOMAXPROCS no longer covers, and puts it away.
-    pub(crate) fn retire(&mut self, pp: &'static P) {
+    /// Empties a P that GOMAXPROCS no longer covers, and puts it away. (`put_idle` asks whether that is
+    /// so, under the lock.)
+    fn retire(&mut self, pp: &'static P) {
         pp.is_parked.store(true, Ordering::Relaxed);
         // SAFETY: the caller gives it up, under the lock: its queue's owner is us.
         unsafe {

@@ -4,7 +4,8 @@
 use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -104,4 +105,38 @@ fn a_scope_hears_of_a_panic_however_late_its_handle_goes() {
         unheard += usize::from(heard.is_ok());
     }
     assert_eq!(unheard, 0);
+}
+
+/// The goroutines in the queue of a P that is to go are not lost while its goroutine computes.
+#[gort::test(procs = 8, timeout = "60s")]
+fn a_lowered_gomaxprocs_strands_nobody() {
+    let lowered = Arc::new(AtomicBool::new(false));
+    let ready = Arc::new(AtomicUsize::new(0));
+    let hogs: Vec<_> = (0..3)
+        .map(|_| {
+            let (lowered, ready) = (Arc::clone(&lowered), Arc::clone(&ready));
+            gort::go(move || {
+                ready.fetch_add(1, Ordering::AcqRel);
+                assert!(spin_until(|| lowered.load(Ordering::Acquire)));
+                let ran = Arc::new(AtomicUsize::new(0));
+                for _ in 0..20 {
+                    let ran = Arc::clone(&ran);
+                    gort::go(move || ran.fetch_add(1, Ordering::AcqRel));
+                }
+                assert!(
+                    spin_until(|| ran.load(Ordering::Acquire) == 20),
+                    "{} of 20 ran",
+                    ran.load(Ordering::Acquire)
+                );
+            })
+        })
+        .collect();
+    while ready.load(Ordering::Acquire) < 3 {
+        gort::yield_now();
+    }
+    gort::runtime::set_gomaxprocs(4);
+    lowered.store(true, Ordering::Release);
+    for hog in hogs {
+        hog.join().unwrap();
+    }
 }
