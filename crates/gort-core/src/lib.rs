@@ -23,6 +23,7 @@ pub mod fatal;
 pub mod os;
 
 pub mod clock;
+pub mod light_lock;
 pub mod lock;
 mod settings;
 mod thread_state;

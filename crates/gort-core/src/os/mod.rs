@@ -3,6 +3,7 @@
 pub mod cgroup;
 pub mod epoll;
 pub mod futex;
+pub mod membarrier;
 pub mod probe;
 pub mod socket;
 pub mod thread;
