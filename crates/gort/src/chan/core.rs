@@ -54,6 +54,23 @@ impl Core {
         }
     }
 
+    /// Whether a receiver might not have to wait: not exact if a sender is queued, who may just have
+    /// been won elsewhere.
+    #[inline]
+    pub(super) fn may_receive(&self) -> bool {
+        self.buffer.len() > 0
+            || self.closed
+            || !self.senders.is_empty()
+            || !self.returned.is_null()
+            || !self.granted.is_empty()
+    }
+
+    /// Whether a sender might not have to wait, likewise.
+    #[inline]
+    pub(super) fn may_send(&self) -> bool {
+        self.buffer.len() < self.limit || self.closed || !self.receivers.is_empty()
+    }
+
     /// Whether a receiver would not wait. Timed channels ask the clock as well.
     pub(super) fn can_receive(&self) -> bool {
         self.buffer.len() > 0

@@ -202,15 +202,13 @@ impl<T> Future for RecvFuture<'_, T> {
         };
         let finish = |result| {
             pending.stage.set(Stage::Ready);
-            if chan.timed.is_some() {
-                timed::arm(chan);
-            }
+            timed::rearm(chan);
             Poll::Ready(result)
         };
         match pending.stage.get() {
             Stage::Ready => panic!("`RecvFuture` polled after completion"),
             Stage::Idle => {
-                if let Some(value) = this.receiver.pop_fast() {
+                if let Ok(value) = this.receiver.pop_fast() {
                     return finish(Ok(value));
                 }
             }
@@ -259,9 +257,7 @@ impl<T> Future for RecvFuture<'_, T> {
             Taken::Value => finish(Ok(unsafe { this.take_value() })),
             Taken::Closed => finish(Err(RecvError)),
             Taken::Promise(_) | Taken::Empty => {
-                if chan.timed.is_some() {
-                    timed::arm(chan);
-                }
+                timed::rearm(chan);
                 Poll::Pending
             }
         }
@@ -284,9 +280,7 @@ impl<T> Drop for RecvFuture<'_, T> {
             // SAFETY: a sender has put the value there, and nobody has taken it; of type `T`.
             unsafe { chan.give_back(self.take_value()) };
         }
-        if chan.timed.is_some() {
-            timed::arm(chan);
-        }
+        timed::rearm(chan);
     }
 }
 

@@ -13,9 +13,9 @@ use gort_core::wait_reason::WaitReason;
 use gort_core::{clock, g};
 
 use super::error::{RecvError, RecvTimeoutError, TryRecvError};
-use super::state::{Chan, Taken};
+use super::state::{Chan, Locked, Taken};
 use super::waiter::{After, Outcome, Party, Role, Waiter};
-use super::{Wait, timed, wait_for_nothing};
+use super::{Wait, spin, timed, wait_for_nothing};
 
 /// The receiving end of a channel.
 ///
@@ -66,11 +66,14 @@ impl<T> Receiver<T> {
         self.chan.map(|chan| unsafe { chan.as_ref() })
     }
 
-    /// The fast path of every receive.
+    /// The fast path of every receive; what it leaves is for `recv_slow`.
     #[inline]
-    pub(super) fn pop_fast(&self) -> Option<T> {
-        // SAFETY: the channel is for `T`s.
-        self.chan().and_then(|chan| unsafe { chan.pop_fast() })
+    pub(super) fn pop_fast(&self) -> Result<T, Option<Locked<'_>>> {
+        match self.chan() {
+            // SAFETY: the channel is for `T`s.
+            Some(chan) => unsafe { chan.pop_fast() }.map_err(Some),
+            None => Err(None),
+        }
     }
 
     /// Receives a value, parking the goroutine (or blocking the plain thread) until there is one.
@@ -97,8 +100,8 @@ impl<T> Receiver<T> {
     #[track_caller]
     pub fn recv(&self) -> Result<T, RecvError> {
         match self.pop_fast() {
-            Some(value) => Ok(value),
-            None => self.recv_slow(Wait::FOREVER).map_err(|_| RecvError),
+            Ok(value) => Ok(value),
+            Err(locked) => self.recv_slow(Wait::FOREVER, locked).map_err(|_| RecvError),
         }
     }
 
@@ -126,9 +129,12 @@ impl<T> Receiver<T> {
     #[inline]
     #[track_caller]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        if self.chan().is_none_or(|chan| !chan.may_receive()) {
+            return Err(TryRecvError::Empty);
+        }
         match self.pop_fast() {
-            Some(value) => Ok(value),
-            None => self.recv_slow(Wait::Never),
+            Ok(value) => Ok(value),
+            Err(locked) => self.recv_slow(Wait::Never, locked),
         }
     }
 
@@ -153,8 +159,8 @@ impl<T> Receiver<T> {
     #[track_caller]
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         match self.pop_fast() {
-            Some(value) => Ok(value),
-            None => self.recv_until(clock::deadline_after(timeout)),
+            Ok(value) => Ok(value),
+            Err(locked) => self.recv_until(clock::deadline_after(timeout), locked),
         }
     }
 
@@ -167,33 +173,37 @@ impl<T> Receiver<T> {
     #[track_caller]
     pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
         match self.pop_fast() {
-            Some(value) => Ok(value),
-            None => self.recv_until(clock::from_instant(deadline)),
+            Ok(value) => Ok(value),
+            Err(locked) => self.recv_until(clock::from_instant(deadline), locked),
         }
     }
 
     #[track_caller]
-    fn recv_until(&self, deadline_ns: u64) -> Result<T, RecvTimeoutError> {
-        self.recv_slow(Wait::Until(deadline_ns))
+    fn recv_until(
+        &self,
+        deadline_ns: u64,
+        locked: Option<Locked<'_>>,
+    ) -> Result<T, RecvTimeoutError> {
+        self.recv_slow(Wait::Until(deadline_ns), locked)
             .map_err(|error| match error {
                 TryRecvError::Empty => RecvTimeoutError::Timeout,
                 TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
             })
     }
 
-    /// Receives in every case that the fast path leaves. `Empty` means that the time is up.
+    /// Receives in every case that the fast path leaves, with its lock. `Empty` means that the time is up.
     #[cold]
     #[inline(never)]
     #[track_caller]
-    fn recv_slow(&self, wait: Wait) -> Result<T, TryRecvError> {
-        let Some(chan) = self.chan() else {
+    fn recv_slow(&self, wait: Wait, locked: Option<Locked<'_>>) -> Result<T, TryRecvError> {
+        let (Some(chan), Some(locked)) = (self.chan(), locked) else {
             wait_for_nothing(WaitReason::ChanReceiveNil, wait);
             return Err(TryRecvError::Empty);
         };
         let mut value = MaybeUninit::<T>::uninit();
         // SAFETY: the channel is for `T`s, and there is room for one.
         unsafe {
-            recv_into(chan, value.as_mut_ptr().cast(), wait)?;
+            recv_into(chan, value.as_mut_ptr().cast(), wait, locked)?;
             Ok(value.assume_init())
         }
     }
@@ -290,23 +300,38 @@ impl<T> Receiver<T> {
 ///
 /// # Safety
 ///
-/// `to` has room for a value of the channel's type; it holds one if the answer is `Ok`.
+/// `locked` is of `chan`. `to` has room for a value of its type; it holds one if the answer is `Ok`.
 #[track_caller]
-unsafe fn recv_into(chan: &Chan, to: *mut (), wait: Wait) -> Result<(), TryRecvError> {
+unsafe fn recv_into(
+    chan: &Chan,
+    to: *mut (),
+    wait: Wait,
+    locked: Locked<'_>,
+) -> Result<(), TryRecvError> {
+    let mut locked = Some(locked);
+    let mut has_spun = false;
     loop {
         let mut after = After::new();
-        let mut core = chan.lock();
+        let mut core = locked.take().unwrap_or_else(|| chan.lock());
         // SAFETY: the channel's own core, and room for its value (the caller's word; an earlier pass
         // that put one there has returned).
         let taken = unsafe { (chan.ops.take)(chan, &mut core, to, &mut after) };
         let gp = g::current();
         let round = match taken {
             Taken::Promise(_) => None,
-            Taken::Empty if !wait.is_over() => wait.deadline_ns().map(|_| gp.claim().open()),
+            Taken::Empty if !wait.is_over() => {
+                if !std::mem::replace(&mut has_spun, true) && !gp.is_goroutine() {
+                    drop(core);
+                    after.act();
+                    spin(gp, || chan.may_receive());
+                    continue;
+                }
+                wait.deadline_ns().map(|_| gp.claim().open())
+            }
             _ => {
                 drop(core);
                 after.act();
-                rearm(chan);
+                timed::rearm(chan);
                 return match taken {
                     Taken::Value => Ok(()),
                     Taken::Closed => Err(TryRecvError::Disconnected),
@@ -328,7 +353,7 @@ unsafe fn recv_into(chan: &Chan, to: *mut (), wait: Wait) -> Result<(), TryRecvE
         }
         drop(core);
         after.act();
-        rearm(chan);
+        timed::rearm(chan);
         // A promise is kept or broken soon; the deadline does not end the wait for it.
         let wait = if round.is_none() { Wait::FOREVER } else { wait };
         if wait.park(WaitReason::ChanReceive, round) == Woken::TimedOut {
@@ -338,21 +363,13 @@ unsafe fn recv_into(chan: &Chan, to: *mut (), wait: Wait) -> Result<(), TryRecvE
         }
         match me.data.outcome() {
             Outcome::Done => {
-                rearm(chan);
+                timed::rearm(chan);
                 return Ok(());
             }
             Outcome::Closed => return Err(TryRecvError::Disconnected),
             Outcome::Retry => {}
             outcome => unreachable!("a receiver was woken with {outcome:?}"),
         }
-    }
-}
-
-/// Arms the timer of a timed channel, for whoever waits for it now.
-#[inline]
-fn rearm(chan: &Chan) {
-    if chan.timed.is_some() {
-        timed::arm(chan);
     }
 }
 

@@ -13,9 +13,9 @@ use gort_core::{clock, g};
 
 use super::core::Promised;
 use super::error::{SendError, SendTimeoutError, TrySendError};
-use super::state::{Chan, Offered};
+use super::state::{Chan, Locked, Offered};
 use super::waiter::{After, Outcome, Party, Role, Waiter};
-use super::{Wait, wait_for_nothing};
+use super::{Wait, spin, wait_for_nothing};
 
 /// The sending end of a channel.
 ///
@@ -67,13 +67,16 @@ impl<T> Sender<T> {
         self.chan.map(|chan| unsafe { chan.as_ref() })
     }
 
-    /// The fast path of every send.
+    /// The fast path of every send; what it leaves is for `send_slow`.
     #[inline]
-    fn push_fast(&self, value: T) -> Result<(), T> {
+    fn push_fast(&self, value: T) -> Result<(), (T, Option<Locked<'_>>)> {
         match self.chan() {
             // SAFETY: the channel is for `T`s.
-            Some(chan) => unsafe { chan.push_fast(value) },
-            None => Err(value),
+            Some(chan) => match unsafe { chan.push_fast(value) } {
+                Ok(()) => Ok(()),
+                Err((value, locked)) => Err((value, Some(locked))),
+            },
+            None => Err((value, None)),
         }
     }
 
@@ -103,8 +106,8 @@ impl<T> Sender<T> {
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         match self.push_fast(value) {
             Ok(()) => Ok(()),
-            Err(value) => self
-                .send_slow(value, Wait::FOREVER)
+            Err((value, locked)) => self
+                .send_slow(value, Wait::FOREVER, locked)
                 .map_err(|error| SendError(error.into_inner())),
         }
     }
@@ -129,9 +132,12 @@ impl<T> Sender<T> {
     #[inline]
     #[track_caller]
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        if self.chan().is_none_or(|chan| !chan.may_send()) {
+            return Err(TrySendError::Full(value));
+        }
         match self.push_fast(value) {
             Ok(()) => Ok(()),
-            Err(value) => self.send_slow(value, Wait::Never),
+            Err((value, locked)) => self.send_slow(value, Wait::Never, locked),
         }
     }
 
@@ -156,7 +162,7 @@ impl<T> Sender<T> {
     pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
         match self.push_fast(value) {
             Ok(()) => Ok(()),
-            Err(value) => self.send_until(value, clock::deadline_after(timeout)),
+            Err((value, locked)) => self.send_until(value, clock::deadline_after(timeout), locked),
         }
     }
 
@@ -170,32 +176,42 @@ impl<T> Sender<T> {
     pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
         match self.push_fast(value) {
             Ok(()) => Ok(()),
-            Err(value) => self.send_until(value, clock::from_instant(deadline)),
+            Err((value, locked)) => self.send_until(value, clock::from_instant(deadline), locked),
         }
     }
 
     #[track_caller]
-    fn send_until(&self, value: T, deadline_ns: u64) -> Result<(), SendTimeoutError<T>> {
-        self.send_slow(value, Wait::Until(deadline_ns))
+    fn send_until(
+        &self,
+        value: T,
+        deadline_ns: u64,
+        locked: Option<Locked<'_>>,
+    ) -> Result<(), SendTimeoutError<T>> {
+        self.send_slow(value, Wait::Until(deadline_ns), locked)
             .map_err(|error| match error {
                 TrySendError::Full(value) => SendTimeoutError::Timeout(value),
                 TrySendError::Disconnected(value) => SendTimeoutError::Disconnected(value),
             })
     }
 
-    /// Sends in every case that the fast path leaves. `Full` means that the time is up.
+    /// Sends in every case that the fast path leaves, with its lock. `Full` means that the time is up.
     #[cold]
     #[inline(never)]
     #[track_caller]
-    pub(super) fn send_slow(&self, value: T, wait: Wait) -> Result<(), TrySendError<T>> {
-        let Some(chan) = self.chan() else {
+    fn send_slow(
+        &self,
+        value: T,
+        wait: Wait,
+        locked: Option<Locked<'_>>,
+    ) -> Result<(), TrySendError<T>> {
+        let (Some(chan), Some(locked)) = (self.chan(), locked) else {
             wait_for_nothing(WaitReason::ChanSendNil, wait);
             return Err(TrySendError::Full(value));
         };
         let mut value = ManuallyDrop::new(value);
         let from: *mut T = &raw mut *value;
         // SAFETY: the channel is for `T`s, and `from` holds one, which nobody else touches.
-        let sent = unsafe { send_from(chan, from, wait) };
+        let sent = unsafe { send_from(chan, from, wait, locked) };
         match sent {
             Sent::Done => Ok(()),
             // SAFETY: the value was not sent, so it is still ours, and taken once.
@@ -210,44 +226,42 @@ impl<T> Sender<T> {
     }
 
     /// Sends what was promised. Waits only if the receiver that was held for it has gone away.
+    #[inline]
     #[track_caller]
     pub(super) fn send_promised(&self, promised: Promised, value: T) -> Result<(), SendError<T>> {
-        let (Promised::Place | Promised::Peer(_), Some(chan)) = (promised, self.chan()) else {
+        if let (Promised::Place, Some(chan)) = (promised, self.chan()) {
+            // SAFETY: the channel is for `T`s; the place is used once.
+            return match unsafe { chan.push_promised(value) } {
+                Ok(()) => Ok(()),
+                // A receiver has come, the channel was closed, or its chain needs a block.
+                Err((value, locked)) => self
+                    .send_slow(value, Wait::FOREVER, Some(locked))
+                    .map_err(|error| SendError(error.into_inner())),
+            };
+        }
+        self.send_to_held(promised, value)
+    }
+
+    #[cold]
+    #[track_caller]
+    fn send_to_held(&self, promised: Promised, value: T) -> Result<(), SendError<T>> {
+        let (Promised::Peer(ticket), Some(chan)) = (promised, self.chan()) else {
             return Err(SendError(value));
         };
         let mut after = After::new();
         let mut core = chan.lock();
-        if let Promised::Peer(ticket) = promised {
-            if let Some(receiver) = core.pop_held(ticket) {
-                // SAFETY: a held receiver waits with an empty slot for a `T` (W2); off the queue.
-                unsafe {
-                    receiver.as_ref().data.slot().cast::<T>().write(value);
-                    after.finish(receiver, Outcome::Done);
-                }
-                drop(core);
-                after.act();
-                return Ok(());
-            }
-        } else {
-            // The place counts as room again, and we have the lock: nobody else can take it.
-            core.redeem_place();
-            let mut value = ManuallyDrop::new(value);
-            // SAFETY: the channel's own core; a `T`, which is not used again if it was sent.
-            let offered = unsafe { chan.offer::<T>(&mut core, &raw mut *value, &mut after) };
+        let Some(receiver) = core.pop_held(ticket) else {
             drop(core);
-            after.act();
-            // SAFETY: not sent, so still ours, and taken once.
-            let mut unsent = || unsafe { ManuallyDrop::take(&mut value) };
-            return match offered {
-                Offered::Sent => Ok(()),
-                Offered::Closed => Err(SendError(unsent())),
-                // Unbounded: there is always room, it only takes an allocation.
-                Offered::NeedsMemory | Offered::Full => self.send(unsent()),
-            };
+            return self.send(value);
+        };
+        // SAFETY: a held receiver waits with an empty slot for a `T` (W2); off the queue.
+        unsafe {
+            receiver.as_ref().data.slot().cast::<T>().write(value);
+            after.finish(receiver, Outcome::Done);
         }
         drop(core);
         after.act();
-        self.send(value)
+        Ok(())
     }
 
     /// Closes the channel, as Go's `close`: nothing can be sent any more, parked senders get their
@@ -310,14 +324,16 @@ enum Sent {
 ///
 /// # Safety
 ///
-/// `chan` is for `T`s. `from` holds one, which nobody else touches; it is moved out if the answer is
+/// `locked` is of `chan`, which is for `T`s. `from` holds one, which nobody else touches; it is moved out if the answer is
 /// `Done`.
 #[track_caller]
-unsafe fn send_from<T>(chan: &Chan, from: *mut T, wait: Wait) -> Sent {
+unsafe fn send_from<T>(chan: &Chan, from: *mut T, wait: Wait, locked: Locked<'_>) -> Sent {
     let mut memory = None;
+    let mut locked = Some(locked);
+    let mut has_spun = false;
     loop {
         let mut after = After::new();
-        let mut core = chan.lock();
+        let mut core = locked.take().unwrap_or_else(|| chan.lock());
         if let Some(memory) = memory.take() {
             // SAFETY: from `new_block` for the channel's type, below.
             unsafe { core.install(memory, &mut after) };
@@ -339,6 +355,12 @@ unsafe fn send_from<T>(chan: &Chan, from: *mut T, wait: Wait) -> Sent {
         }
 
         let gp = g::current();
+        if !std::mem::replace(&mut has_spun, true) && !gp.is_goroutine() {
+            drop(core);
+            after.act();
+            spin(gp, || chan.may_send());
+            continue;
+        }
         let round = wait.deadline_ns().map(|_| gp.claim().open());
         let me = Waiter::new(Party::G(gp), round, 1, Role::Value, from.cast());
         // SAFETY: `me` stays in place until this pass ends: we park until somebody has taken it off

@@ -29,18 +29,21 @@
 use std::alloc::Layout;
 use std::fmt;
 use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
-use gort_core::lock::{Mutex, MutexGuard};
+use gort_core::light_lock::{LightGuard, LightMutex};
 
 use super::buffer::{Buffer, Memory};
 use super::core::Core;
-use super::timed::TimedChan;
+use super::timed::{self, TimedChan};
 use super::waiter::{After, Outcome, Role, WaiterRef};
 
 /// What depends on the type of a channel's values, or on what fills it.
 pub(super) struct Ops {
+    /// Takes a value, if it is in the buffer and nobody waits; says whether. The lock is not held.
+    pub(super) pop_fast: unsafe fn(&Chan, *mut ()) -> bool,
     /// Takes a value. As [`Chan::take`].
     pub(super) take: unsafe fn(&Chan, &mut Core, *mut (), &mut After) -> Taken,
     /// Fills room from the queue of senders. As [`Chan::refill`].
@@ -55,7 +58,11 @@ pub(super) struct Ops {
 
 /// A channel, shared by its senders and receivers.
 pub(super) struct Chan {
-    core: Mutex<Core>,
+    core: LightMutex<Core>,
+    /// What might be possible now: `RECV`, `SEND` (but for what the clock makes possible). Written
+    /// under the lock before it is released; read without it. A bit that is not set was so at one moment of the read's operation, for nothing
+    /// makes the operation possible without setting it first.
+    hint: AtomicU8,
     pub(super) ops: &'static Ops,
     /// `usize::MAX`: unbounded.
     capacity: usize,
@@ -65,6 +72,41 @@ pub(super) struct Chan {
     is_half_gone: AtomicBool,
     /// For a channel that the clock fills: the allocation that this is a part of.
     pub(super) timed: Option<NonNull<TimedChan>>,
+}
+
+/// A channel with its lock held. Says on its release what is possible ([`Chan::hint`]).
+pub(super) struct Locked<'a> {
+    core: LightGuard<'a, Core>,
+    chan: &'a Chan,
+}
+
+/// See [`Chan::hint`].
+const RECV: u8 = 1;
+const SEND: u8 = 2;
+
+impl Deref for Locked<'_> {
+    type Target = Core;
+
+    #[inline]
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+}
+
+impl Drop for Locked<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let recv = if self.core.may_receive() { RECV } else { 0 };
+        let send = if self.core.may_send() { SEND } else { 0 };
+        self.chan.hint.store(recv | send, Ordering::Relaxed);
+    }
 }
 
 /// A value given back by a future.
@@ -115,7 +157,8 @@ impl Chan {
     /// A channel with one receiver and the given number of senders, 0 or 1.
     pub(super) fn with(buffer: Buffer, capacity: usize, ops: &'static Ops, senders: usize) -> Self {
         Self {
-            core: Mutex::new(Core::new(buffer, capacity)),
+            core: LightMutex::new(Core::new(buffer, capacity)),
+            hint: AtomicU8::new(RECV | SEND),
             ops,
             capacity,
             senders: AtomicUsize::new(senders),
@@ -126,8 +169,24 @@ impl Chan {
     }
 
     #[inline]
-    pub(super) fn lock(&self) -> MutexGuard<'_, Core> {
-        self.core.lock()
+    pub(super) fn lock(&self) -> Locked<'_> {
+        Locked {
+            core: self.core.lock(),
+            chan: self,
+        }
+    }
+
+    /// Whether receiving may be possible without waiting. A false is exact.
+    #[inline]
+    pub(super) fn may_receive(&self) -> bool {
+        self.hint.load(Ordering::Acquire) & RECV != 0
+            || (self.timed.is_some() && timed::may_be_due(self))
+    }
+
+    /// Whether sending may be possible without waiting. A false is exact.
+    #[inline]
+    pub(super) fn may_send(&self) -> bool {
+        self.hint.load(Ordering::Acquire) & SEND != 0
     }
 
     pub(super) fn capacity(&self) -> Option<usize> {
@@ -155,43 +214,94 @@ impl Chan {
         }
     }
 
-    /// The fast path of sending: into the buffer, with nobody waiting. Gives the value back when it
-    /// is not as simple as that.
+    /// The fast path of sending: into the buffer, with nobody waiting. When it is not as simple as
+    /// that, the value comes back, with the lock held.
     ///
     /// # Safety
     ///
     /// The channel is for `T`s.
     #[inline]
-    pub(super) unsafe fn push_fast<T>(&self, value: T) -> Result<(), T> {
+    pub(super) unsafe fn push_fast<T>(&self, value: T) -> Result<(), (T, Locked<'_>)> {
+        // SAFETY: the caller's word.
+        unsafe { self.push_locked(self.core.lock(), value) }
+    }
+
+    /// As [`push_fast`](Self::push_fast), using a place that was promised: nobody else can take it, as
+    /// it counts as room again only under the lock.
+    ///
+    /// # Safety
+    ///
+    /// The channel is for `T`s, and has promised a place.
+    #[inline]
+    pub(super) unsafe fn push_promised<T>(&self, value: T) -> Result<(), (T, Locked<'_>)> {
         let mut core = self.core.lock();
+        core.redeem_place();
+        // SAFETY: the caller's word.
+        unsafe { self.push_locked(core, value) }
+    }
+
+    /// # Safety
+    ///
+    /// As for `push_fast`.
+    #[inline]
+    unsafe fn push_locked<'a, T>(
+        &'a self,
+        mut core: LightGuard<'a, Core>,
+        value: T,
+    ) -> Result<(), (T, Locked<'a>)> {
         // Closed channels have no room (S3).
         if core.receivers.is_empty() && core.buffer.len() < core.limit {
             // SAFETY: of `T`s, with room; the slot is written at once.
             if let Some(slot) = unsafe { core.buffer.push_slot::<T>() } {
                 // SAFETY: a slot of ours, without a value.
                 unsafe { slot.write(value) };
+                let has_room = core.buffer.len() < core.limit;
+                let hint = RECV | if has_room { SEND } else { 0 };
+                self.hint.store(hint, Ordering::Relaxed);
                 return Ok(());
             }
         }
-        Err(value)
+        Err((value, Locked { core, chan: self }))
     }
 
-    /// The fast path of receiving: from the buffer, with nobody waiting.
+    /// The fast path of a promise to send: a place in the buffer, with nobody waiting.
+    #[inline]
+    pub(super) fn promise_fast(&self) -> bool {
+        let mut core = self.core.lock();
+        if !core.receivers.is_empty() || core.buffer.len() >= core.limit {
+            return false;
+        }
+        core.limit -= 1;
+        let recv = if core.may_receive() { RECV } else { 0 };
+        let send = if core.buffer.len() < core.limit {
+            SEND
+        } else {
+            0
+        };
+        self.hint.store(recv | send, Ordering::Relaxed);
+        true
+    }
+
+    /// The fast path of receiving: from the buffer, with nobody waiting. When it is not as simple as
+    /// that, the lock stays held.
     ///
     /// # Safety
     ///
     /// The channel is for `T`s.
     #[inline]
-    pub(super) unsafe fn pop_fast<T>(&self) -> Option<T> {
+    pub(super) unsafe fn pop_fast<T>(&self) -> Result<T, Locked<'_>> {
         let mut core = self.core.lock();
         if core.buffer.len() > 0 && core.senders.is_empty() && core.returned.is_null() {
             // SAFETY: of `T`s, and not empty.
             let (value, emptied) = unsafe { core.buffer.pop::<T>() };
+            let has_more = core.buffer.len() > 0 || core.closed || !core.granted.is_empty();
+            let hint = SEND | if has_more { RECV } else { 0 };
+            self.hint.store(hint, Ordering::Relaxed);
             drop(core);
             drop(emptied);
-            return Some(value);
+            return Ok(value);
         }
-        None
+        Err(Locked { core, chan: self })
     }
 
     /// Sends the value at `from`, if that needs no waiting.
@@ -509,6 +619,16 @@ struct OpsOf<T>(std::marker::PhantomData<T>);
 
 impl<T> OpsOf<T> {
     const OPS: &'static Ops = &Ops {
+        // SAFETY: called for a channel of `T`s, with room for one.
+        pop_fast: |chan, to| unsafe {
+            match chan.pop_fast::<T>() {
+                Ok(value) => {
+                    to.cast::<T>().write(value);
+                    true
+                }
+                Err(_) => false,
+            }
+        },
         // SAFETY: called as `Chan::take` may be called, with `to` for a `T`.
         take: |chan, core, to, after| unsafe { chan.take::<T>(core, to.cast(), after) },
         // SAFETY: called as `Chan::refill` may be called.

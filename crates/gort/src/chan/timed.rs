@@ -15,6 +15,7 @@
 
 use std::cell::UnsafeCell;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use gort_core::clock::{self, NEVER};
@@ -31,7 +32,12 @@ use super::waiter::{After, Outcome};
 #[repr(C)]
 pub(super) struct TimedChan {
     chan: Chan,
+    /// When the next value is there. `NEVER`: none is coming. Written under the lock; a reader without
+    /// it takes it for a hint.
+    due_ns: AtomicU64,
     timing: UnsafeCell<Timing>,
+    /// Whether length and capacity read 0, as those of Go's timers.
+    is_hidden: bool,
     /// Wakes the longest waiting receiver.
     timer: TimerNode,
     /// Does the same where wakers may be woken.
@@ -46,14 +52,10 @@ struct Job {
 }
 
 struct Timing {
-    /// When the next value is there. `NEVER`: none is coming.
-    due_ns: u64,
     /// The value.
     due: Instant,
     /// From one value to the next; none: there is only one.
     period_ns: Option<u64>,
-    /// Whether length and capacity read 0, as those of Go's timers.
-    is_hidden: bool,
     /// When the timer fires; `NEVER`: it is not armed.
     armed_ns: u64,
     /// Whether somebody is about to start or stop the timer.
@@ -76,15 +78,15 @@ pub(crate) fn channel(
 ) -> Receiver<Instant> {
     let timed = NonNull::from(Box::leak(Box::new(TimedChan {
         chan: Chan::with(Buffer::none(), 0, OPS, 0),
+        due_ns: AtomicU64::new(due_ns),
         timing: UnsafeCell::new(Timing {
-            due_ns,
             due,
             period_ns,
-            is_hidden,
             armed_ns: NEVER,
             is_setting: false,
             is_deferred: false,
         }),
+        is_hidden,
         timer: TimerNode::new(fire),
         job: Job {
             deferred: Deferred::new(run_job),
@@ -102,6 +104,7 @@ pub(crate) fn channel(
 }
 
 const OPS: &Ops = &Ops {
+    pop_fast: |_, _| false,
     take,
     // Nobody sends.
     refill: |_, _, _| {},
@@ -120,33 +123,47 @@ impl TimedChan {
         // SAFETY: under the lock (T1), and the caller has no other.
         unsafe { &mut *self.timing.get() }
     }
-}
 
-impl Timing {
+    fn due_ns(&self) -> u64 {
+        self.due_ns.load(Ordering::Relaxed)
+    }
+
+    /// Whether a value is there, as far as the clock is concerned.
+    fn is_due(&self) -> bool {
+        let due_ns = self.due_ns();
+        due_ns != NEVER && clock::now_ns() >= due_ns
+    }
+
     /// Takes the value, if it is due.
-    fn take(&mut self, now_ns: u64) -> Option<Instant> {
-        if now_ns < self.due_ns {
+    ///
+    /// # Safety
+    ///
+    /// The caller has the lock, and no reference to the timing.
+    unsafe fn take_due(&self, now_ns: u64) -> Option<Instant> {
+        let due_ns = self.due_ns();
+        if due_ns == NEVER || now_ns < due_ns {
             return None;
         }
-        let value = self.due;
-        match self.period_ns {
-            None => self.due_ns = NEVER,
+        // SAFETY: the caller's word.
+        let timing = unsafe { self.timing() };
+        let value = timing.due;
+        let next_ns = match timing.period_ns {
+            None => NEVER,
             Some(period_ns) => {
                 // In step with the first one; but who was late gets a whole period of rest.
-                let next_ns = self.due_ns.saturating_add(period_ns);
-                self.due_ns = if next_ns > now_ns {
+                let next_ns = due_ns.saturating_add(period_ns);
+                if next_ns > now_ns {
                     next_ns
                 } else {
                     now_ns.saturating_add(period_ns)
-                };
-                self.due = clock::to_instant(self.due_ns);
+                }
             }
+        };
+        if next_ns != NEVER {
+            timing.due = clock::to_instant(next_ns);
         }
+        self.due_ns.store(next_ns, Ordering::Relaxed);
         Some(value)
-    }
-
-    fn is_due(&self) -> bool {
-        self.due_ns != NEVER && clock::now_ns() >= self.due_ns
     }
 }
 
@@ -165,12 +182,12 @@ unsafe fn take(chan: &Chan, core: &mut Core, to: *mut (), after: &mut After) -> 
     if taken != Taken::Empty {
         return taken;
     }
-    // SAFETY: the caller has the lock.
-    let timing = unsafe { timed_of(chan).timing() };
-    if timing.due_ns == NEVER {
+    let timed = timed_of(chan);
+    if timed.due_ns() == NEVER {
         return Taken::Empty;
     }
-    match timing.take(clock::now_ns()) {
+    // SAFETY: the caller has the lock.
+    match unsafe { timed.take_due(clock::now_ns()) } {
         Some(value) => {
             // SAFETY: room for an `Instant` (the caller's word).
             unsafe { to.cast::<Instant>().write(value) };
@@ -180,61 +197,60 @@ unsafe fn take(chan: &Chan, core: &mut Core, to: *mut (), after: &mut After) -> 
     }
 }
 
-/// Whether a receiver would not wait, as far as the clock is concerned.
-pub(super) fn is_due(chan: &Chan, _locked: &Core) -> bool {
-    // SAFETY: the caller has the lock, as it has the core.
-    unsafe { timed_of(chan).timing() }.is_due()
+/// Whether a receiver would not wait, as far as the clock is concerned. Exact under the lock.
+pub(super) fn may_be_due(chan: &Chan) -> bool {
+    timed_of(chan).is_due()
 }
 
 /// The number of values: 1 when due.
 pub(super) fn len(chan: &Chan) -> usize {
-    let returned = chan.len::<Instant>();
-    let core = chan.lock();
-    // SAFETY: we have the lock.
-    let timing = unsafe { timed_of(chan).timing() };
-    let len = if timing.is_hidden {
+    let timed = timed_of(chan);
+    if timed.is_hidden {
         0
     } else {
-        returned + usize::from(timing.is_due())
-    };
-    drop(core);
-    len
+        chan.len::<Instant>() + usize::from(timed.is_due())
+    }
 }
 
 /// 1, or 0 for the channel of a timer.
 pub(super) fn capacity(chan: &Chan) -> usize {
-    let core = chan.lock();
-    // SAFETY: we have the lock.
-    let capacity = usize::from(!unsafe { timed_of(chan).timing() }.is_hidden);
-    drop(core);
-    capacity
+    usize::from(!timed_of(chan).is_hidden)
 }
 
-/// Arms the timer, if somebody waits (T3). Not under the lock.
-pub(super) fn arm(chan: &Chan) {
+/// Arms the timer of a timed channel, if somebody waits (T3). Not under the lock.
+#[inline]
+pub(super) fn rearm(chan: &Chan) {
+    // On these channels sending seems possible exactly while somebody is queued to receive.
+    if chan.timed.is_some() && chan.may_send() {
+        arm(chan);
+    }
+}
+
+/// Sets the timer as it has to be now.
+fn arm(chan: &Chan) {
     let timed = timed_of(chan);
     let mut core = chan.lock();
     loop {
         // SAFETY: we have the lock.
         let timing = unsafe { timed.timing() };
         // A timer that nobody needs any more may fire; only one that shall never fire is stopped.
-        let is_right = timing.armed_ns == timing.due_ns;
-        let is_needed = core.has_receiver() || timing.due_ns == NEVER;
+        let due_ns = timed.due_ns();
+        let is_right = timing.armed_ns == due_ns;
+        let is_needed = core.has_receiver() || due_ns == NEVER;
         if timing.is_setting || is_right || !is_needed {
             return;
         }
         timing.is_setting = true;
-        timing.armed_ns = timing.due_ns;
-        let armed_ns = timing.armed_ns;
+        timing.armed_ns = due_ns;
         drop(core);
         // SAFETY: the timer is pinned in the channel's allocation, and its argument stays valid until
         // `free` has stopped it. Nobody else sets it now (T2).
         unsafe {
-            if armed_ns == NEVER {
+            if due_ns == NEVER {
                 timed.timer.stop();
             } else {
                 runtime::ensure_started();
-                timed.timer.reset(armed_ns, 0);
+                timed.timer.reset(due_ns, 0);
             }
         }
         core = chan.lock();
@@ -255,13 +271,14 @@ pub(crate) fn set(
     let core = chan.lock();
     // SAFETY: we have the lock.
     let timing = unsafe { timed.timing() };
-    let was_coming = timing.due_ns != NEVER;
-    timing.due_ns = due_ns.unwrap_or(NEVER);
+    let due_before_ns = timed
+        .due_ns
+        .swap(due_ns.unwrap_or(NEVER), Ordering::Relaxed);
     timing.due = due_ns.map_or(timing.due, clock::to_instant);
     timing.period_ns = period_ns;
     drop(core);
     arm(chan);
-    was_coming
+    due_before_ns != NEVER
 }
 
 /// Gives values that are due to those who wait.
@@ -270,9 +287,7 @@ pub(crate) fn set(
 ///
 /// The caller has the lock; `core` is the channel's.
 unsafe fn deliver(timed: &TimedChan, core: &mut Core, now_ns: u64, after: &mut After) {
-    // SAFETY: the caller has the lock.
-    let timing = unsafe { timed.timing() };
-    while timing.due_ns <= now_ns && timing.due_ns != NEVER && !after.is_full() {
+    while timed.due_ns() <= now_ns && timed.due_ns() != NEVER && !after.is_full() {
         let Some(receiver) = core.pop_receiver() else {
             core.tell_receivers(after);
             return;
@@ -285,7 +300,8 @@ unsafe fn deliver(timed: &TimedChan, core: &mut Core, now_ns: u64, after: &mut A
             unsafe { after.finish(receiver, Outcome::Retry) };
             return;
         }
-        let Some(value) = timing.take(now_ns) else {
+        // SAFETY: the caller has the lock.
+        let Some(value) = (unsafe { timed.take_due(now_ns) }) else {
             unreachable!("it was due a moment ago");
         };
         // SAFETY: a receiver that was won waits with an empty slot for an `Instant` (W2).

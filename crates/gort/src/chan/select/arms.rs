@@ -13,7 +13,7 @@ use super::super::core::Promised;
 use super::super::error::{RecvError, SendError};
 use super::super::receiver::Receiver;
 use super::super::sender::Sender;
-use super::{Arm, Intent, Won, break_promise, run, sort};
+use super::{Arm, Intent, Order, Won, break_promise, run};
 
 /// A `recv` arm, with room for the value.
 pub struct RecvArm<'a, T> {
@@ -44,21 +44,13 @@ pub fn send<T>(sender: &Sender<T>) -> SendArm<'_, T> {
     SendArm { sender, won: None }
 }
 
-/// An arm for as long as the selection lasts.
-pub struct ErasedArm<'s> {
-    arm: Arm<'s>,
-    /// Where to say what the arm has got.
-    won: &'s mut Option<Won>,
-}
-
 impl<T> RecvArm<'_, T> {
     /// The arm as the selection wants it.
     #[inline]
-    pub fn erase(&mut self) -> ErasedArm<'_> {
-        ErasedArm {
-            arm: Arm::recv(self.receiver.chan(), self.value.as_mut_ptr().cast()),
-            won: &mut self.won,
-        }
+    pub fn erase(&mut self) -> Arm<'_> {
+        let mut arm = Arm::recv(self.receiver.chan(), self.value.as_mut_ptr().cast());
+        arm.won = Some(&mut self.won);
+        arm
     }
 
     /// What was received, after the selection chose this arm.
@@ -75,11 +67,10 @@ impl<T> RecvArm<'_, T> {
 impl<'a, T> SendArm<'a, T> {
     /// The arm as the selection wants it.
     #[inline]
-    pub fn erase(&mut self) -> ErasedArm<'_> {
-        ErasedArm {
-            arm: Arm::send(self.sender.chan()),
-            won: &mut self.won,
-        }
+    pub fn erase(&mut self) -> Arm<'_> {
+        let mut arm = Arm::send(self.sender.chan());
+        arm.won = Some(&mut self.won);
+        arm
     }
 
     /// The right to send one value, after the selection chose this arm.
@@ -123,7 +114,7 @@ impl<T> Drop for Promise<'_, T> {
 /// Selects an arm, waiting for one to be ready. Its index.
 #[inline]
 #[track_caller]
-pub fn select<const N: usize>(arms: [ErasedArm<'_>; N], is_biased: bool) -> usize {
+pub fn select<const N: usize>(arms: [Arm<'_>; N], is_biased: bool) -> usize {
     // Without a deadline a selection ends only with an arm.
     run_array(arms, Wait::FOREVER, is_biased).unwrap_or(usize::MAX)
 }
@@ -131,7 +122,7 @@ pub fn select<const N: usize>(arms: [ErasedArm<'_>; N], is_biased: bool) -> usiz
 /// Selects an arm that is ready; `usize::MAX` if there is none.
 #[inline]
 #[track_caller]
-pub fn try_select<const N: usize>(arms: [ErasedArm<'_>; N], is_biased: bool) -> usize {
+pub fn try_select<const N: usize>(arms: [Arm<'_>; N], is_biased: bool) -> usize {
     run_array(arms, Wait::Never, is_biased).unwrap_or(usize::MAX)
 }
 
@@ -139,7 +130,7 @@ pub fn try_select<const N: usize>(arms: [ErasedArm<'_>; N], is_biased: bool) -> 
 #[inline]
 #[track_caller]
 pub fn select_timeout<const N: usize>(
-    arms: [ErasedArm<'_>; N],
+    arms: [Arm<'_>; N],
     timeout: Duration,
     is_biased: bool,
 ) -> usize {
@@ -148,34 +139,22 @@ pub fn select_timeout<const N: usize>(
 }
 
 #[track_caller]
-fn run_array<const N: usize>(
-    arms: [ErasedArm<'_>; N],
-    wait: Wait,
-    is_biased: bool,
-) -> Option<usize> {
-    let mut places = [const { None }; N];
-    let mut index = 0;
-    let mut arms = arms.map(|erased| {
-        places[index] = Some(erased.won);
-        index += 1;
-        erased.arm
-    });
+fn run_array<const N: usize>(mut arms: [Arm<'_>; N], wait: Wait, is_biased: bool) -> Option<usize> {
     let mut order = [0; N];
-    sort(&arms, &mut order);
     let mut waiters = [const { MaybeUninit::uninit() }; N];
-    // SAFETY: sorted; as many waiters as arms; the slot of a receive arm is its `RecvArm`'s, which
-    // stays borrowed until `places` ends.
+    // SAFETY: as much order and as many waiters as arms; the slot of a receive arm is its `RecvArm`'s, which
+    // it borrows.
     let (index, won) = unsafe {
         run(
             &mut arms,
-            &order,
+            &mut Order::unsorted(&mut order),
             &mut waiters,
             wait,
             Intent::Act,
             is_biased,
         )
     }?;
-    if let Some(place) = &mut places[index] {
+    if let Some(place) = &mut arms[index].won {
         **place = Some(won);
     }
     Some(index)
@@ -193,9 +172,9 @@ impl<T> fmt::Debug for SendArm<'_, T> {
     }
 }
 
-impl fmt::Debug for ErasedArm<'_> {
+impl fmt::Debug for Arm<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad("ErasedArm { .. }")
+        f.pad("Arm { .. }")
     }
 }
 

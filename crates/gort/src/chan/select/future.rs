@@ -138,7 +138,7 @@ impl<'a> Waiting<'a> {
                     }
                     self.stage = Stage::Idle;
                     if let Some(won) = won(waiter.data.role(), outcome) {
-                        self.arms.iter().for_each(rearm);
+                        rearm(&self.arms);
                         return Poll::Ready((index, won));
                     }
                 }
@@ -180,7 +180,7 @@ impl<'a> Waiting<'a> {
             }
             unlock(&mut self.arms);
             after.act();
-            self.arms.iter().for_each(rearm);
+            rearm(&self.arms);
             return match tried {
                 Tried::Won(index, won) => Poll::Ready((index, won)),
                 _ => Poll::Pending,
@@ -217,7 +217,7 @@ impl<'a> Waiting<'a> {
         };
         drop(core);
         if let Outcome::Held(_) = outcome {
-            self.arms.iter().for_each(rearm);
+            rearm(&self.arms);
             return;
         }
         match won(role, outcome) {
@@ -228,7 +228,7 @@ impl<'a> Waiting<'a> {
             }
             _ => {}
         }
-        self.arms.iter().for_each(rearm);
+        rearm(&self.arms);
     }
 }
 

@@ -12,7 +12,11 @@
 //! A send arm has no value while it waits: it wins a promise (see `state`), and then the value is
 //! made. A receiver that meets such an arm waits until that is done.
 //!
-//! X1. `Arm::core` points to the core of the arm's channel while all locks are held.
+//! Before all that it looks at each channel without its lock (`Chan::hint`). Of those that seem ready
+//! it tries one at random, under that one lock: performing a ready operation takes no more than
+//! that, only to wait, or to say that none is ready, all have to be seen at one moment.
+//!
+//! X1. `Arm::core` points to the core of the arm's channel while its lock is held.
 //!
 //! Elsewhere: what `select!` expands to (`arms`, `select_macro`), the same for a set made at run
 //! time (`set`) and in a future (`future`).
@@ -29,26 +33,27 @@ use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
 use gort_core::g;
-use gort_core::lock::MutexGuard;
 use gort_core::sched::Woken;
 use gort_core::wait_reason::WaitReason;
 use gort_queue::claim::Round;
 use gort_queue::wait_list::Node;
 
 use super::core::{Core, Promised};
-use super::state::{Chan, Taken};
+use super::state::{Chan, Locked, Taken};
 use super::waiter::{After, Outcome, Party, Role, Waiter, WaiterRef};
-use super::{Wait, timed, wait_for_nothing};
+use super::{Wait, spin, timed, wait_for_nothing};
 
 /// One operation of a select, whatever the type of its values.
-pub(super) struct Arm<'a> {
+pub struct Arm<'a> {
     /// None: the nil channel.
     chan: Option<&'a Chan>,
     is_send: bool,
     /// Room for the received value.
     slot: *mut (),
+    /// Where the arms of a macro are told what they have got.
+    won: Option<&'a mut Option<Won>>,
     /// The lock, in the first arm of each channel.
-    guard: Option<MutexGuard<'a, Core>>,
+    guard: Option<Locked<'a>>,
     core: *mut Core,
 }
 
@@ -90,6 +95,7 @@ impl<'a> Arm<'a> {
             chan,
             is_send: false,
             slot,
+            won: None,
             guard: None,
             core: ptr::null_mut(),
         }
@@ -99,6 +105,16 @@ impl<'a> Arm<'a> {
         Self {
             is_send: true,
             ..Self::recv(chan, ptr::null_mut())
+        }
+    }
+
+    /// Whether the operation might not have to wait, seen without the lock. A false is exact.
+    #[inline]
+    fn may_be_ready(&self) -> bool {
+        match self.chan {
+            None => false,
+            Some(chan) if self.is_send => chan.may_send(),
+            Some(chan) => chan.may_receive(),
         }
     }
 
@@ -120,8 +136,25 @@ impl<'a> Arm<'a> {
         if self.is_send {
             core.can_send()
         } else {
-            core.can_receive() || (chan.timed.is_some() && timed::is_due(chan, core))
+            core.can_receive() || (chan.timed.is_some() && timed::may_be_due(chan))
         }
+    }
+
+    /// Performs the operation, if nobody waits on the other side and it need not wait.
+    ///
+    /// # Safety
+    ///
+    /// `slot` has room for a value. The channel is not locked.
+    #[inline]
+    unsafe fn act_fast(&self) -> Option<Won> {
+        let chan = self.chan?;
+        if self.is_send {
+            return chan
+                .promise_fast()
+                .then_some(Won::Promised(Promised::Place));
+        }
+        // SAFETY: room for a value (the caller's word).
+        unsafe { (chan.ops.pop_fast)(chan, self.slot) }.then_some(Won::Value)
     }
 
     /// Performs the operation, if it need not wait.
@@ -151,6 +184,37 @@ impl<'a> Arm<'a> {
     }
 }
 
+/// The order in which to lock the channels of a set of arms, found when it is first needed.
+pub(super) struct Order<'o> {
+    indices: &'o mut [u32],
+    is_sorted: bool,
+}
+
+impl<'o> Order<'o> {
+    /// For as many arms as `indices` has room for.
+    pub(super) fn unsorted(indices: &'o mut [u32]) -> Self {
+        Self {
+            indices,
+            is_sorted: false,
+        }
+    }
+
+    /// As `sort` has left it.
+    pub(super) fn already_sorted(indices: &'o mut [u32]) -> Self {
+        Self {
+            indices,
+            is_sorted: true,
+        }
+    }
+
+    fn sorted(&mut self, arms: &[Arm<'_>]) -> &[u32] {
+        if !std::mem::replace(&mut self.is_sorted, true) {
+            sort(arms, self.indices);
+        }
+        self.indices
+    }
+}
+
 /// The order in which to lock: by address, so that selects cannot wait for each other in a circle.
 pub(super) fn sort(arms: &[Arm<'_>], order: &mut [u32]) {
     for (position, index) in order.iter_mut().enumerate() {
@@ -174,32 +238,53 @@ pub(super) fn sort(arms: &[Arm<'_>], order: &mut [u32]) {
 ///
 /// # Safety
 ///
-/// `order` is from `sort`, `waiters` has room for as many as there are arms. The slots of receive
+/// `order` has room for as many as there are arms, or is from `sort`; `waiters` has room for as many as there are arms. The slots of receive
 /// arms have room for a value of their channel; only the selected one is written.
 #[track_caller]
 pub(super) unsafe fn run(
     arms: &mut [Arm<'_>],
-    order: &[u32],
+    order: &mut Order<'_>,
     waiters: &mut Waiters,
     wait: Wait,
     intent: Intent,
     is_biased: bool,
 ) -> Option<(usize, Won)> {
     let waiters = waiters.as_mut_ptr().cast::<Node<Waiter>>();
-    if arms.iter().all(|arm| arm.chan.is_none()) {
-        wait_for_nothing(wait_reason(arms), wait);
-        return None;
-    }
+    let mut is_first_look = intent == Intent::Act;
+    let mut has_spun = false;
     loop {
         let mut after = After::new();
-        lock(arms, order);
-        // SAFETY: locked; slots have room (the caller's word).
-        let tried = unsafe { try_arms(arms, intent, is_biased, &mut after) };
+        let mut tried = Tried::Nothing;
+        if std::mem::take(&mut is_first_look) {
+            match seemingly_ready(arms, is_biased) {
+                Some(index) => {
+                    // SAFETY: slots have room (the caller's word).
+                    if let Some(won) = unsafe { arms[index].act_fast() } {
+                        rearm(arms);
+                        return Some((index, won));
+                    }
+                    // SAFETY: as above.
+                    tried = unsafe { try_one(arms, index, &mut after) };
+                }
+                // One channel needs no second look: what is not possible there is not possible.
+                None if arms.len() == 1 && wait == Wait::Never => return None,
+                None => {}
+            }
+        }
+        if let Tried::Nothing = tried {
+            if arms.iter().all(|arm| arm.chan.is_none()) {
+                wait_for_nothing(wait_reason(arms), wait);
+                return None;
+            }
+            lock(arms, order.sorted(arms));
+            // SAFETY: locked; slots have room (the caller's word).
+            tried = unsafe { try_arms(arms, intent, is_biased, &mut after) };
+        }
         match tried {
             Tried::Won(index, won) => {
                 unlock(arms);
                 after.act();
-                arms.iter().for_each(rearm);
+                rearm(arms);
                 return Some((index, won));
             }
             Tried::Promise(index, promise) => {
@@ -214,7 +299,7 @@ pub(super) unsafe fn run(
                 // SAFETY: we have been readied, so the waiter is ours again (W2).
                 match unsafe { waiter.as_ref() }.data.outcome() {
                     Outcome::Done => {
-                        arms.iter().for_each(rearm);
+                        rearm(arms);
                         return Some((index, Won::Value));
                     }
                     Outcome::Retry => continue,
@@ -224,13 +309,19 @@ pub(super) unsafe fn run(
             Tried::Nothing if wait.is_over() => {
                 unlock(arms);
                 after.act();
-                arms.iter().for_each(rearm);
+                rearm(arms);
                 return None;
             }
             Tried::Nothing => {}
         }
 
         let gp = g::current();
+        if !std::mem::replace(&mut has_spun, true) && !gp.is_goroutine() {
+            unlock(arms);
+            after.act();
+            spin(gp, || arms.iter().any(Arm::may_be_ready));
+            continue;
+        }
         let round = gp.claim().open();
         // SAFETY: locked, nothing is ready; there is room for all waiters, and they stay in place: we
         // park, and take off their queues those that nobody else has taken off (W1).
@@ -247,19 +338,19 @@ pub(super) unsafe fn run(
         };
         unlock(arms);
         after.act();
-        arms.iter().for_each(rearm);
+        rearm(arms);
         let woken = wait.park(wait_reason(arms), Some(round));
         let winner = (woken == Woken::Ready).then(|| gp.claim().winner() as usize - 1);
         // SAFETY: queued above.
-        unsafe { unqueue(arms, order, waiters, winner) };
+        unsafe { unqueue(arms, order.sorted(arms), waiters, winner) };
         let Some(index) = winner else {
-            arms.iter().for_each(rearm);
+            rearm(arms);
             return None;
         };
         // SAFETY: we have been readied by who won this waiter, so it is ours again (W2).
         let waiter = unsafe { &*waiters.add(index) };
         if let Some(won) = won(waiter.data.role(), waiter.data.outcome()) {
-            arms.iter().for_each(rearm);
+            rearm(arms);
             return Some((index, won));
         }
     }
@@ -293,13 +384,12 @@ fn wait_reason(arms: &[Arm<'_>]) -> WaitReason {
     }
 }
 
-/// Arms the timer of a timed channel, if somebody waits for it.
-fn rearm(arm: &Arm<'_>) {
-    if let Some(chan) = arm.chan
-        && chan.timed.is_some()
-    {
-        timed::arm(chan);
-    }
+/// Arms the timers of the timed channels on which somebody waits.
+#[inline]
+fn rearm(arms: &[Arm<'_>]) {
+    arms.iter()
+        .filter_map(|arm| arm.chan)
+        .for_each(timed::rearm);
 }
 
 /// Locks every channel, once.
@@ -322,6 +412,42 @@ fn unlock(arms: &mut [Arm<'_>]) {
     for arm in arms {
         arm.guard = None;
     }
+}
+
+/// An arm that seems ready, at random; if biased only the first, for others may be ready before the
+/// rest.
+#[inline]
+fn seemingly_ready(arms: &[Arm<'_>], is_biased: bool) -> Option<usize> {
+    if is_biased {
+        return arms.first()?.may_be_ready().then_some(0);
+    }
+    let ready = || (0..arms.len()).filter(|&index| arms[index].may_be_ready());
+    let mut candidates = ready();
+    let index = candidates.next()?;
+    match candidates.count() {
+        0 => Some(index),
+        others => Some(ready().nth(random_below(others + 1)).unwrap_or(index)),
+    }
+}
+
+/// Tries one arm, under its lock alone, which stays held unless nothing came of it.
+///
+/// # Safety
+///
+/// The slot has room for a value.
+unsafe fn try_one(arms: &mut [Arm<'_>], index: usize, after: &mut After) -> Tried {
+    let arm = &mut arms[index];
+    let Some(chan) = arm.chan else {
+        return Tried::Nothing;
+    };
+    let guard = arm.guard.insert(chan.lock());
+    arm.core = &raw mut **guard;
+    // SAFETY: locked (X1); the slot has room (the caller's word).
+    let tried = unsafe { arm.act(index, after) };
+    if let Tried::Nothing = tried {
+        arm.guard = None;
+    }
+    tried
 }
 
 /// Looks at all arms, and performs the operation of one that is ready.
@@ -436,7 +562,7 @@ unsafe fn unqueue(
     waiters: *mut Node<Waiter>,
     winner: Option<usize>,
 ) {
-    let mut locked: Option<(&Chan, MutexGuard<'_, Core>)> = None;
+    let mut locked: Option<(&Chan, Locked<'_>)> = None;
     for &index in order {
         let index = index as usize;
         let arm = &arms[index];

@@ -19,7 +19,7 @@ use super::super::sender::Sender;
 use super::super::state::Chan;
 use super::super::waiter::Waiter;
 use super::future::SelectFuture;
-use super::{Arm, Intent, Won, break_promise, run, sort};
+use super::{Arm, Intent, Order, Won, break_promise, run, sort};
 
 /// Selects among operations that are known only at run time; [`select!`](crate::select!) is for
 /// those written down in the program.
@@ -332,7 +332,10 @@ impl<'a> Select<'a> {
             arm.slot = storage.slot();
         }
         // SAFETY: sorted; as many waiters as arms; the storage has room for any value.
-        let won = unsafe { run(arms, order, waiters, wait, Intent::Act, self.is_biased) };
+        let won = unsafe {
+            let order = &mut Order::already_sorted(order);
+            run(arms, order, waiters, wait, Intent::Act, self.is_biased)
+        };
         let (position, won) = match won {
             Some(won) => won,
             None => {
@@ -352,8 +355,10 @@ impl<'a> Select<'a> {
             waiters,
         } = self.prepared.as_mut().expect("prepared just now");
         // SAFETY: sorted; as many waiters as arms; a watching select uses no slot.
-        let (position, _) =
-            unsafe { run(arms, order, waiters, wait, Intent::Watch, self.is_biased) }?;
+        let (position, _) = unsafe {
+            let order = &mut Order::already_sorted(order);
+            run(arms, order, waiters, wait, Intent::Watch, self.is_biased)
+        }?;
         Some(self.operations[position].index)
     }
 
