@@ -1,0 +1,437 @@
+//! `send_async`, `recv_async` and `select_async`: ready when they should be, woken once, and undone when
+//! they are dropped early.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use gort::chan::{self, RecvError, Select, SendError, TryRecvError, TrySendError};
+
+use super::{Dropped, Wakes, eventually, eventually_parked, go_named, poll};
+
+#[gort::test]
+fn a_ready_channel_needs_no_second_poll() {
+    let wakes = Arc::<Wakes>::default();
+    let (s, r) = chan::bounded(1);
+    assert_eq!(
+        poll(&mut Box::pin(s.send_async(1)), &wakes),
+        Poll::Ready(Ok(()))
+    );
+    assert_eq!(
+        poll(&mut Box::pin(r.recv_async()), &wakes),
+        Poll::Ready(Ok(1))
+    );
+    drop(s);
+    assert_eq!(
+        poll(&mut Box::pin(r.recv_async()), &wakes),
+        Poll::Ready(Err(RecvError))
+    );
+    assert_eq!(wakes.count(), 0);
+}
+
+#[gort::test]
+fn a_receiver_is_woken_once_with_its_value() {
+    for capacity in [0, 1, 3] {
+        let wakes = Arc::<Wakes>::default();
+        let (s, r) = chan::bounded(capacity);
+        let mut receive = Box::pin(r.recv_async());
+        assert_eq!(poll(&mut receive, &wakes), Poll::Pending);
+        assert_eq!(poll(&mut receive, &wakes), Poll::Pending);
+        // Even without a buffer: somebody waits for the value.
+        assert_eq!(s.try_send("a"), Ok(()));
+        assert_eq!(wakes.count(), 1);
+        assert_eq!(poll(&mut receive, &wakes), Poll::Ready(Ok("a")));
+        assert_eq!(r.try_recv(), Err(TryRecvError::Empty));
+    }
+}
+
+#[gort::test]
+fn the_waker_of_the_latest_poll_is_woken() {
+    let (first, second) = (Arc::<Wakes>::default(), Arc::<Wakes>::default());
+    let (s, r) = chan::bounded(0);
+    let mut receive = Box::pin(r.recv_async());
+    assert_eq!(poll(&mut receive, &first), Poll::Pending);
+    assert_eq!(poll(&mut receive, &second), Poll::Pending);
+    s.send(1).unwrap();
+    assert_eq!((first.count(), second.count()), (0, 1));
+}
+
+#[gort::test]
+fn a_receiver_that_is_dropped_takes_nothing() {
+    let wakes = Arc::<Wakes>::default();
+    let (s, r) = chan::bounded(0);
+    let mut receive = Box::pin(r.recv_async());
+    assert_eq!(poll(&mut receive, &wakes), Poll::Pending);
+    drop(receive);
+    assert_eq!(s.try_send(1), Err(TrySendError::Full(1)));
+    assert_eq!(wakes.count(), 0);
+}
+
+#[gort::test]
+fn a_receiver_that_is_dropped_with_its_value_gives_it_back() {
+    for capacity in [0, 2] {
+        let wakes = Arc::<Wakes>::default();
+        let (s, r) = chan::bounded(capacity);
+        let mut receive = Box::pin(r.recv_async());
+        assert_eq!(poll(&mut receive, &wakes), Poll::Pending);
+        s.send(1).unwrap();
+        if capacity > 0 {
+            s.send(2).unwrap();
+        }
+        drop(receive);
+        assert_eq!(r.len(), 1 + capacity / 2);
+        // The value that came first is received first.
+        assert_eq!(r.try_recv(), Ok(1));
+        if capacity > 0 {
+            assert_eq!(r.try_recv(), Ok(2));
+        }
+        assert_eq!(r.try_recv(), Err(TryRecvError::Empty));
+    }
+}
+
+#[gort::test]
+fn a_value_given_back_goes_to_whoever_waits() {
+    let wakes = Arc::<Wakes>::default();
+    let (s, r) = chan::bounded(0);
+    let mut first = Box::pin(r.recv_async());
+    assert_eq!(poll(&mut first, &wakes), Poll::Pending);
+    let second = {
+        let r = r.clone();
+        go_named("given back to", move || r.recv())
+    };
+    eventually_parked("given back to", "chan receive");
+    s.send(7).unwrap();
+    drop(first);
+    assert_eq!(second.join().unwrap(), Ok(7));
+}
+
+#[gort::test]
+fn values_given_back_are_dropped_with_the_last_receiver() {
+    let wakes = Arc::<Wakes>::default();
+    let drops = Arc::new(AtomicUsize::new(0));
+    let (s, r) = chan::bounded(0);
+    let mut futures: Vec<_> = (0..3).map(|_| Box::pin(r.recv_async())).collect();
+    for future in &mut futures {
+        assert!(poll(future, &wakes).is_pending());
+    }
+    for _ in 0..3 {
+        s.send(Dropped(Arc::clone(&drops))).unwrap();
+    }
+    drop(futures);
+    assert_eq!((r.len(), drops.load(Ordering::SeqCst)), (3, 0));
+    drop(r);
+    assert_eq!(drops.load(Ordering::SeqCst), 3);
+}
+
+#[gort::test]
+fn a_sender_is_woken_when_its_turn_comes_and_sends_when_it_is_polled() {
+    let wakes = Arc::<Wakes>::default();
+    let (s, r) = chan::bounded(1);
+    s.send(1).unwrap();
+    let mut send = Box::pin(s.send_async(2));
+    assert_eq!(poll(&mut send, &wakes), Poll::Pending);
+    assert_eq!(r.recv(), Ok(1));
+    assert_eq!(wakes.count(), 1);
+    // The place is kept for it.
+    assert_eq!(s.try_send(3), Err(TrySendError::Full(3)));
+    assert_eq!(poll(&mut send, &wakes), Poll::Ready(Ok(())));
+    assert_eq!(r.recv(), Ok(2));
+    assert_eq!(wakes.count(), 1);
+}
+
+#[gort::test]
+fn a_sender_that_is_dropped_has_sent_nothing() {
+    let wakes = Arc::<Wakes>::default();
+    let drops = Arc::new(AtomicUsize::new(0));
+    let (s, r) = chan::bounded(1);
+    s.send(Dropped(Arc::clone(&drops))).unwrap();
+
+    // While it waits.
+    let mut send = Box::pin(s.send_async(Dropped(Arc::clone(&drops))));
+    assert!(poll(&mut send, &wakes).is_pending());
+    drop(send);
+    assert_eq!(drops.load(Ordering::SeqCst), 1);
+
+    // And when its turn has come but it was not polled again: the place is for the next one.
+    let mut first = Box::pin(s.send_async(Dropped(Arc::clone(&drops))));
+    let mut second = Box::pin(s.send_async(Dropped(Arc::clone(&drops))));
+    assert!(poll(&mut first, &wakes).is_pending());
+    assert!(poll(&mut second, &wakes).is_pending());
+    drop(r.recv().unwrap());
+    assert_eq!((drops.load(Ordering::SeqCst), wakes.count()), (2, 1));
+    drop(first);
+    assert_eq!((drops.load(Ordering::SeqCst), wakes.count()), (3, 2));
+    assert_eq!(r.len(), 0);
+    assert!(poll(&mut second, &wakes).is_ready());
+    assert_eq!(r.len(), 1);
+    drop(r);
+    assert_eq!(drops.load(Ordering::SeqCst), 4);
+}
+
+#[gort::test]
+fn a_receiver_takes_the_value_of_a_sender_that_is_not_polled() {
+    let wakes = Arc::<Wakes>::default();
+    let (s, r) = chan::bounded(1);
+    s.send(1).unwrap();
+    let mut send = Box::pin(s.send_async(2));
+    assert_eq!(poll(&mut send, &wakes), Poll::Pending);
+    assert_eq!(r.recv(), Ok(1));
+    assert_eq!(r.recv(), Ok(2));
+    assert_eq!(r.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(s.try_send(3), Ok(()));
+    assert_eq!(poll(&mut send, &wakes), Poll::Ready(Ok(())));
+}
+
+#[gort::test]
+fn a_sender_without_a_buffer_meets_its_receiver() {
+    let wakes = Arc::<Wakes>::default();
+    let (s, r) = chan::bounded(0);
+    let mut send = Box::pin(s.send_async(5));
+    assert_eq!(poll(&mut send, &wakes), Poll::Pending);
+    assert_eq!(r.try_recv(), Ok(5));
+    assert_eq!(wakes.count(), 1);
+    assert_eq!(poll(&mut send, &wakes), Poll::Ready(Ok(())));
+}
+
+#[gort::test]
+fn close_wakes_futures_and_gives_values_back() {
+    let wakes = Arc::<Wakes>::default();
+    let (s, r) = chan::bounded(1);
+    s.send(0).unwrap();
+    let mut waiting: Vec<_> = (1..=5).map(|i| Box::pin(s.send_async(i))).collect();
+    for future in &mut waiting {
+        assert_eq!(poll(future, &wakes), Poll::Pending);
+    }
+    // One of them has a place already.
+    assert_eq!(r.recv(), Ok(0));
+    assert!(r.close());
+    assert_eq!(wakes.count(), 5);
+    for (i, future) in (1..).zip(&mut waiting) {
+        assert_eq!(poll(future, &wakes), Poll::Ready(Err(SendError(i))));
+    }
+    assert_eq!(r.recv(), Err(RecvError));
+
+    let (s, r) = chan::unbounded::<i32>();
+    let mut receive = Box::pin(r.recv_async());
+    assert_eq!(poll(&mut receive, &wakes), Poll::Pending);
+    drop(s);
+    assert_eq!(wakes.count(), 6);
+    assert_eq!(poll(&mut receive, &wakes), Poll::Ready(Err(RecvError)));
+}
+
+#[gort::test]
+fn nil_is_pending_for_ever() {
+    let wakes = Arc::<Wakes>::default();
+    let (s, r) = chan::nil();
+    assert_eq!(poll(&mut Box::pin(s.send_async(1)), &wakes), Poll::Pending);
+    assert_eq!(poll(&mut Box::pin(r.recv_async()), &wakes), Poll::Pending);
+    let mut select = Select::new();
+    select.recv(&r);
+    select.send(&s);
+    assert!(poll(&mut Box::pin(select.select_async()), &wakes).is_pending());
+}
+
+#[gort::test]
+fn a_forgotten_future_leaks_and_harms_nobody() {
+    let wakes = Arc::<Wakes>::default();
+    let (s, r) = chan::bounded(0);
+    let mut receive = Box::pin(r.recv_async());
+    assert_eq!(poll(&mut receive, &wakes), Poll::Pending);
+    std::mem::forget(receive);
+    // Its waiter is still queued, and gets the value.
+    assert_eq!(s.try_send(1), Ok(()));
+    assert_eq!(wakes.count(), 1);
+    assert_eq!(s.try_send(2), Err(TrySendError::Full(2)));
+
+    let mut select = Select::new();
+    select.recv(&r);
+    let mut future = Box::pin(select.select_async());
+    assert!(poll(&mut future, &wakes).is_pending());
+    std::mem::forget(future);
+    drop(select);
+    assert_eq!(s.try_send(3), Ok(()));
+    drop(r);
+    assert_eq!(s.send(4), Err(SendError(4)));
+}
+
+#[gort::test]
+fn a_timed_channel_wakes_a_future() {
+    let wakes = Arc::<Wakes>::default();
+    let r = chan::after(Duration::from_millis(5));
+    let mut receive = Box::pin(r.recv_async());
+    assert_eq!(poll(&mut receive, &wakes), Poll::Pending);
+    eventually("the waker is woken", || wakes.count() == 1);
+    assert!(matches!(poll(&mut receive, &wakes), Poll::Ready(Ok(_))));
+    drop(receive);
+
+    let ticks = chan::tick(Duration::from_millis(2));
+    gort::block_on(async {
+        let first = ticks.recv_async().await.unwrap();
+        let second = ticks.recv_async().await.unwrap();
+        assert!(second >= first + Duration::from_millis(2));
+    });
+}
+
+#[gort::test]
+fn select_async_performs_one_operation() {
+    let wakes = Arc::<Wakes>::default();
+    let (s1, r1) = chan::bounded::<i32>(0);
+    let (s2, r2) = chan::bounded::<[u64; 40]>(1);
+    let mut select = Select::new();
+    let first = select.recv(&r1);
+    let second = select.recv(&r2);
+    {
+        let mut future = Box::pin(select.select_async());
+        assert!(poll(&mut future, &wakes).is_pending());
+        s2.send([9; 40]).unwrap();
+        assert_eq!(wakes.count(), 1);
+        // It has been won: the other channel sees nobody.
+        assert_eq!(s1.try_send(1), Err(TrySendError::Full(1)));
+        let Poll::Ready(operation) = poll(&mut future, &wakes) else {
+            panic!("still pending")
+        };
+        assert_eq!(operation.index(), second);
+        assert_eq!(operation.recv(&r2), Ok([9; 40]));
+    }
+    // And again, ready at once.
+    let sender = go_named("select_async's sender", move || s1.send(4));
+    eventually_parked("select_async's sender", "chan send");
+    let Poll::Ready(operation) = poll(&mut Box::pin(select.select_async()), &wakes) else {
+        panic!("pending though a sender waits")
+    };
+    assert_eq!(operation.index(), first);
+    assert_eq!(operation.recv(&r1), Ok(4));
+    sender.join().unwrap().unwrap();
+}
+
+#[gort::test]
+fn select_async_that_is_dropped_undoes_what_it_won() {
+    let wakes = Arc::<Wakes>::default();
+    let (s, r) = chan::bounded::<i32>(0);
+    let (full, drain) = chan::bounded::<i32>(1);
+    full.send(0).unwrap();
+
+    // A value, which goes back.
+    let mut select = Select::new();
+    select.recv(&r);
+    select.send(&full);
+    let mut future = Box::pin(select.select_async());
+    assert!(poll(&mut future, &wakes).is_pending());
+    s.send(1).unwrap();
+    drop(future);
+    assert_eq!(r.try_recv(), Ok(1));
+
+    // A place, which is free again.
+    let mut future = Box::pin(select.select_async());
+    assert!(poll(&mut future, &wakes).is_pending());
+    assert_eq!(drain.recv(), Ok(0));
+    assert_eq!(wakes.count(), 2);
+    assert_eq!(full.try_send(5), Err(TrySendError::Full(5)));
+    drop(future);
+    assert_eq!(full.try_send(6), Ok(()));
+
+    // Nothing at all.
+    let mut future = Box::pin(select.select_async());
+    assert!(poll(&mut future, &wakes).is_pending());
+    drop(future);
+    assert_eq!(s.try_send(7), Err(TrySendError::Full(7)));
+}
+
+#[gort::test]
+fn select_async_keeps_a_promise() {
+    let wakes = Arc::<Wakes>::default();
+    let (s, r) = chan::bounded::<i32>(0);
+    let mut select = Select::new();
+    select.send(&s);
+    let mut future = Box::pin(select.select_async());
+    assert!(poll(&mut future, &wakes).is_pending());
+    let receiver = go_named("promised", move || r.recv());
+    eventually("the select is woken", || wakes.count() == 1);
+    let Poll::Ready(operation) = poll(&mut future, &wakes) else {
+        panic!("still pending")
+    };
+    assert_eq!(operation.send(&s, 3), Ok(()));
+    assert_eq!(receiver.join().unwrap(), Ok(3));
+}
+
+#[gort::test]
+fn a_future_that_was_held_for_a_promise_may_leave() {
+    let wakes = Arc::<Wakes>::default();
+    let (s, r) = chan::bounded::<i32>(0);
+    let mut receive = Box::pin(r.recv_async());
+    assert_eq!(poll(&mut receive, &wakes), Poll::Pending);
+    let mut select = Select::new();
+    select.send(&s);
+    let operation = select.try_select().unwrap();
+    drop(receive);
+    // The one it was promised to has gone; another one gets the value.
+    let other = go_named("gets the promised value", {
+        let r = r.clone();
+        move || r.recv()
+    });
+    eventually_parked("gets the promised value", "chan receive");
+    assert_eq!(operation.send(&s, 8), Ok(()));
+    assert_eq!(other.join().unwrap(), Ok(8));
+}
+
+#[gort::test]
+fn futures_goroutines_and_threads_share_one_channel() {
+    const EACH: u64 = 2_000;
+    for capacity in [0, 1, 16] {
+        let (s, r) = chan::bounded::<u64>(capacity);
+        let total = Arc::new(AtomicUsize::new(0));
+        let add = |total: &AtomicUsize, value: u64| {
+            total.fetch_add(value as usize, Ordering::Relaxed);
+        };
+        let receivers = [
+            gort::go({
+                let (r, total) = (r.clone(), Arc::clone(&total));
+                move || r.iter().for_each(|value| add(&total, value))
+            }),
+            gort::go({
+                let (r, total) = (r.clone(), Arc::clone(&total));
+                move || {
+                    gort::block_on(async {
+                        while let Ok(value) = r.recv_async().await {
+                            add(&total, value);
+                        }
+                    })
+                }
+            }),
+        ];
+        let thread = std::thread::spawn({
+            let (r, total) = (r, Arc::clone(&total));
+            move || r.iter().for_each(|value| add(&total, value))
+        });
+        let senders = [
+            gort::go({
+                let s = s.clone();
+                move || (1..=EACH).for_each(|i| s.send(i).unwrap())
+            }),
+            gort::go({
+                let s = s.clone();
+                move || {
+                    gort::block_on(async {
+                        for i in 1..=EACH {
+                            s.send_async(i).await.unwrap();
+                        }
+                    })
+                }
+            }),
+        ];
+        let sender = std::thread::spawn(move || (1..=EACH).for_each(|i| s.send(i).unwrap()));
+        for handle in senders {
+            handle.join().unwrap();
+        }
+        sender.join().unwrap();
+        for handle in receivers {
+            handle.join().unwrap();
+        }
+        thread.join().unwrap();
+        assert_eq!(
+            total.load(Ordering::Relaxed) as u64,
+            3 * EACH * (EACH + 1) / 2
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! `gort::chan` as its users see it, where it goes beyond what Go and crossbeam-channel have tests for:
+//! futures, promises to send, closing, the channels of the clock, and all of these mixed.
+
+mod closing;
+mod futures;
+mod mixed;
+mod promises;
+mod timed;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+/// Waits until `condition` holds.
+#[track_caller]
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(
+            Instant::now() < deadline,
+            "not within 10 s: {what}\n\n{}",
+            gort::runtime::stacks()
+        );
+        // waits: between two looks at the condition
+        gort::time::sleep(Duration::from_micros(50));
+    }
+}
+
+/// Waits until the goroutine of that name is parked for that reason.
+#[track_caller]
+fn eventually_parked(name: &str, reason: &str) {
+    let line = format!("\"{name}\" [{reason}");
+    eventually(&line, || gort::runtime::stacks().contains(&line));
+}
+
+#[track_caller]
+fn go_named<T: Send + 'static>(
+    name: &str,
+    f: impl FnOnce() -> T + Send + 'static,
+) -> gort::JoinHandle<T> {
+    gort::Builder::new()
+        .name(name)
+        .go(f)
+        .expect("a stack can be had")
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Wakes {
+    fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Polls once; `wakes` is woken for it.
+fn poll<F: Future>(future: &mut Pin<Box<F>>, wakes: &Arc<Wakes>) -> Poll<F::Output> {
+    let waker = Waker::from(Arc::clone(wakes));
+    future.as_mut().poll(&mut Context::from_waker(&waker))
+}
+
+/// Adds one to its counter when it is dropped.
+#[derive(Debug)]
+struct Dropped(Arc<AtomicUsize>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}

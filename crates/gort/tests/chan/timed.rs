@@ -1,0 +1,161 @@
+//! `after`, `at` and `tick`: due when the clock says so, whoever looks, and gone when they are dropped.
+
+use std::time::{Duration, Instant};
+
+use gort::chan::{self, Select, TryRecvError, select};
+
+use super::{eventually, eventually_parked, go_named};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The number of armed timers; tests that count run one after the other.
+fn timers() -> u64 {
+    gort::runtime::metrics().timers
+}
+
+// `procs` has a test run alone.
+#[gort::test(procs = 2)]
+fn a_timer_is_armed_only_while_somebody_waits() {
+    let before = timers();
+    let receivers: Vec<_> = (0..100).map(|_| chan::after(HOUR)).collect();
+    assert_eq!(timers(), before);
+    let waiting = go_named("waits an hour", {
+        let r = receivers[0].clone();
+        let (_s, never_sent) = chan::bounded::<()>(0);
+        move || {
+            select! {
+                recv(r) -> _ => unreachable!(),
+                recv(never_sent) -> _ => {}
+            }
+        }
+    });
+    waiting.join().unwrap();
+    assert_eq!(timers(), before);
+    drop(receivers);
+}
+
+#[gort::test(procs = 2)]
+fn a_dropped_receiver_leaves_the_heap_at_once() {
+    let before = timers();
+    let (s, r) = chan::bounded::<()>(0);
+    let waiting = go_named("gives up", move || {
+        let hour = chan::after(HOUR);
+        select! {
+            recv(hour) -> _ => unreachable!(),
+            recv(r) -> _ => {}
+        }
+        drop(hour);
+        timers()
+    });
+    eventually_parked("gives up", "select");
+    assert_eq!(timers(), before + 1);
+    s.send(()).unwrap();
+    assert_eq!(waiting.join().unwrap(), before);
+}
+
+#[gort::test]
+fn a_value_is_there_the_moment_it_is_due() {
+    let r = chan::after(Duration::from_millis(3));
+    let start = Instant::now();
+    // No scheduling point in between: nobody can have run a timer.
+    while start.elapsed() < Duration::from_millis(4) {
+        std::hint::spin_loop();
+    }
+    assert_eq!((r.len(), r.is_full(), r.capacity()), (1, true, Some(1)));
+    assert!(r.try_recv().is_ok());
+    assert_eq!(r.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!((r.len(), r.is_empty()), (0, true));
+}
+
+#[gort::test]
+fn at_a_time_that_has_passed_the_value_is_there_with_its_time() {
+    let when = Instant::now();
+    let r = chan::at(when);
+    assert_eq!(r.try_recv(), Ok(when));
+    select! {
+        recv(chan::after(Duration::ZERO)) -> due => assert!(due.is_ok()),
+        default => panic!("due at once"),
+    }
+}
+
+#[gort::test]
+fn each_tick_goes_to_one_receiver_and_none_is_forgotten() {
+    let ticks = chan::tick(Duration::from_millis(2));
+    let waiting: Vec<_> = (0..5)
+        .map(|_| {
+            let ticks = ticks.clone();
+            gort::go(move || ticks.recv().unwrap())
+        })
+        .collect();
+    let mut times: Vec<_> = waiting.into_iter().map(|w| w.join().unwrap()).collect();
+    times.sort();
+    assert!(
+        times
+            .windows(2)
+            .all(|pair| pair[1] >= pair[0] + Duration::from_millis(2)),
+        "{times:?}"
+    );
+}
+
+#[gort::test]
+fn a_receiver_behind_one_that_left_is_woken() {
+    let r = chan::after(Duration::from_millis(30));
+    let (s, stop) = chan::bounded::<()>(0);
+    let first = go_named("leaves", {
+        let r = r.clone();
+        move || {
+            select! {
+                recv(r) -> _ => unreachable!("too early"),
+                recv(stop) -> _ => {}
+            }
+        }
+    });
+    eventually_parked("leaves", "select");
+    let second = go_named("stays", move || r.recv());
+    eventually_parked("stays", "chan receive");
+    s.send(()).unwrap();
+    first.join().unwrap();
+    assert!(second.join().unwrap().is_ok());
+}
+
+#[gort::test]
+fn readiness_of_a_timed_channel_is_told() {
+    let r = chan::after(Duration::from_millis(5));
+    let never = chan::never::<()>();
+    let mut select = Select::new();
+    select.recv(&never);
+    let timer = select.recv(&r);
+    assert!(select.try_ready().is_err());
+    assert_eq!(select.ready(), timer);
+    assert!(r.try_recv().is_ok());
+    assert!(select.ready_timeout(Duration::from_millis(5)).is_err());
+}
+
+#[gort::test]
+fn a_timed_channel_can_be_closed() {
+    let r = chan::after(HOUR);
+    let waiting = go_named("waits for its end", {
+        let r = r.clone();
+        move || r.recv()
+    });
+    eventually_parked("waits for its end", "chan receive");
+    assert!(r.close());
+    assert!(waiting.join().unwrap().is_err());
+    eventually("closed for everybody", || {
+        r.try_recv() == Err(TryRecvError::Disconnected)
+    });
+}
+
+#[gort::test]
+fn a_plain_thread_can_wait_for_the_clock() {
+    let start = Instant::now();
+    let thread = std::thread::spawn(|| {
+        let (_s, r) = chan::bounded::<()>(0);
+        select! {
+            recv(r) -> _ => unreachable!(),
+            recv(chan::after(Duration::from_millis(5))) -> due => due.unwrap(),
+        }
+    });
+    let due = thread.join().unwrap();
+    assert!(due >= start + Duration::from_millis(5));
+}
