@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the loom models of gort-queue, and shows that they find what they are there to find: each of
+# Runs the loom models of gort-queue and gort::sync, and shows that they find what they are there to find: each of
 # the faults below breaks one step of a protocol, and the named model has to fail then.
 #
 #   ci/loom.sh              models and faults, three preemptions
@@ -19,7 +19,15 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/loom
 # For one test binary, in seconds. A model that takes longer is a failure.
 limit=${LOOM_TIMEOUT:-240}
 
-models=(loom_claim loom_idle loom_local loom_poll_slot loom_status loom_wait_list)
+models=(loom_claim loom_idle loom_local loom_poll_slot loom_status loom_wait_list sync)
+
+# The package of a test binary.
+package_of() {
+    case $1 in
+    loom_*) echo gort-queue ;;
+    *) echo gort-model ;;
+    esac
+}
 
 # fault, test binary, model that must fail
 faults=(
@@ -32,15 +40,18 @@ faults=(
     "local_head loom_local owner_and_thief_take_each_item_once"
     "local_head loom_local two_thieves_and_the_owner_take_each_item_once"
     "poll_fence loom_poll_slot a_deadline_is_seen_before_the_park_or_sees_who_parks"
+    "mutex_recheck sync the_mutex_excludes_and_wakes"
+    "rw_hand_over sync the_rw_lock_excludes_and_wakes"
 )
 
 run_models() {
     echo "loom: building the models"
-    cargo test --quiet --package gort-queue --release --no-run
+    cargo test --quiet --package gort-queue --package gort-model --release --no-run
     for model in "${models[@]}"; do
         local start=$SECONDS
         echo "loom: $model, at most $LOOM_MAX_PREEMPTIONS preemptions"
-        timeout "$limit" cargo test --quiet --package gort-queue --release --test "$model"
+        timeout "$limit" cargo test --quiet --package "$(package_of "$model")" --release \
+            --test "$model"
         echo "loom: $model took $((SECONDS - start)) s"
     done
 }
@@ -63,7 +74,7 @@ run_faults() {
         echo "loom: with fault $fault, $model::$test has to fail"
         local wrapper
         wrapper=$(wrapper_for "$fault")
-        local run=(cargo test --quiet --package gort-queue --release --test "$model")
+        local run=(cargo test --quiet --package "$(package_of "$model")" --release --test "$model")
         RUSTC_WORKSPACE_WRAPPER=$wrapper "${run[@]}" --no-run
         status=0
         RUSTC_WORKSPACE_WRAPPER=$wrapper timeout "$limit" "${run[@]}" -- --exact "$test" \

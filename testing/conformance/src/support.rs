@@ -1,7 +1,5 @@
-//! Waiting for conditions, looking at goroutines, and running a test in a process of its own.
+//! Waiting for conditions, and looking at goroutines.
 
-use std::env;
-use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 /// Within this a condition must come true: Go's tests call it "soon".
@@ -74,22 +72,4 @@ pub fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .expect("a panic with a text")
-}
-
-/// Says to [`in_child`]'s process that it is one, and which case to run.
-const CASE: &str = "GORT_CONFORMANCE_CASE";
-
-/// Runs the test `name` of this binary again in a process of its own, where [`case`] is `Some(case)`.
-pub fn in_child(name: &str, case: &str) -> Output {
-    let program = env::current_exe().expect("a test knows its program");
-    Command::new(program)
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
-        .env(CASE, case)
-        .output()
-        .expect("the test's program can be run")
-}
-
-/// The case to run, in a process that [`in_child`] started.
-pub fn case() -> Option<String> {
-    env::var(CASE).ok()
 }

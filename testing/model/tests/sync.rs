@@ -15,10 +15,11 @@
     reason = "the machines are modules of a library elsewhere"
 )]
 
-use std::sync::atomic::AtomicBool as StdBool;
+use std::cell::Cell;
+// Not loom's: that one panics again in a model that unwinds.
+use std::sync::Arc;
 
 use loom::cell::UnsafeCell;
-use loom::sync::Arc;
 use loom::thread;
 
 use wait_table::NEVER;
@@ -73,9 +74,12 @@ mod sched {
     }
 }
 
-/// Whether every reading of the clock is 2 ms after the one before, so that who waits starves.
-static CLOCK_RUNS: StdBool = StdBool::new(false);
-static SPINNING: StdBool = StdBool::new(false);
+thread_local! {
+    /// Whether every reading of the clock is 2 ms after the one before, so that who waits starves.
+    /// (loom runs all threads of a model on the test's own.)
+    static CLOCK_RUNS: Cell<bool> = const { Cell::new(false) };
+    static SPINNING: Cell<bool> = const { Cell::new(false) };
+}
 
 mod clock {
     use std::sync::atomic::Ordering;
@@ -87,7 +91,7 @@ mod clock {
     }
 
     pub fn now_ns() -> u64 {
-        if super::CLOCK_RUNS.load(Ordering::Relaxed) {
+        if super::CLOCK_RUNS.get() {
             NOW_NS.fetch_add(2_000_000, Ordering::Relaxed)
         } else {
             1
@@ -96,14 +100,12 @@ mod clock {
 }
 
 mod spin {
-    use std::sync::atomic::Ordering;
-
     /// One round instead of four.
     pub struct Spin(bool);
 
     impl Spin {
         pub fn new() -> Spin {
-            Spin(super::SPINNING.load(Ordering::Relaxed))
+            Spin(super::SPINNING.get())
         }
         pub fn pays(&self) -> bool {
             self.0
@@ -120,7 +122,9 @@ mod wait_table {
     use std::collections::{BTreeMap, VecDeque};
     use std::mem::ManuallyDrop;
 
-    use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
+    use std::sync::Arc;
+
+    use loom::sync::{Condvar, Mutex, MutexGuard};
 
     use super::WaitReason;
 
@@ -275,6 +279,10 @@ mod wait_table {
         fn drop(&mut self) {
             // SAFETY: dropped once, here; not used below.
             unsafe { ManuallyDrop::drop(&mut self.queues) };
+            if std::thread::panicking() {
+                // loom has found something and unwinds; another panic would hide it.
+                return;
+            }
             for (waiter, grant) in self.wakes.drain(..) {
                 *waiter.end.lock().unwrap() = End::Granted(grant);
                 waiter.granted.notify_one();
@@ -314,8 +322,8 @@ impl Protected {
 }
 
 fn set_mode(clock_runs: bool, spinning: bool) {
-    CLOCK_RUNS.store(clock_runs, std::sync::atomic::Ordering::Relaxed);
-    SPINNING.store(spinning, std::sync::atomic::Ordering::Relaxed);
+    CLOCK_RUNS.set(clock_runs);
+    SPINNING.set(spinning);
 }
 
 /// One locker per entry; its deadline, fairness, and how often.
@@ -354,7 +362,6 @@ fn lockers(plans: &'static [(u64, bool, u32)]) {
     });
 }
 
-// One test, since the modes are the process's.
 #[test]
 fn the_mutex_excludes_and_wakes() {
     for spinning in [false, true] {
@@ -368,8 +375,6 @@ fn the_mutex_excludes_and_wakes() {
             lockers(&[(NEVER, false, 2), (5, false, 2)]);
         }
     }
-    set_mode(false, false);
-    rw_lock_models();
 }
 
 /// Who does what: 'r' reads, 'w' writes, 'd' writes and downgrades; capitals have a deadline.
@@ -418,7 +423,8 @@ fn rw_lockers(plan: &'static str) {
     });
 }
 
-fn rw_lock_models() {
+#[test]
+fn the_rw_lock_excludes_and_wakes() {
     for plan in [
         "ww", "wr", "rrw", "wwr", "rWr", "Rwr", "RW", "rW", "WRw", "dr", "drw", "dRw",
     ] {

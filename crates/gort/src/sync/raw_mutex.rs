@@ -229,7 +229,7 @@ impl RawMutex {
     fn set_waiting(&self, token: u8, is_starving: bool) -> bool {
         let mode = if is_starving { STARVING } else { 0 };
         let mut state = self.state.load(Ordering::Relaxed);
-        while state & LOCKED != 0 {
+        while state & LOCKED != 0 || cfg!(gort_fault = "mutex_recheck") {
             match self.exchange(state, (state | WAITERS | mode) & !token) {
                 Ok(_) => return true,
                 Err(now) => state = now,

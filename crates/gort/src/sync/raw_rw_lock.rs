@@ -227,7 +227,7 @@ impl RawRwLock {
                 Err(now) => state = now,
             }
         }
-        if !bucket.pop(self.writer_key(), 0) {
+        if !bucket.pop(self.writer_key(), 0) && !cfg!(gort_fault = "rw_hand_over") {
             self.let_readers_in(&mut bucket, WRITER);
         }
     }

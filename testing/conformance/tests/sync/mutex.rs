@@ -1,5 +1,6 @@
 //! SY02 to SY07, SY26, S116, S117, S122, S123.
 
+use std::env;
 use std::hint;
 use std::mem;
 use std::sync::Arc;
@@ -7,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::time::{Duration, Instant};
 
 use gort::sync::{Mutex, RwLock};
+use gort_conformance::child;
 use gort_conformance::support::{
-    A_WHILE, SOON, assert_not_for_a_while, case, eventually, eventually_parked, go_named, in_child,
+    A_WHILE, SOON, assert_not_for_a_while, eventually, eventually_parked, go_named,
 };
 
 /// Past the threshold of starvation mode, 1 ms.
@@ -41,29 +43,12 @@ fn sy02_a_mutex_and_its_try_form_count_exactly() {
     assert_eq!(count.into_inner(), 10_000);
 }
 
-/// Runs `misuse` in a child process, which must die of it and say `text`.
-#[track_caller]
-fn assert_fatal(test: &str, texts: &[(&str, &str)], misuse: impl FnOnce(&str)) {
-    if let Some(case) = case() {
-        misuse(&case);
-        // Not reached, or the parent sees a child that ended well.
-        return;
-    }
-    for (case, text) in texts {
-        let output = in_child(test, case);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        // A test that passes ends with 0, one that panics with 101.
-        assert!(
-            !matches!(output.status.code(), Some(0 | 101)),
-            "{case}: the process went on"
-        );
-        assert!(stderr.contains(text), "{case}: {stderr}");
-    }
-}
-
 const MUTEX: &str = "sync: unlock of unlocked mutex";
 const UNLOCK: &str = "sync: Unlock of unlocked RWMutex";
 const RUNLOCK: &str = "sync: RUnlock of unlocked RWMutex";
+
+/// Says to the child which misuse is its own.
+const MISUSE: &str = "GORT_CONFORMANCE_MISUSE";
 
 #[test]
 fn sy03_s122_unlocking_what_is_not_locked_is_fatal() {
@@ -77,43 +62,50 @@ fn sy03_s122_unlocking_what_is_not_locked_is_fatal() {
         ("runlock, written", RUNLOCK),
         ("runlock, twice", RUNLOCK),
     ];
-    let name = "mutex::sy03_s122_unlocking_what_is_not_locked_is_fatal";
-    assert_fatal(name, &cases, |case| {
-        let mutex = Mutex::new(());
-        let lock = RwLock::new(());
-        // SAFETY: none: these break the locks' demands, and must end the process.
-        unsafe {
-            match case {
-                "mutex, free" => mutex.force_unlock(),
-                "mutex, twice" => {
-                    mem::forget(mutex.lock());
-                    mutex.force_unlock();
-                    mutex.force_unlock();
-                }
-                "unlock, free" => lock.force_unlock_write(),
-                "unlock, read" => {
-                    mem::forget(lock.read());
-                    lock.force_unlock_write();
-                }
-                "unlock, twice" => {
-                    mem::forget(lock.write());
-                    lock.force_unlock_write();
-                    lock.force_unlock_write();
-                }
-                "runlock, free" => lock.force_unlock_read(),
-                "runlock, written" => {
-                    mem::forget(lock.write());
-                    lock.force_unlock_read();
-                }
-                "runlock, twice" => {
-                    mem::forget(lock.read());
-                    lock.force_unlock_read();
-                    lock.force_unlock_read();
-                }
-                _ => unreachable!("no such case: {case}"),
+    for (case, text) in cases {
+        let child = child::of(|| misuse(&env::var(MISUSE).expect("set for the child")));
+        let output = child.var(MISUSE, case).output();
+        // By a signal: neither the end of the case nor a panic, which can be caught.
+        assert_eq!(output.status.code(), None, "{case}: {output}");
+        assert!(output.stderr.contains(text), "{case}: {output}");
+    }
+}
+
+fn misuse(case: &str) {
+    let mutex = Mutex::new(());
+    let lock = RwLock::new(());
+    // SAFETY: none: these break the locks' demands, and must end the process.
+    unsafe {
+        match case {
+            "mutex, free" => mutex.force_unlock(),
+            "mutex, twice" => {
+                mem::forget(mutex.lock());
+                mutex.force_unlock();
+                mutex.force_unlock();
             }
+            "unlock, free" => lock.force_unlock_write(),
+            "unlock, read" => {
+                mem::forget(lock.read());
+                lock.force_unlock_write();
+            }
+            "unlock, twice" => {
+                mem::forget(lock.write());
+                lock.force_unlock_write();
+                lock.force_unlock_write();
+            }
+            "runlock, free" => lock.force_unlock_read(),
+            "runlock, written" => {
+                mem::forget(lock.write());
+                lock.force_unlock_read();
+            }
+            "runlock, twice" => {
+                mem::forget(lock.read());
+                lock.force_unlock_read();
+                lock.force_unlock_read();
+            }
+            _ => unreachable!("no such case: {case}"),
         }
-    });
+    }
 }
 
 #[gort::test]
