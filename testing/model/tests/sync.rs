@@ -16,6 +16,7 @@
 )]
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 // Not loom's: that one panics again in a model that unwinds.
 use std::sync::Arc;
 
@@ -520,6 +521,31 @@ fn a_wait_group_wakes_its_waiters_and_shows_them_the_work() {
             assert_eq!(shared.0.counter(), 0);
         });
     }
+}
+
+#[test]
+fn a_misused_wait_group_panics_and_hangs_nobody() {
+    model(|| {
+        let group = Arc::new(RawWaitGroup::new());
+        group.add(1);
+        let tries = |f: &dyn Fn()| catch_unwind(AssertUnwindSafe(f)).is_ok();
+        let waiter = {
+            let group = group.clone();
+            thread::spawn(move || tries(&|| group.wait()))
+        };
+        let worker = {
+            let group = group.clone();
+            thread::spawn(move || assert!(tries(&|| group.add(-1))))
+        };
+        // Adds while the round may be ending.
+        if tries(&|| group.add(1)) {
+            group.add(-1);
+        }
+        worker.join().unwrap();
+        waiter.join().unwrap();
+        assert_eq!(group.counter(), 0);
+        group.wait();
+    });
 }
 
 /// Each takes so many permits of 2, with or without a deadline, and gives them back.

@@ -1,7 +1,8 @@
 //! Whether to spin before queueing, and for how long: Go's rule for `sync.Mutex`.
 //!
 //! Spinning pays only if the owner runs at this moment on another processor. On one P it cannot, so
-//! there is none. Otherwise a few rounds of pauses, well under a microsecond; a wake-up costs more.
+//! there is none. (Before the runtime has started there are 0 Ps, and only plain threads.) Otherwise
+//! a few rounds of pauses, about a microsecond; waking a thread costs many.
 
 use std::hint;
 
@@ -27,7 +28,7 @@ impl Spin {
     /// Whether another round is worth its time.
     #[inline]
     pub(super) fn pays(&self) -> bool {
-        self.rounds < ROUNDS_MAX && runtime::gomaxprocs() > 1
+        self.rounds < ROUNDS_MAX && runtime::gomaxprocs() != 1
     }
 
     /// One round.
