@@ -214,7 +214,7 @@ struct LinkMap {
 /// The loader's lock is held.
 unsafe fn static_offset(id: usize) -> Option<usize> {
     let libc = glibc();
-    let mut map = main_map();
+    let mut map = MAIN_MAP.load(Acquire).cast_const();
     while !map.is_null() {
         // SAFETY: a node of the loader's list, which does not change while its lock is held. The
         // offsets are libc's own for this struct.
@@ -241,12 +241,17 @@ fn main_map() -> *const LinkMap {
     unsafe { (*debug)[1] }
 }
 
+/// The program's own entry, which stays the first. Looked up once: later `dlsym` could wait for a
+/// `dlopen` that waits for us, as `dl_iterate_phdr` holds the loader's second lock around its callback.
+static MAIN_MAP: AtomicPtr<LinkMap> = AtomicPtr::new(core::ptr::null_mut());
+
 /// Whether [`check_loaded`] can find what it needs.
 pub(super) fn can_look() -> bool {
     let map = main_map();
     if map.is_null() {
         return false;
     }
+    MAIN_MAP.store(map.cast_mut(), Release);
     // SAFETY: the program's entry is never removed, and its name is terminated.
     unsafe { CStr::from_ptr((*map).name) }.is_empty()
 }
