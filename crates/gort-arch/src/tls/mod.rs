@@ -123,8 +123,8 @@ pub fn init(request: Request) -> &'static Support {
         crate::context::init(std::env::var_os("GORT_FSGSBASE").is_some_and(|v| v == "0"));
         let wish = std::env::var("GORT_TLS").ok();
         let why = match (request, wish.as_deref()) {
+            (Request::Auto | Request::Thread, Some("thread")) => Err("GORT_TLS=thread".to_owned()),
             (Request::Thread, _) => Err("asked for by the program".to_owned()),
-            (Request::Auto, Some("thread")) => Err("GORT_TLS=thread".to_owned()),
             // It should not panic; if it does, that is one more reason not to trust it.
             (Request::Auto | Request::Own, _) => std::panic::catch_unwind(imp::init)
                 .unwrap_or_else(|_| Err("the self-check panicked".to_owned())),
