@@ -35,7 +35,8 @@ pub fn deadline_after(duration: Duration) -> u64 {
 /// park's bookkeeping.
 pub const COARSE_NS: u64 = 100_000_000;
 
-/// Written by sysmon; see [`COARSE_NS`].
+/// See [`COARSE_NS`]. Writers: sysmon, and whoever starts it or ends its long sleep: while it sleeps
+/// nobody parks.
 static COARSE: AtomicU32 = AtomicU32::new(0);
 
 /// The coarse time, for parkers.
@@ -45,7 +46,18 @@ pub(crate) fn coarse_now() -> u32 {
 }
 
 pub(crate) fn set_coarse(now_ns: u64) {
-    COARSE.store((now_ns / COARSE_NS) as u32, Ordering::Relaxed);
+    COARSE.store(to_coarse(now_ns), Ordering::Relaxed);
+}
+
+/// The steps of [`COARSE_NS`] at `ns`; they wrap after 13 years.
+fn to_coarse(ns: u64) -> u32 {
+    (ns / COARSE_NS) as u32
+}
+
+/// How long before `now_ns` the coarse time was `then`; nothing for one that comes after.
+pub(crate) fn since_coarse(then: u32, now_ns: u64) -> Duration {
+    let steps = to_coarse(now_ns).wrapping_sub(then).cast_signed().max(0);
+    Duration::from_nanos(u64::from(steps.unsigned_abs()) * COARSE_NS)
 }
 
 /// One moment on both clocks.
@@ -141,6 +153,20 @@ mod tests {
             assert!((before..=after).contains(&ns), "{before} {ns} {after}");
             assert_eq!(shown_ns(instant), Some(ns), "std shows something else now");
         }
+    }
+
+    #[test]
+    fn a_coarse_time_that_comes_later_is_no_age() {
+        let now_ns = 86_400 * 1_000_000_000;
+        let then = to_coarse(now_ns - 7 * COARSE_NS);
+        assert_eq!(since_coarse(then, now_ns), Duration::from_millis(700));
+        let later = to_coarse(now_ns + COARSE_NS);
+        assert_eq!(since_coarse(later, now_ns), Duration::ZERO);
+        let before_the_wrap = u32::MAX;
+        assert_eq!(
+            since_coarse(before_the_wrap, COARSE_NS),
+            Duration::from_millis(200)
+        );
     }
 
     #[test]

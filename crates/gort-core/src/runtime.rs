@@ -174,6 +174,7 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     SCHED.last_poll_ns.store(clock::now_ns(), Ordering::SeqCst);
     SCHED.procs.store(procs as u32, Ordering::Relaxed);
     p::make(&mut SCHED.global.lock(), procs);
+    clock::set_coarse(clock::now_ns());
     m::factory::start().map_err(ConfigError::Thread)?;
     sysmon::start().map_err(ConfigError::Thread)?;
     *settings = Some(Settings { config, source });

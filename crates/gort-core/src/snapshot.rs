@@ -43,7 +43,8 @@ pub struct Goroutine {
 
 /// All goroutines. Others go on meanwhile: one that is just starting or ending may be missing.
 pub fn goroutines() -> Vec<Goroutine> {
-    let now = clock::coarse_now();
+    // Not the coarse time, which stands still while all goroutines wait.
+    let now = clock::now_ns();
     let mut all = Vec::new();
     slab::each(|gp| {
         if let Some(goroutine) = describe(gp, now) {
@@ -54,7 +55,7 @@ pub fn goroutines() -> Vec<Goroutine> {
     all
 }
 
-fn describe(gp: GRef, now: u32) -> Option<Goroutine> {
+fn describe(gp: GRef, now_ns: u64) -> Option<Goroutine> {
     let g = gp.get();
     let state = g.status.load();
     if g.kind.get() == Kind::Thread
@@ -71,10 +72,8 @@ fn describe(gp: GRef, now: u32) -> Option<Goroutine> {
         labels: gp.labels(),
         state,
         wait_reason: waiting.then(|| gp.reason()),
-        waited: waiting.then(|| {
-            let steps = now.wrapping_sub(g.parked_coarse.load(Ordering::Relaxed));
-            Duration::from_nanos(u64::from(steps) * clock::COARSE_NS)
-        }),
+        waited: waiting
+            .then(|| clock::since_coarse(g.parked_coarse.load(Ordering::Relaxed), now_ns)),
         created_at: gp.created_at(),
         parked_at: match waiting {
             // SAFETY: only `&'static Location`s are stored.

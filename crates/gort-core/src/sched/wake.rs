@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::m::{self, M};
 use super::p::P;
 use super::{SCHED, find_work};
+use crate::clock;
 use crate::netpoll;
 use crate::os::futex;
 
@@ -101,7 +102,7 @@ pub(crate) fn hand_off(pp: &'static P) {
     if find_work::has_work_anywhere() {
         submitted();
     }
-    if first_timer_ns != crate::clock::NEVER {
+    if first_timer_ns != clock::NEVER {
         poller_earlier(first_timer_ns);
     }
 }
@@ -113,6 +114,8 @@ pub(crate) static SYSMON_ASLEEP: AtomicU32 = AtomicU32::new(0);
 #[inline]
 pub(crate) fn stir_sysmon() {
     if SYSMON_ASLEEP.load(Ordering::SeqCst) != 0 && SYSMON_ASLEEP.swap(0, Ordering::SeqCst) != 0 {
+        // It kept the time for those who park, and the first may be quicker than it is.
+        clock::set_coarse(clock::now_ns());
         futex::wake(&raw const SYSMON_ASLEEP, 1);
     }
 }
