@@ -1,13 +1,16 @@
-//! S2, S3, S5: many goroutines, one after the other and at once.
+//! S2 to S5 and S24: many goroutines, one after the other and at once, and what they tell each other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use gort::chan;
 use gort::runtime::num_goroutine;
 use gort::sync::WaitGroup;
 use gort_conformance::child;
 
-use crate::support::sized;
+use gort_conformance::look::{sized, stacks_made, until, until_waiting};
+use gort_core::snapshot::{self, Goroutine};
+use gort_core::wait_reason::WaitReason;
 
 /// Takes some 2 s.
 const MANY: usize = if cfg!(debug_assertions) {
@@ -76,10 +79,91 @@ fn s003_a_long_run_of_short_goroutines_keeps_few() {
     .passes();
 }
 
-/// Stacks that were ever made; the memory of none of them is given back.
-fn stacks_made() -> usize {
-    let classes = gort_core::runtime::report().stacks.classes;
-    classes.iter().map(|class| class.slots).sum()
+#[test]
+fn s004_all_park_on_one_channel_and_end_when_it_closes() {
+    child::of(|| {
+        gort::run(|| {
+            let n = sized(10_000, 500, 1_000_000);
+            let (tx, rx) = chan::bounded::<()>(0);
+            let handles: Vec<_> = (0..n)
+                .map(|_| {
+                    let rx = rx.clone();
+                    gort::go(move || rx.recv())
+                })
+                .collect();
+            until_waiting(&handles[n - 1], WaitReason::ChanReceive);
+            let parked = || {
+                let all = snapshot::goroutines();
+                let waiting = |g: &&Goroutine| g.wait_reason == Some(WaitReason::ChanReceive);
+                all.iter().filter(waiting).count()
+            };
+            until("all are parked", || parked() == n);
+            assert_eq!(num_goroutine(), n + 1);
+            assert!(tx.close());
+            for handle in handles {
+                assert_eq!(handle.join().unwrap(), Err(chan::RecvError));
+            }
+            assert_eq!(num_goroutine(), 1);
+        });
+    })
+    .passes();
+}
+
+#[gort::test]
+fn s024_close_is_heard_by_all() {
+    let (tx, rx) = chan::bounded::<()>(0);
+    let waiting: Vec<_> = (0..100)
+        .map(|_| {
+            let rx = rx.clone();
+            gort::go(move || rx.recv())
+        })
+        .collect();
+    for handle in &waiting {
+        until_waiting(handle, WaitReason::ChanReceive);
+    }
+    tx.close();
+    for handle in waiting {
+        assert_eq!(handle.join().unwrap(), Err(chan::RecvError));
+    }
+}
+
+#[gort::test]
+fn s024_a_channel_is_a_queue() {
+    let (tx, rx) = chan::bounded(7);
+    let sender = gort::go(move || {
+        for i in 0..1_000 {
+            tx.send(i).unwrap();
+        }
+    });
+    assert!(rx.iter().eq(0..1_000));
+    sender.join().unwrap();
+}
+
+#[gort::test]
+fn s024_a_channel_of_one_is_a_lock() {
+    let (lock, unlock) = chan::bounded(1);
+    let count = Arc::new(AtomicUsize::new(0));
+    let handles: Vec<_> = (0..10)
+        .map(|_| {
+            let (lock, unlock, count) = (lock.clone(), unlock.clone(), Arc::clone(&count));
+            gort::go(move || {
+                for i in 0..1_000 {
+                    lock.send(()).unwrap();
+                    // Not one step: without the lock others come between.
+                    let before = count.load(Ordering::Relaxed);
+                    if i % 16 == 0 {
+                        gort::yield_now();
+                    }
+                    count.store(before + 1, Ordering::Relaxed);
+                    unlock.recv().unwrap();
+                }
+            })
+        })
+        .collect();
+    for handle in handles {
+        handle.join().unwrap();
+    }
+    assert_eq!(count.load(Ordering::Relaxed), 10_000);
 }
 
 #[gort::test]

@@ -3,6 +3,8 @@
 //!
 //! A case that looks at the whole process runs in one of its own; see `gort_conformance::child`.
 
+mod bounds;
 mod count;
+mod ends;
 mod start;
-mod support;
+mod states;

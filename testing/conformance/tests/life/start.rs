@@ -10,7 +10,7 @@ use std::time::Duration;
 use gort::runtime::{gomaxprocs, metrics, num_goroutine, set_gomaxprocs, stacks};
 use gort_conformance::child;
 
-use crate::support::{has_own_stacks, sized, sum_of_threads, thread_names, until};
+use gort_conformance::look::{has_own_stacks, sized, sum_of_threads, thread_names, until};
 
 #[test]
 fn s025_main_is_goroutine_one_and_run_works_twice() {

@@ -1,17 +1,20 @@
-//! What the cases share: waiting for conditions, sizes, a look at the process.
+//! What cases do and ask again and again: waiting for conditions, choosing sizes, looking at goroutines
+//! and threads.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use gort::runtime::TlsMode;
+use gort_core::snapshot::{self, Goroutine};
+use gort_core::wait_reason::WaitReason;
 
 /// How long a condition may take to come about.
 const HUNG: Duration = Duration::from_secs(60);
 
 /// Waits until `is_true`, letting others run meanwhile.
 #[track_caller]
-pub(crate) fn until(what: impl Display, mut is_true: impl FnMut() -> bool) {
+pub fn until(what: impl Display, mut is_true: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_true() {
         assert!(
@@ -25,13 +28,13 @@ pub(crate) fn until(what: impl Display, mut is_true: impl FnMut() -> bool) {
 }
 
 /// Whether goroutines have stacks of their own. In thread mode each is an OS thread.
-pub(crate) fn has_own_stacks() -> bool {
+pub fn has_own_stacks() -> bool {
     gort::runtime::metrics().tls_mode == TlsMode::Own
 }
 
 /// A number of goroutines: `own` with stacks of their own, `threads` if each is an OS thread, `long`
 /// in a long run (`GORT_TEST_LONG=1`).
-pub(crate) fn sized(own: usize, threads: usize, long: usize) -> usize {
+pub fn sized(own: usize, threads: usize, long: usize) -> usize {
     match (has_own_stacks(), env::var_os("GORT_TEST_LONG")) {
         (false, _) => threads,
         (true, None) => own,
@@ -40,7 +43,7 @@ pub(crate) fn sized(own: usize, threads: usize, long: usize) -> usize {
 }
 
 /// The names of the process's threads.
-pub(crate) fn thread_names() -> Vec<String> {
+pub fn thread_names() -> Vec<String> {
     let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted");
     tasks
         .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
@@ -49,7 +52,7 @@ pub(crate) fn thread_names() -> Vec<String> {
 }
 
 /// The sum over all threads but the calling one of what `of` finds in a file of theirs in /proc.
-pub(crate) fn sum_of_threads(file: &str, of: impl Fn(&str) -> u64) -> u64 {
+pub fn sum_of_threads(file: &str, of: impl Fn(&str) -> u64) -> u64 {
     let own = fs::read_link("/proc/thread-self").expect("/proc is mounted");
     let own = own.file_name().expect("…/task/<tid>").to_owned();
     let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted");
@@ -59,4 +62,36 @@ pub(crate) fn sum_of_threads(file: &str, of: impl Fn(&str) -> u64) -> u64 {
         .filter_map(|task| fs::read_to_string(task.path().join(file)).ok())
         .map(|text| of(&text))
         .sum()
+}
+
+/// What is known of the goroutine; `None` before its start and after its end.
+pub fn goroutine(id: gort::GoroutineId) -> Option<Goroutine> {
+    snapshot::goroutines()
+        .into_iter()
+        .find(|goroutine| goroutine.id == id.as_u64())
+}
+
+/// Waits until the goroutine is parked for `reason`.
+#[track_caller]
+pub fn until_waiting<T>(handle: &gort::JoinHandle<T>, reason: WaitReason) {
+    let id = handle.goroutine().id();
+    until(format_args!("goroutine {id} in {reason}"), || {
+        goroutine(id).is_some_and(|goroutine| goroutine.wait_reason == Some(reason))
+    });
+}
+
+/// Stacks that were made so far, in use or free; their address space is never given back.
+pub fn stacks_made() -> usize {
+    let classes = gort_core::runtime::report().stacks.classes;
+    classes.iter().map(|class| class.slots).sum()
+}
+
+/// A line of /proc/self/status as a number.
+pub fn status(name: &str) -> usize {
+    let text = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+    let mut lines = text.lines();
+    let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let word = line.and_then(|line| line.split_whitespace().next());
+    word.and_then(|word| word.parse().ok())
+        .unwrap_or_else(|| panic!("{name} in /proc/self/status"))
 }
