@@ -78,6 +78,7 @@ fn s069_many_sleepers_all_end() {
     let start = Instant::now();
     let wg = WaitGroup::new();
     for _ in 0..n {
+        // waits: sleeping side by side is the case.
         wg.go(move || gort::time::sleep(nap));
     }
     wg.wait();

@@ -190,6 +190,7 @@ fn s037_a_dump_shows_each_state_and_reason() {
                 ),
                 (
                     "sleep",
+                    // waits: a sleeper is what the dump is to show.
                     gort::go(|| gort::time::sleep(Duration::from_secs(1_000))),
                 ),
                 (
@@ -259,6 +260,7 @@ fn s038_only_the_listed_transitions_happen() {
                     random ^= random >> 7;
                     random ^= random << 17;
                     match random % 64 {
+                        // waits: one of the operations that change a state.
                         0 => gort::time::sleep(Duration::from_micros(random % 50)),
                         1 => gort::blocking(thread::yield_now),
                         2 => gort::go(|| ()).join().unwrap(),
