@@ -21,7 +21,7 @@ use gort_queue::status::{State, Status};
 
 use super::m::{self, M};
 use super::switch::{self, Action};
-use super::{p, shake, syscall, wake};
+use super::{SCHED, p, shake, syscall, wake};
 use crate::clock::{self, NEVER};
 use crate::g::{self, G, GRef, Kind, slab};
 use crate::os::futex;
@@ -316,6 +316,17 @@ pub fn yield_now() {
     }
     // SAFETY: the current goroutine is stackful and runs on `mp`, which holds a P.
     unsafe { switch::leave(mp, gp, Action::Yield) };
+}
+
+/// Whether spinning for a lock may pay: its owner may be running, and nobody waits for this P. Go's
+/// `canSpin`. On a plain thread it may, unless goroutines have one P, and the owner is likely to have
+/// lost it.
+pub fn may_spin() -> bool {
+    let procs = SCHED.procs.load(Ordering::Relaxed);
+    let Some(pp) = m::current().and_then(|mp| mp.p.get()) else {
+        return procs != 1;
+    };
+    procs > SCHED.idle.idle() + SCHED.idle.spinning() + 1 && pp.run_queue.is_empty()
 }
 
 /// Yields only if the goroutine has used up its slice, or a timer of its P is due; a few

@@ -1,4 +1,4 @@
-//! The state machine of the mutex: Go's `sync.Mutex`, in one byte.
+//! The state machine of the mutex: Go's `sync.Mutex`, in one word.
 //!
 //! Normal mode: the lock is free for whoever comes first. An unlock wakes the first waiter, which
 //! competes with newcomers; these are running already and mostly win, which is fast. A waiter that
@@ -17,7 +17,7 @@
 //!
 //! Invariants, true whenever the bucket is unlocked (M1, M3 and M4 always):
 //!
-//! M1. LOCKED is set while and only while the lock has one owner: the goroutine whose exchange set it,
+//! M1. LOCKED is set while and only while the lock has one owner: the goroutine that set it,
 //!     or one that it was handed to. Handing over leaves LOCKED set.
 //! M2. WAITERS is set if and only if the queue is not empty.
 //! M3. WOKEN is a token with at most one holder, which is awake (or about to be) and whose next
@@ -46,15 +46,15 @@
 
 use std::fmt;
 
-use super::atomic::{AtomicU8, Ordering};
+use super::atomic::{AtomicU32, Ordering};
 use super::spin::Spin;
 use super::wait_table::{self, Key, Wait, Woken};
 use super::{WaitReason, clock, fatal, g, sched};
 
-const LOCKED: u8 = 1;
-const WAITERS: u8 = 2;
-const WOKEN: u8 = 4;
-const STARVING: u8 = 8;
+const LOCKED: u32 = 1;
+const WAITERS: u32 = 2;
+const WOKEN: u32 = 4;
+const STARVING: u32 = 8;
 
 /// Go's `starvationThresholdNs`.
 const STARVING_AFTER_NS: u64 = 1_000_000;
@@ -63,12 +63,12 @@ const STARVING_AFTER_NS: u64 = 1_000_000;
 const TRY_AGAIN: u64 = 0;
 const HANDED_OVER: u64 = 1;
 
-/// A mutex without data: Go's algorithm, one byte.
+/// A mutex without data: Go's algorithm, four bytes.
 ///
 /// It is `lock_api`'s raw mutex under [`Mutex`](super::Mutex).
 pub struct RawMutex {
     /// Writers: all who lock and unlock. Acquire on taking pairs with release on freeing.
-    state: AtomicU8,
+    state: AtomicU32,
 }
 
 impl RawMutex {
@@ -76,7 +76,7 @@ impl RawMutex {
     #[cfg(not(loom))]
     pub(super) const fn new() -> RawMutex {
         RawMutex {
-            state: AtomicU8::new(0),
+            state: AtomicU32::new(0),
         }
     }
 
@@ -84,7 +84,7 @@ impl RawMutex {
     #[cfg(loom)]
     pub(super) fn new() -> RawMutex {
         RawMutex {
-            state: AtomicU8::new(0),
+            state: AtomicU32::new(0),
         }
     }
 
@@ -95,28 +95,23 @@ impl RawMutex {
 
     /// The state, for the model's last look.
     #[cfg(loom)]
-    pub(super) fn bits(&self) -> u8 {
+    pub(super) fn bits(&self) -> u32 {
         self.state.load(Ordering::Relaxed)
     }
 
     /// Takes the lock if it is free. In starvation mode it never is.
+    ///
+    /// LOCKED alone decides (M1), so one instruction (`lock bts`) does it whatever the other bits are.
     #[inline]
     pub(super) fn try_acquire(&self) -> bool {
-        let mut state = self.state.load(Ordering::Relaxed);
-        while state & LOCKED == 0 {
-            match self.exchange(state, state | LOCKED) {
-                Ok(_) => return true,
-                Err(now) => state = now,
-            }
-        }
-        false
+        self.state.fetch_or(LOCKED, Ordering::Acquire) & LOCKED == 0
     }
 
     /// Takes the lock, parking until the deadline for it. False: the deadline passed.
     #[inline]
     #[track_caller]
     pub(super) fn acquire(&self, reason: WaitReason, deadline_ns: u64) -> bool {
-        self.exchange(0, LOCKED).is_ok() || self.acquire_slow(reason, deadline_ns)
+        self.try_acquire() || self.acquire_slow(reason, deadline_ns)
     }
 
     /// Whether somebody owns the lock.
@@ -150,15 +145,15 @@ impl RawMutex {
     /// Frees the lock, or hands it over if `is_fair` or in starvation mode; true if it did that.
     #[inline]
     pub(super) fn release_without_yield(&self, is_fair: bool) -> bool {
-        let freed = self
-            .state
-            .compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed);
-        freed.is_err() && self.release_slow(is_fair)
+        match self.free(LOCKED) {
+            Ok(_) => false,
+            Err(state) => self.release_slow(state, is_fair),
+        }
     }
 
     /// Acquire, because it may take the lock; release is not needed to take or to queue.
     #[inline]
-    fn exchange(&self, from: u8, to: u8) -> Result<u8, u8> {
+    fn exchange(&self, from: u32, to: u32) -> Result<u32, u32> {
         self.state
             .compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed)
     }
@@ -226,7 +221,7 @@ impl RawMutex {
     }
 
     /// With the bucket locked: marks that we wait, and gives the token back, if the lock is taken.
-    fn set_waiting(&self, token: u8, is_starving: bool) -> bool {
+    fn set_waiting(&self, token: u32, is_starving: bool) -> bool {
         let mode = if is_starving { STARVING } else { 0 };
         let mut state = self.state.load(Ordering::Relaxed);
         while state & LOCKED != 0 || cfg!(gort_fault = "mutex_recheck") {
@@ -239,8 +234,7 @@ impl RawMutex {
     }
 
     #[cold]
-    fn release_slow(&self, is_fair: bool) -> bool {
-        let mut state = self.state.load(Ordering::Relaxed);
+    fn release_slow(&self, mut state: u32, is_fair: bool) -> bool {
         loop {
             if state & LOCKED == 0 {
                 fatal!("sync: unlock of unlocked mutex");
@@ -280,13 +274,15 @@ impl RawMutex {
         false
     }
 
-    fn free(&self, state: u8) -> Result<u8, u8> {
+    /// Frees the lock, if the state is this one.
+    #[inline]
+    fn free(&self, state: u32) -> Result<u32, u32> {
         self.state
             .compare_exchange(state, state & !LOCKED, Ordering::Release, Ordering::Relaxed)
     }
 
     /// The last step of an unlock with the bucket locked: clears `gone`, and what an empty queue ends.
-    fn settle(&self, is_empty: bool, gone: u8) {
+    fn settle(&self, is_empty: bool, gone: u32) {
         let gone = if is_empty {
             gone | WAITERS | STARVING
         } else {

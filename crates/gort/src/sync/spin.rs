@@ -1,12 +1,12 @@
 //! Whether to spin before queueing, and for how long: Go's rule for `sync.Mutex`.
 //!
-//! Spinning pays only if the owner runs at this moment on another processor. On one P it cannot, so
-//! there is none. (Before the runtime has started there are 0 Ps, and only plain threads.) Otherwise
-//! a few rounds of pauses, about a microsecond; waking a thread costs many.
+//! Spinning pays only if the owner runs at this moment on another processor, and nobody else waits for
+//! ours (`sched::may_spin`). Then there are a few rounds of pauses, about a microsecond; a wake-up of
+//! another thread costs many.
 
 use std::hint;
 
-use super::runtime;
+use super::sched;
 
 /// Go's `active_spin`.
 const ROUNDS_MAX: u32 = 4;
@@ -28,7 +28,7 @@ impl Spin {
     /// Whether another round is worth its time.
     #[inline]
     pub(super) fn pays(&self) -> bool {
-        self.rounds < ROUNDS_MAX && runtime::gomaxprocs() != 1
+        self.rounds < ROUNDS_MAX && sched::may_spin()
     }
 
     /// One round.

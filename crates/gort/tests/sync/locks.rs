@@ -21,7 +21,7 @@ static RW_IN_A_STATIC: RwLock<u32> = RwLock::new(1);
 fn locks_are_small_and_const() {
     *IN_A_STATIC.lock() += 1;
     *RW_IN_A_STATIC.write() += 1;
-    assert_eq!((size_of::<RawMutex>(), size_of::<RawRwLock>()), (1, 8));
+    assert_eq!((size_of::<RawMutex>(), size_of::<RawRwLock>()), (4, 8));
 }
 
 #[test]
