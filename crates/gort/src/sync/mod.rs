@@ -10,6 +10,7 @@
 //! | [`WaitGroup`] | `sync.WaitGroup` | Go's, with clonable handles |
 //! | [`Semaphore`] | `semaphore.Weighted` | permits that give themselves back |
 //! | [`Barrier`] | – | std's |
+//! | [`mpsc`] | – | std's, over [`chan`](crate::chan) |
 //!
 //! Nothing is poisoned by a panic (except a `LazyLock` whose function panics, as in std). Nothing
 //! here obeys a current context.
@@ -25,6 +26,7 @@
 mod barrier;
 mod condvar;
 mod lazy_lock;
+pub mod mpsc;
 mod mutex;
 mod once;
 mod once_lock;
