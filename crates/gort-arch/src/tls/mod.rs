@@ -164,12 +164,18 @@ pub struct ThreadTls {
 }
 
 impl ThreadTls {
-    /// The state of the calling thread. Makes its malloc state, so that there is one to lend.
+    /// The state of the calling thread, which becomes an M. Makes its malloc state, so that there is one
+    /// to lend, and ends its restartable sequences (see `end_rseq`).
     ///
     /// # Safety
     ///
     /// Called on the M itself, on its own FS base; the M lives as long as goroutines run on it.
     pub unsafe fn capture() -> ThreadTls {
+        imp::end_rseq();
+        ThreadTls::of_this_thread()
+    }
+
+    fn of_this_thread() -> ThreadTls {
         imp::force_malloc_state();
         ThreadTls {
             fs: imp::fs_base(),

@@ -17,6 +17,8 @@ pub(super) fn init() -> Result<Support, String> {
     })
 }
 
+pub(super) fn end_rseq() {}
+
 pub(super) fn force_malloc_state() {}
 
 pub(super) fn fs_base() -> usize {

@@ -101,6 +101,32 @@ pub(super) fn init() -> Result<Support, String> {
     Ok(support)
 }
 
+/// Takes the calling thread's area for restartable sequences back from the kernel.
+///
+/// The area lies in the thread's control block. In the child of a `fork` that a goroutine makes, libc
+/// knows that goroutine only: it takes its M's stack and control block for free memory, and unmaps them
+/// when it likes. The kernel's next write to the area would then end the child with SIGSEGV.
+pub(super) fn end_rseq() {
+    /// `RSEQ_FLAG_UNREGISTER`, and the signature that glibc gives on x86-64.
+    const UNREGISTER: usize = 1;
+    const SIGNATURE: usize = 0x5305_3053;
+    /// The first version of the area.
+    const BYTES_AT_LEAST: usize = 32;
+    let Some((offset, bytes)) = GLIBC.get().and_then(|libc| libc.rseq) else {
+        return;
+    };
+    let area = fs_base().wrapping_add_signed(offset);
+    // The kernel wants to hear the size that was registered: all it can fill, or less, depending on the
+    // version of libc. It refuses another, and an area that is not registered.
+    for bytes in [bytes, BYTES_AT_LEAST] {
+        let args = [area, bytes, UNREGISTER, SIGNATURE];
+        // SAFETY: the kernel resets the area, which is this thread's own and which nobody else writes.
+        if unsafe { crate::sys::raw(libc::SYS_rseq, args) } == 0 {
+            return;
+        }
+    }
+}
+
 /// See [`super::on_thread_fs`].
 ///
 /// # Safety

@@ -55,8 +55,7 @@ pub(super) fn run() -> Result<(), String> {
 }
 
 fn run_on(slot: Slot) -> Result<(), String> {
-    // SAFETY: on this thread's own FS; used only until we return.
-    let mut thread = unsafe { ThreadTls::capture() };
+    let mut thread = ThreadTls::of_this_thread();
     let fs = slot.fs();
     let drops = DROPS.load(Relaxed);
     MARKER.set(1);
