@@ -172,11 +172,11 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     clock::set_coarse(clock::now_ns());
     // 0 would say that somebody sleeps in the poller.
     SCHED.last_poll_ns.store(clock::now_ns(), Ordering::SeqCst);
-    SCHED.procs.store(procs as u32, Ordering::Relaxed);
-    p::make(&mut SCHED.global.lock(), procs);
-    clock::set_coarse(clock::now_ns());
+    // What can fail comes before the first P: the next try may ask for fewer.
     m::factory::start().map_err(ConfigError::Thread)?;
     sysmon::start().map_err(ConfigError::Thread)?;
+    SCHED.procs.store(procs as u32, Ordering::Relaxed);
+    p::make(&mut SCHED.global.lock(), procs);
     *settings = Some(Settings { config, source });
     // Under the lock: who finds the settings made may start goroutines.
     settings::set_started();
@@ -232,9 +232,10 @@ fn choose_procs(asked: Option<usize>) -> Result<(usize, ProcsSource), ConfigErro
 fn default_procs() -> (usize, ProcsSource) {
     let usable = thread::affinity_count();
     match cgroup::cpu_quota() {
-        Some(quota) if (quota.ceil() as usize).max(1) < usable => {
-            ((quota.ceil() as usize).max(1), ProcsSource::Cgroup)
-        }
+        Some(quota) if (quota.ceil() as usize).max(1) < usable => (
+            (quota.ceil() as usize).clamp(1, p::PROCS_MAX),
+            ProcsSource::Cgroup,
+        ),
         _ => (usable.min(p::PROCS_MAX), ProcsSource::Affinity),
     }
 }

@@ -12,8 +12,7 @@
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::ptr;
-use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use gort_arch::context;
 use gort_arch::stack::Slot;
@@ -388,20 +387,21 @@ pub(crate) mod factory {
 
     /// Requests not yet seen to.
     static REQUESTS: AtomicU32 = AtomicU32::new(0);
-    static STARTED: Once = Once::new();
+    /// Writer: `start`.
+    static STARTED: AtomicBool = AtomicBool::new(false);
 
-    /// Starts the thread, and with it the first spare M.
+    /// Starts the thread, and with it the first spare M, unless it runs. One caller at a time.
     pub(crate) fn start() -> std::io::Result<()> {
-        let mut result = Ok(());
-        STARTED.call_once(|| {
-            result = std::thread::Builder::new()
-                .name("gort-factory".into())
-                .stack_size(128 << 10)
-                .spawn(serve)
-                .map(drop);
-            request();
-        });
-        result
+        if STARTED.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        std::thread::Builder::new()
+            .name("gort-factory".into())
+            .stack_size(128 << 10)
+            .spawn(serve)?;
+        STARTED.store(true, Ordering::Relaxed);
+        request();
+        Ok(())
     }
 
     /// Asks for a look at whether Ms are wanted. Neither allocates nor locks.
