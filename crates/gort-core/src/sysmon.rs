@@ -11,7 +11,7 @@
 //!
 //! It allocates nothing and takes no lock that user code can hold.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use crate::clock::{self, NEVER};
 use crate::netpoll;
@@ -106,7 +106,9 @@ fn pause(ns: u64) {
 /// Nothing can happen without an M taking a P: timers and the network are the sleeping poller's.
 fn sleep_long(procs: u32) {
     wake::SYSMON_ASLEEP.store(1, Ordering::SeqCst);
-    // Whoever takes a P after this look sees wake::SYSMON_ASLEEP and wakes us.
+    // Pairs with the fence in `stir_sysmon`: whoever takes a P after this look sees SYSMON_ASLEEP and
+    // wakes us.
+    fence(Ordering::SeqCst);
     while SCHED.idle.idle() >= procs && wake::SYSMON_ASLEEP.load(Ordering::SeqCst) == 1 {
         futex::wait(&wake::SYSMON_ASLEEP, 1, NEVER);
     }

@@ -3,7 +3,7 @@
 //! waiting; other Ps' queues; and then, with the P given up, all of it once more before sleeping, the
 //! last one in the poller until the next timer.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use super::m::{self, M};
 use super::p::{self, P, attention};
@@ -313,6 +313,7 @@ fn sleep_in_poller(mp: &'static M, old: &'static P) {
     // Published before the timers are read: whoever adds a timer after our reading sees the old or
     // the new deadline here, and `last_poll_ns` 0, and interrupts us (`wake::poller_earlier`).
     SCHED.poll_until_ns.store(NEVER, Ordering::SeqCst);
+    fence(Ordering::SeqCst);
     let until = next_timer_ns();
     SCHED.poll_until_ns.store(until, Ordering::SeqCst);
     let now = clock::now_ns();

@@ -11,7 +11,7 @@
 //!   and on finding it wakes the next, if there is still more (Go's protocol; `gort_queue::idle` has
 //!   it with its fences and its loom model).
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use super::m::{self, M};
 use super::p::P;
@@ -53,6 +53,9 @@ pub(crate) fn found_work(mp: &M) {
 
 /// Makes the M that sleeps in the poller look again, if `when_ns` comes before its deadline.
 pub(crate) fn poller_earlier(when_ns: u64) {
+    // Between the timer in its heap and the look at the sleeper; pairs with the fence in
+    // `sleep_in_poller`.
+    fence(Ordering::SeqCst);
     if SCHED.last_poll_ns.load(Ordering::SeqCst) == 0 {
         let until = SCHED.poll_until_ns.load(Ordering::SeqCst);
         if until > when_ns {
@@ -113,6 +116,8 @@ pub(crate) static SYSMON_ASLEEP: AtomicU32 = AtomicU32::new(0);
 /// Ends sysmon's long sleep: a P was taken off the idle list.
 #[inline]
 pub(crate) fn stir_sysmon() {
+    // Between the count of idle Ps and the look at the word; pairs with the fence in sysmon.
+    fence(Ordering::SeqCst);
     if SYSMON_ASLEEP.load(Ordering::SeqCst) != 0 && SYSMON_ASLEEP.swap(0, Ordering::SeqCst) != 0 {
         // It kept the time for those who park, and the first may be quicker than it is.
         clock::set_coarse(clock::now_ns());
