@@ -118,6 +118,7 @@ fn run_timers(mp: &'static M, pp: &'static P) {
 pub(crate) fn inject(mp: &'static M, list: &mut ReadyList) {
     let pp = mp.held();
     let count = list.len();
+    let had_work = !pp.run_queue.is_empty();
     while let Some(gp) = list.pop() {
         // SAFETY: our M holds `pp`; the list gave up a Runnable goroutine.
         unsafe {
@@ -129,8 +130,8 @@ pub(crate) fn inject(mp: &'static M, list: &mut ReadyList) {
         }
     }
     callbacks::defer_all(list);
-    // One of them runs here; the rest may be taken by others.
-    if count > 1 {
+    // One of all runs here; the rest may be taken by others.
+    if count > 1 || count == 1 && had_work {
         wake::submitted();
     }
 }

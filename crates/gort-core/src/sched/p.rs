@@ -476,10 +476,15 @@ pub(crate) unsafe fn take_global(pp: &P, count_max: usize) -> Option<GRef> {
         global.take(share.min(count_max).min(128))
     };
     let first = list.pop_front()?;
+    if list.is_empty() {
+        return Some(GRef(first));
+    }
     while let Some(gp) = list.pop_front() {
         // SAFETY: the caller holds the P; the goroutine was just taken off the global queue.
         unsafe { pp.push(GRef(gp)) };
     }
+    // While they were in neither queue, an M that was looking for the last time may have missed them.
+    wake::submitted();
     Some(GRef(first))
 }
 

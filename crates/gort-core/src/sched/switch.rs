@@ -225,6 +225,11 @@ pub(crate) unsafe fn finish(mp: &'static M) {
                         shake::enqueue(pp, gp);
                     } else {
                         pp.push(gp);
+                        // On a goroutine's stack: that one may compute for long before this P comes
+                        // to its queue.
+                        if mp.current.get().is_some() {
+                            wake::submitted();
+                        }
                     }
                 }
             }
