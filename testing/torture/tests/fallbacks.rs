@@ -1,0 +1,92 @@
+//! What the system may refuse: each fallback is taken, and works.
+//!
+//! The parts that need another build or packages are in `ci/fallbacks.sh`.
+
+use std::path::Path;
+use std::process::Command;
+
+use gort_torture::child::{SAMPLE, run};
+
+fn torture() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_torture"))
+}
+
+/// The program, with system calls refused.
+fn without(calls: &str) -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_torture-deny"));
+    program.args([calls, env!("CARGO_BIN_EXE_torture")]);
+    program
+}
+
+const MIGRATE: [(&str, &str); 2] = [("GORT_SHAKE_MIGRATE", "1"), ("GORT_PROCS", "4")];
+
+#[test]
+fn thread_mode_says_who_chose_it() {
+    let text = run(torture(), &SAMPLE, &[("GORT_TLS", "thread")]);
+    assert!(text.starts_with("thread: GORT_TLS=thread"), "{text}");
+}
+
+#[test]
+fn without_fsgsbase_the_system_call_sets_the_base() {
+    let mut program = torture();
+    program.env("GORT_FSGSBASE", "0");
+    let text = run(program, &SAMPLE, &MIGRATE);
+    assert!(text.contains("arch_prctl (no FSGSBASE)"), "{text}");
+}
+
+#[test]
+fn without_guard_install_guards_are_mappings() {
+    let text = run(without("guard_install"), &SAMPLE, &MIGRATE);
+    assert!(text.starts_with("own: "), "{text}");
+    assert!(text.contains("guards: Some(Protect)"), "{text}");
+}
+
+#[test]
+fn without_membarrier_and_userfaultfd_all_works() {
+    let text = run(without("membarrier,userfaultfd"), &SAMPLE, &MIGRATE);
+    assert!(text.starts_with("own: "), "{text}");
+}
+
+#[test]
+fn with_everything_refused_all_works() {
+    let mut program = without("membarrier,userfaultfd,guard_install");
+    program.env("GORT_FSGSBASE", "0");
+    let text = run(program, &SAMPLE, &MIGRATE);
+    assert!(text.starts_with("own: "), "{text}");
+}
+
+#[test]
+fn in_thread_mode_refusals_do_not_matter() {
+    let program = without("membarrier,userfaultfd,guard_install");
+    let text = run(program, &SAMPLE, &[("GORT_TLS", "thread")]);
+    assert!(text.starts_with("thread: "), "{text}");
+}
+
+#[test]
+fn a_preloaded_jemalloc_is_lived_with() {
+    let folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"];
+    let found = folders
+        .map(|folder| format!("{folder}/libjemalloc.so.2"))
+        .into_iter()
+        .find(|path| Path::new(path).exists());
+    let Some(library) = found else {
+        return println!("skipped: no libjemalloc.so.2 here (Debian: libjemalloc2)");
+    };
+    let mut program = torture();
+    program.env("LD_PRELOAD", library);
+    let text = run(program, &SAMPLE, &MIGRATE);
+    assert!(text.starts_with("own: "), "{text}");
+}
+
+#[test]
+fn a_block_with_room_for_nothing_takes_no_late_library() {
+    // The case whose library needs room at a fixed offset must end with a text, not with a crash.
+    let output = torture()
+        .arg("late_thread_locals_at_fixed_offsets_reach_all")
+        .env("GORT_TLS_SURPLUS", "0")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(text.contains("GORT_TLS_SURPLUS"), "{text}");
+}
