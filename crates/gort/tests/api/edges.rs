@@ -6,7 +6,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 /// Waits for `done`, without giving way to other goroutines.
@@ -138,5 +138,61 @@ fn a_lowered_gomaxprocs_strands_nobody() {
     lowered.store(true, Ordering::Release);
     for hog in hogs {
         hog.join().unwrap();
+    }
+}
+
+/// Polls a channel of the clock with a waker that runs `f`.
+fn when_due(after: Duration, f: impl Fn() + Send + Sync + 'static) -> impl Sized {
+    struct Call<F>(F);
+    impl<F: Fn() + Send + Sync> Wake for Call<F> {
+        fn wake(self: Arc<Self>) {
+            (self.0)();
+        }
+    }
+    let rx: &'static _ = Box::leak(Box::new(gort::chan::after(after)));
+    let mut future = Box::pin(rx.recv_async());
+    let waker = Waker::from(Arc::new(Call(f)));
+    assert!(
+        future
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    future
+}
+
+/// Wakers of timers run on the runtime's own goroutines.
+#[test]
+fn a_waker_that_waits_for_another_waker_holds_up_nobody() {
+    let (tx, rx) = gort::chan::bounded::<()>(0);
+    let (done_tx, done) = gort::chan::bounded::<bool>(1);
+    let _waits = when_due(Duration::from_millis(5), move || {
+        let came = rx.recv_timeout(Duration::from_secs(20)).is_ok();
+        done_tx.send(came).expect("the test waits");
+    });
+    let _frees = when_due(Duration::from_millis(5), move || {
+        tx.send(()).expect("the other waker waits");
+    });
+    let _frees_none = when_due(Duration::from_millis(5), || ());
+    assert!(done.recv().expect("the waker says how it went"));
+}
+
+#[test]
+fn a_waker_that_panics_holds_up_nobody() {
+    /// Panics once more when the panic is taken care of.
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("on purpose: the payload's drop");
+        }
+    }
+    for _ in 0..4 {
+        let (tx, rx) = gort::chan::bounded::<()>(1);
+        let _panics = when_due(Duration::from_millis(1), || panic::panic_any(Bomb));
+        let _goes_on = when_due(Duration::from_millis(5), move || {
+            tx.send(()).expect("the test waits");
+        });
+        rx.recv_timeout(Duration::from_secs(20))
+            .expect("the next waker is called");
     }
 }
