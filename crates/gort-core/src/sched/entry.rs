@@ -479,12 +479,12 @@ where
         Some(bytes) => Class::for_size(bytes)?.slot_bytes(),
     };
     let pp = m::current().and_then(|mp| mp.p.get());
+    let mp = m::make_bound()?;
     let gp = slab::allocate();
     // SAFETY: our M holds `pp`, if there is one.
     describe(gp, Kind::Bound, &options, unsafe {
         id_from(options.system, pp)
     });
-    let mp = m::make_bound();
     gp.get()
         .m
         .store(ptr::from_ref(mp).cast_mut().cast(), Ordering::Relaxed);
@@ -565,8 +565,16 @@ unsafe fn bound_main<F>(start: *mut Header, gp: GRef, mp: &'static M) {
         rounds: 0,
         dropped,
     });
+    set_end(Box::into_raw(end).cast());
+}
+
+/// Has [`bound_end`] called with `value` in the next round of this thread's key destructors.
+fn set_end(value: *mut c_void) {
     // SAFETY: the key exists; its destructor takes the box.
-    unsafe { libc::pthread_setspecific(end_key(), Box::into_raw(end).cast()) };
+    let error = unsafe { libc::pthread_setspecific(end_key(), value) };
+    if error != 0 {
+        fatal!("a goroutine with a thread of its own cannot end: error {error}");
+    }
 }
 
 /// The key whose destructor ends bound goroutines.
@@ -590,9 +598,7 @@ unsafe extern "C" fn bound_end(value: *mut c_void) {
     let end = unsafe { &mut *value.cast::<BoundEnd>() };
     end.rounds += 1;
     if end.rounds < DESTRUCTOR_ROUNDS {
-        // SAFETY: the key exists.
-        unsafe { libc::pthread_setspecific(end_key(), value) };
-        return;
+        return set_end(value);
     }
     // SAFETY: the last round: the box is ours.
     let end = unsafe { Box::from_raw(value.cast::<BoundEnd>()) };

@@ -11,6 +11,7 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
+use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -32,6 +33,8 @@ const SYSTEM_STACK_BYTES: usize = 256 << 10;
 
 /// Threads there can be, as in Go.
 const MS_MAX: u32 = 10_000;
+/// How many of them goroutines with a thread of their own leave to the others.
+const MS_RESERVED: u32 = 100;
 
 /// A thread that runs goroutines.
 pub(crate) struct M {
@@ -259,7 +262,10 @@ pub(crate) fn take_next_p(mp: &'static M) {
 
 /// An M's life: find a goroutine, run it, and whatever it hands over to, until the system stack is
 /// asked for again.
-fn run(mp: &'static M) -> ! {
+///
+/// `extern "C"`, so that a panic, which can only be a broken invariant, ends the process: an M that
+/// unwound and ended would take its P and whoever waits for it along.
+extern "C" fn run(mp: &'static M) -> ! {
     thread_state::set_self_m(ptr::from_ref(mp) as usize);
     mp.tid.store(thread::tid(), Ordering::Relaxed);
     // SAFETY: on the M's own thread, once, with FS its own.
@@ -349,9 +355,23 @@ unsafe fn execute(mp: &'static M, gp: GRef) {
 }
 
 /// The M of a goroutine that is bound to its own thread (thread mode, `own_thread`).
-pub(crate) fn make_bound() -> &'static M {
+///
+/// # Errors
+///
+/// There are as many threads as there may be.
+pub(crate) fn make_bound() -> io::Result<&'static M> {
     let mut global = SCHED.global.lock();
-    M::new(&mut global)
+    // Some are left for the Ms that a running program needs.
+    if global.ms_alive >= MS_MAX - MS_RESERVED {
+        return Err(io::Error::new(
+            io::ErrorKind::OutOfMemory,
+            format!(
+                "no thread for a goroutine: there are {} already",
+                MS_MAX - MS_RESERVED
+            ),
+        ));
+    }
+    Ok(M::new(&mut global))
 }
 
 /// Gives back the M of a bound goroutine's thread that is about to end.
