@@ -66,10 +66,11 @@ fn describe(gp: GRef, now_ns: u64) -> Option<Goroutine> {
     }
     let waiting = state == State::Waiting;
     let parked_at = g.parked_at.load(Ordering::Relaxed);
+    let id = gp.id();
     Some(Goroutine {
-        id: gp.id(),
-        name: gp.name(),
-        labels: gp.labels(),
+        id,
+        name: gp.name(id),
+        labels: gp.labels(id),
         state,
         wait_reason: waiting.then(|| gp.reason()),
         waited: waiting

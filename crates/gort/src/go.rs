@@ -45,7 +45,7 @@ where
     runtime::ensure_started();
     match sched::spawn(f, SpawnOptions::new()) {
         Ok(inner) => JoinHandle {
-            goroutine: Goroutine(inner.goroutine()),
+            goroutine: Goroutine::new(inner.goroutine()),
             inner,
         },
         Err(error) => panic!("cannot start a goroutine: {error}"),
@@ -120,7 +120,7 @@ impl Builder {
         runtime::ensure_started();
         let inner = sched::spawn(f, self.options())?;
         Ok(JoinHandle {
-            goroutine: Goroutine(inner.goroutine()),
+            goroutine: Goroutine::new(inner.goroutine()),
             inner,
         })
     }
@@ -143,7 +143,7 @@ impl Builder {
         runtime::ensure_started();
         let inner = scope.as_core().spawn(f, self.options())?;
         Ok(ScopedJoinHandle {
-            goroutine: Goroutine(inner.goroutine()),
+            goroutine: Goroutine::new(inner.goroutine()),
             inner,
         })
     }
@@ -198,7 +198,7 @@ impl<T> JoinHandle<T> {
         match self.inner.join_until(clock::deadline_after(timeout)) {
             Ok(outcome) => Ok(result_of(outcome)),
             Err(inner) => Err(JoinHandle {
-                goroutine: Goroutine(inner.goroutine()),
+                goroutine: Goroutine::new(inner.goroutine()),
                 inner,
             }),
         }
@@ -311,24 +311,33 @@ impl fmt::Display for GoroutineId {
 
 /// A goroutine, as far as others may know it.
 ///
-/// What it says is about the goroutine as long as that lives (or its join handle does).
+/// Name and labels are there as long as the goroutine lives (or its join handle does).
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Goroutine(GRef);
+pub struct Goroutine {
+    /// Serves the next goroutine after this one: `id` says whether it is still the same.
+    gp: GRef,
+    id: GoroutineId,
+}
 
 impl Goroutine {
+    fn new(gp: GRef) -> Goroutine {
+        let id = GoroutineId(gp.id());
+        Goroutine { gp, id }
+    }
+
     /// Its number.
     pub fn id(&self) -> GoroutineId {
-        GoroutineId(self.0.id())
+        self.id
     }
 
     /// Its name, if [`Builder::name`] gave one.
     pub fn name(&self) -> Option<String> {
-        self.0.name()
+        self.gp.name(self.id.0)
     }
 
     /// Its labels, inherited ones first.
     pub fn labels(&self) -> Vec<(String, String)> {
-        self.0.labels()
+        self.gp.labels(self.id.0)
     }
 }
 
@@ -344,7 +353,7 @@ pub fn current() -> Goroutine {
 
 /// The current goroutine; `None` on a plain OS thread.
 pub fn try_current() -> Option<Goroutine> {
-    g::current_goroutine().map(Goroutine)
+    g::current_goroutine().map(Goroutine::new)
 }
 
 /// A scope whose goroutines may borrow from outside it; see [`scope`].

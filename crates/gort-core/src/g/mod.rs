@@ -231,21 +231,27 @@ impl GRef {
         GRef(unsafe { NonNull::new_unchecked(address) })
     }
 
-    /// Its name, if the builder gave one. Only for the current goroutine or one kept alive by its
-    /// join handle: the name goes with the descriptor.
-    pub fn name(self) -> Option<String> {
-        slab::with_cold(self, |cold| cold.name.as_deref().map(str::to_owned)).flatten()
+    /// The name of goroutine `id`, if the builder gave one and the descriptor is still its.
+    pub fn name(self, id: u64) -> Option<String> {
+        self.cold_of(id, |cold| cold.name.as_deref().map(str::to_owned))
+            .flatten()
     }
 
-    /// Its labels.
-    pub fn labels(self) -> Vec<(String, String)> {
-        slab::with_cold(self, |cold| {
+    /// The labels of goroutine `id`; none if the descriptor is not its any more.
+    pub fn labels(self, id: u64) -> Vec<(String, String)> {
+        self.cold_of(id, |cold| {
             cold.labels
                 .iter()
                 .map(|(k, v)| (k.to_string(), v.to_string()))
                 .collect()
         })
         .unwrap_or_default()
+    }
+
+    /// Reads the cold facts of goroutine `id`.
+    fn cold_of<R>(self, id: u64, f: impl FnOnce(&Cold) -> R) -> Option<R> {
+        // Asked under the lock: the number is taken back before the next user cleans the facts there.
+        slab::with_cold(self, |cold| (self.id() == id).then(|| f(cold))).flatten()
     }
 
     /// Its group (tests); 0 is the process's.

@@ -196,3 +196,26 @@ fn a_waker_that_panics_holds_up_nobody() {
             .expect("the next waker is called");
     }
 }
+
+#[test]
+fn a_goroutine_keeps_its_number_after_its_end_and_takes_no_other_name() {
+    let mut seen = Vec::new();
+    for i in 0..200 {
+        let handle = gort::Builder::new()
+            .name(format!("number {i}"))
+            .go(|| gort::current().id())
+            .expect("there is a stack");
+        let goroutine = handle.goroutine().clone();
+        let id = handle.join().expect("it ends");
+        assert_eq!(goroutine.id(), id);
+        assert!(!seen.iter().any(|(other, _)| *other == goroutine));
+        seen.push((goroutine, i));
+    }
+    for (goroutine, i) in seen {
+        let name = goroutine.name();
+        assert!(
+            name.is_none() || name == Some(format!("number {i}")),
+            "{name:?}"
+        );
+    }
+}
