@@ -165,6 +165,16 @@ pub(crate) fn with_cold<R>(gp: GRef, f: impl FnOnce(&Cold) -> R) -> Option<R> {
     unsafe { cold.as_ref() }.map(f)
 }
 
+/// A goroutine's cold facts for itself, without the lock.
+///
+/// # Safety
+///
+/// The caller is the owner (G4), which alone changes them, and does not while it has the reference.
+pub(crate) unsafe fn own_cold(gp: GRef) -> Option<&'static Cold> {
+    // SAFETY: a published `Cold` is never freed; as the caller promises, nobody changes it meanwhile.
+    unsafe { gp.get().cold.load(Ordering::Relaxed).as_ref() }
+}
+
 /// Writes a goroutine's cold facts, making them as needed. Owner only (G4).
 pub(crate) fn with_cold_mut<R>(gp: GRef, f: impl FnOnce(&mut Cold) -> R) -> R {
     let cell = &gp.get().cold;

@@ -256,17 +256,17 @@ fn park_again(g: &G) {
 
 /// The timer of this goroutine's timed waits.
 fn own_timer(gp: GRef) -> &'static TimerNode {
-    let node: *const TimerNode = slab::with_cold_mut(gp, |cold| {
-        let node = cold
-            .timer
-            .get_or_insert_with(|| Box::new(TimerNode::new(fire_timeout)));
-        ptr::from_ref(
-            node.downcast_ref::<TimerNode>()
-                .expect("only a TimerNode is put there"),
-        )
-    });
-    // SAFETY: the box stays in the G's cold facts for good.
-    let node = unsafe { &*node };
+    // SAFETY: `gp` is the current goroutine, which changes nothing while it has the reference; the box
+    // stays in its cold facts for good.
+    let known = || unsafe { slab::own_cold(gp) }.and_then(|cold| cold.timer.as_deref());
+    if known().is_none() {
+        // The first timed wait. Only here the facts' lock is taken, which is one for all goroutines.
+        let node = Box::new(TimerNode::new(fire_timeout));
+        slab::with_cold_mut(gp, |cold| cold.timer = Some(node));
+    }
+    let node = known()
+        .and_then(|timer| timer.downcast_ref::<TimerNode>())
+        .expect("a TimerNode was put there, nothing else is");
     // SAFETY: not armed between two waits; the argument is the G that `fire_timeout` expects.
     unsafe { node.set_arg(gp.as_ptr().cast()) };
     node
