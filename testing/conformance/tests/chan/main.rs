@@ -1,0 +1,40 @@
+//! Channels and select. Sizes are Go's short ones; `GORT_TEST_LONG=1` has the long ones.
+
+mod channels;
+mod heap;
+mod pairs;
+mod seeds;
+mod select;
+mod select_stress;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use gort::runtime::TlsMode;
+
+/// The size of a long run, or of an everyday one.
+fn scaled(everyday: usize, long: usize) -> usize {
+    if std::env::var_os("GORT_TEST_LONG").is_some() {
+        long
+    } else {
+        everyday
+    }
+}
+
+/// How many goroutines a case may have: where each has an OS thread, 10,000 are too many.
+fn goroutines_max() -> usize {
+    match gort::runtime::metrics().tls_mode {
+        TlsMode::Own => usize::MAX,
+        TlsMode::Thread => 4000,
+    }
+}
+
+/// Counts the drops of its clones, each as one value.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
