@@ -10,7 +10,7 @@ use gort_conformance::support::eventually;
 use super::{goroutines_max, scaled};
 
 /// Two channels of which one is ready at every moment, while `make_ready` acts on the second.
-fn sees_one_moment(make_ready: fn(Sender<i32>)) {
+fn assert_one_moment_is_seen(make_ready: fn(Sender<i32>)) {
     for round in 0..scaled(1000, 100_000) {
         let (s1, c1) = chan::bounded(1);
         let (s2, c2) = chan::bounded(1);
@@ -33,13 +33,13 @@ fn sees_one_moment(make_ready: fn(Sender<i32>)) {
 }
 
 #[gort::test(procs = 2)]
-fn se09_select_sees_one_moment_against_a_send() {
-    sees_one_moment(|s2| s2.send(1).unwrap());
+fn se09_select_assert_one_moment_is_seen_against_a_send() {
+    assert_one_moment_is_seen(|s2| s2.send(1).unwrap());
 }
 
 #[gort::test(procs = 2)]
-fn se10_select_sees_one_moment_against_a_close() {
-    sees_one_moment(|s2| assert!(s2.close()));
+fn se10_select_assert_one_moment_is_seen_against_a_close() {
+    assert_one_moment_is_seen(|s2| assert!(s2.close()));
 }
 
 #[gort::test(procs = 2)]
