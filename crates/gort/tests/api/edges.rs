@@ -219,3 +219,71 @@ fn a_goroutine_keeps_its_number_after_its_end_and_takes_no_other_name() {
         );
     }
 }
+
+/// Goroutines on all kinds of threads meet in one channel while GOMAXPROCS goes up and down.
+#[gort::test(procs = 3, timeout = "60s")]
+fn locked_blocking_and_bound_goroutines_mix_under_a_changing_gomaxprocs() {
+    const ROUNDS: u32 = 150;
+    let (tx, rx) = gort::chan::bounded::<u32>(0);
+    let senders: Vec<_> = (0..6u32)
+        .map(|kind| {
+            let tx = tx.clone();
+            let work = move || {
+                for round in 0..ROUNDS {
+                    match kind % 3 {
+                        0 => {
+                            let _guard = gort::lock_os_thread();
+                            gort::blocking(|| {
+                                let _inner = gort::lock_os_thread();
+                                tx.send(round).expect("the receivers wait");
+                            });
+                            gort::yield_now();
+                        }
+                        1 => gort::blocking(|| {
+                            gort::time::sleep(Duration::from_micros(50));
+                            tx.send(round).expect("the receivers wait");
+                        }),
+                        _ => {
+                            tx.send(round).expect("the receivers wait");
+                            gort::checkpoint();
+                        }
+                    }
+                }
+            };
+            if kind < 3 {
+                gort::go(work)
+            } else {
+                let builder = gort::Builder::new().own_thread();
+                builder.go(work).expect("there is a thread")
+            }
+        })
+        .collect();
+    drop(tx);
+    let receivers: Vec<_> = (0..3)
+        .map(|_| {
+            let rx = rx.clone();
+            gort::go(move || {
+                let mut sum = 0;
+                loop {
+                    match rx.recv_timeout(Duration::from_micros(200)) {
+                        Ok(round) => sum += round,
+                        Err(gort::chan::RecvTimeoutError::Timeout) => {}
+                        Err(_) => return sum,
+                    }
+                }
+            })
+        })
+        .collect();
+    for procs in (1..=5).cycle().take(200) {
+        gort::runtime::set_gomaxprocs(procs);
+        gort::yield_now();
+    }
+    for sender in senders {
+        sender.join().expect("it sends all");
+    }
+    let received: u32 = receivers
+        .into_iter()
+        .map(|receiver| receiver.join().expect("it ends"))
+        .sum();
+    assert_eq!(received, 6 * (0..ROUNDS).sum::<u32>());
+}
