@@ -240,6 +240,7 @@ fn locked_blocking_and_bound_goroutines_mix_under_a_changing_gomaxprocs() {
                             gort::yield_now();
                         }
                         1 => gort::blocking(|| {
+                            // waits: the length of the announced call; nothing depends on it.
                             gort::time::sleep(Duration::from_micros(50));
                             tx.send(round).expect("the receivers wait");
                         }),
