@@ -425,6 +425,12 @@ pub fn report() -> Report {
     }
 }
 
+/// For tests about who runs where: the number of the P that the caller holds.
+#[doc(hidden)]
+pub fn current_p() -> Option<u32> {
+    Some(m::current()?.p.get()?.index)
+}
+
 /// For tests that need many Ps on few processors: nothing but the count of Ms.
 #[doc(hidden)]
 pub fn thread_count() -> u32 {

@@ -72,12 +72,14 @@ fn busy() -> u32 {
 fn take_own(pp: &'static P) -> Option<GRef> {
     let tick = pp.sched_tick.load(Ordering::Relaxed);
     if pp.asks(attention::YIELD) {
-        // The slice is used up: what stood in `run_next` waits its turn with the others (S45).
+        // The slice is used up, and `run_next` would go on with it: it goes to the end of the line, as
+        // one that yields does. Not to the ring: what goes round there takes a slice for a schedule, and
+        // the global queue would have its turn once in 61 slices (S45, S84).
         pp.clear(attention::YIELD);
         // SAFETY: our M holds `pp`: we own its queue.
         if let Some(gp) = unsafe { pp.run_queue.take_run_next() } {
-            // SAFETY: as above; it was just taken off.
-            unsafe { pp.push(p::from_queue(gp)) };
+            p::push_global_one(p::from_queue(gp));
+            wake::submitted();
         }
     }
     let mut found = None;

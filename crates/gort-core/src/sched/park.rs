@@ -299,6 +299,7 @@ pub fn yield_now() {
         if switch::is_alone(pp) && !shake::is_on() {
             return;
         }
+        pp.clear(p::attention::YIELD);
         m::transition(gp, State::Running, State::Runnable);
         p::push_global_one(gp);
         wake::submitted();
@@ -314,6 +315,8 @@ pub fn yield_now() {
         );
         return;
     }
+    // Who yields does what was asked for: `run_next` need not answer for it.
+    pp.clear(p::attention::YIELD);
     // SAFETY: the current goroutine is stackful and runs on `mp`, which holds a P.
     unsafe { switch::leave(mp, gp, Action::Yield) };
 }
