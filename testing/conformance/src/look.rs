@@ -27,6 +27,22 @@ pub fn until(what: impl Display, mut is_true: impl FnMut() -> bool) {
     }
 }
 
+/// Repeats a case about an order until the machine did not disturb it: a goroutine whose slice of 10 ms
+/// has passed is sent to the end of the line, and on a busy machine it passes while nothing runs.
+#[track_caller]
+pub fn undisturbed<T>(mut case: impl FnMut() -> T) -> T {
+    for _ in 0..200 {
+        // Begins a slice.
+        gort::yield_now();
+        let start = Instant::now();
+        let result = case();
+        if start.elapsed() < Duration::from_millis(5) {
+            return result;
+        }
+    }
+    panic!("the machine is too busy for a case about an order");
+}
+
 /// Whether goroutines have stacks of their own. In thread mode each is an OS thread.
 pub fn has_own_stacks() -> bool {
     gort::runtime::metrics().tls_mode == TlsMode::Own

@@ -1,0 +1,362 @@
+//! S44 to S48: who runs next on one P.
+
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gort::runtime::metrics;
+use gort::sync::WaitGroup;
+use gort_conformance::child;
+use gort_conformance::look::{sized, undisturbed, until};
+use gort_core::wait_reason::WaitReason;
+
+/// How often a P looks at the global queue first.
+const GLOBAL_TICKS: usize = 61;
+
+/// Runs `order` once, on the plain thread that waits for orders: what it starts comes to the global
+/// queue.
+struct Outside {
+    orders: std::sync::mpsc::Sender<Box<dyn FnOnce() + Send>>,
+}
+
+impl Outside {
+    fn new() -> Outside {
+        let (orders, taken) = std::sync::mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        thread::spawn(move || taken.iter().for_each(|order| order()));
+        Outside { orders }
+    }
+
+    /// Keeps the P while it waits.
+    fn run(&self, order: impl FnOnce() + Send + 'static) {
+        let done = Arc::new(AtomicBool::new(false));
+        let is_done = Arc::clone(&done);
+        let order = move || {
+            order();
+            is_done.store(true, Ordering::Release);
+        };
+        self.orders.send(Box::new(order)).unwrap();
+        while !done.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn s044_the_last_started_runs_next_and_the_others_in_order() {
+    child::of(|| {
+        gort::run(|| {
+            for _ in 0..20 {
+                let order = undisturbed(|| {
+                    let order = Arc::new(Mutex::new(Vec::new()));
+                    let wg = WaitGroup::new();
+                    for i in 0..3 {
+                        let order = Arc::clone(&order);
+                        wg.go(move || order.lock().unwrap().push(i));
+                    }
+                    wg.wait();
+                    Arc::into_inner(order).unwrap().into_inner().unwrap()
+                });
+                assert_eq!(order, [2, 0, 1]);
+            }
+        });
+    })
+    .procs(1)
+    .unshaken()
+    .passes();
+}
+
+/// Two that wake each other: they take turns in `run_next`, on one slice.
+struct Pair {
+    stop: Arc<AtomicBool>,
+    turns: Arc<AtomicUsize>,
+    players: [gort::JoinHandle<()>; 2],
+}
+
+impl Pair {
+    fn start() -> Pair {
+        let stop = Arc::new(AtomicBool::new(false));
+        let turns = Arc::new(AtomicUsize::new(0));
+        let (ping, pinged) = gort::chan::bounded(0);
+        let (pong, ponged) = gort::chan::bounded(0);
+        let first = {
+            let (stop, turns) = (Arc::clone(&stop), Arc::clone(&turns));
+            gort::go(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    ping.send(()).unwrap();
+                    ponged.recv().unwrap();
+                    turns.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        };
+        let second = gort::go(move || while pinged.recv().is_ok() && pong.send(()).is_ok() {});
+        until("they play", || turns.load(Ordering::Relaxed) > 10);
+        Pair {
+            stop,
+            turns,
+            players: [first, second],
+        }
+    }
+
+    fn turns(&self) -> usize {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for player in self.players {
+            player.join().unwrap();
+        }
+    }
+}
+
+/// For how long a third waits beside a pair, the best of a few tries.
+fn third_beside_a_pair(start: impl Fn() -> gort::JoinHandle<Instant>) -> Duration {
+    let try_once = |_| {
+        let pair = Pair::start();
+        let (turns, begin) = (pair.turns(), Instant::now());
+        let waited = start().join().unwrap().duration_since(begin);
+        println!("after {waited:?} and {} turns", pair.turns() - turns);
+        pair.stop();
+        waited
+    };
+    (0..5).map(try_once).min().unwrap()
+}
+
+#[test]
+fn s045_a_pair_that_wake_each_other_does_not_starve_a_third() {
+    child::of(|| {
+        gort::run(|| {
+            let waited = third_beside_a_pair(|| {
+                let third = gort::go(Instant::now);
+                // Takes `run_next`, so that the third goes to the ring, behind one of the pair.
+                gort::go(|| ());
+                third
+            });
+            assert!(waited < Duration::from_millis(100), "{waited:?}");
+        });
+    })
+    .procs(1)
+    .unshaken()
+    .passes();
+}
+
+/// The pair's slice counts as one schedule, and the global queue is looked at every 61st time: that
+/// must not come to 61 slices.
+#[test]
+fn s045_a_pair_does_not_starve_the_global_queue() {
+    child::of(|| {
+        gort::run(|| {
+            let waited = third_beside_a_pair(|| {
+                gort::go(|| {
+                    gort::yield_now();
+                    Instant::now()
+                })
+            });
+            assert!(waited < Duration::from_millis(100), "{waited:?}");
+        });
+    })
+    .procs(1)
+    .unshaken()
+    .passes();
+}
+
+/// What the queues held when a goroutine ran.
+#[derive(Clone, Copy, Debug)]
+struct Lengths {
+    own: usize,
+    global: usize,
+}
+
+/// With one P its share of the global queue is all of it, but for the bound of half a ring; and every
+/// 61st time it takes one only.
+#[test]
+fn s046_s047_a_p_takes_its_share_of_the_global_queue() {
+    child::of(|| {
+        gort::run(|| {
+            let n = sized(300, 40, 300);
+            let outside = Outside::new();
+            let (seen, ran) = undisturbed(|| {
+                let seen = Arc::new(Mutex::new(Vec::new()));
+                let ran = Arc::new(Mutex::new(Vec::new()));
+                let wg = WaitGroup::new();
+                wg.add(n as isize);
+                let (all, order, done) = (Arc::clone(&seen), Arc::clone(&ran), wg.clone());
+                outside.run(move || {
+                    for i in 0..n {
+                        let (seen, ran, wg) = (Arc::clone(&all), Arc::clone(&order), done.clone());
+                        gort::go(move || {
+                            let metrics = metrics();
+                            seen.lock().unwrap().push(Lengths {
+                                own: metrics.local_queues,
+                                global: metrics.global_queue,
+                            });
+                            ran.lock().unwrap().push(i);
+                            wg.done();
+                        });
+                    }
+                });
+                assert_eq!(metrics().global_queue, n);
+                wg.wait();
+                let (seen, ran) = (seen.lock().unwrap().clone(), ran.lock().unwrap().clone());
+                (seen, ran)
+            });
+            let mut before = Lengths { own: 0, global: n };
+            let mut batches = Vec::new();
+            for (i, now) in seen.iter().enumerate() {
+                let step = (before.own.wrapping_sub(now.own), before.global - now.global);
+                match step {
+                    (1, 0) => {}
+                    (0, 1) => {}
+                    (_, taken) => {
+                        assert_eq!(before.own, 0, "{i}: {before:?} {now:?}");
+                        assert_eq!(
+                            taken,
+                            (before.global + 1).min(128).min(before.global),
+                            "{i}"
+                        );
+                        assert_eq!(now.own, taken - 1, "{i}: one of the batch runs");
+                        batches.push(taken);
+                    }
+                }
+                before = *now;
+            }
+            println!("batches of {batches:?}");
+            assert!(!batches.is_empty());
+            let mut sorted = ran;
+            sorted.sort_unstable();
+            assert!(sorted.into_iter().eq(0..n), "each once");
+        });
+    })
+    .procs(1)
+    .unshaken()
+    .passes();
+}
+
+/// Two chains of goroutines that start their own successors, by way of the ring.
+#[derive(Default)]
+struct Respawn {
+    links: AtomicUsize,
+    stop: AtomicBool,
+    /// Since which link, 0 for none, somebody has been seen in the global queue.
+    seen_at: AtomicUsize,
+    /// How many stood there at most.
+    seen_most: AtomicUsize,
+}
+
+fn respawn(chains: Arc<Respawn>) {
+    let link = chains.links.fetch_add(1, Ordering::Relaxed) + 1;
+    let waiting = metrics().global_queue;
+    if waiting > 0 {
+        let seen_at = &chains.seen_at;
+        let _ = seen_at.compare_exchange(0, link, Ordering::Relaxed, Ordering::Relaxed);
+        chains.seen_most.fetch_max(waiting, Ordering::Relaxed);
+    }
+    if !chains.stop.load(Ordering::Relaxed) {
+        gort::go(move || respawn(chains));
+        // Takes `run_next`, so that the successor goes to the ring.
+        gort::go(|| ());
+    }
+}
+
+#[test]
+fn s047_every_61st_schedule_looks_at_the_global_queue_first() {
+    child::of(|| {
+        let mut most = 0;
+        for _ in 0..20 {
+            let chains = Arc::new(Respawn::default());
+            for _ in 0..2 {
+                let chains = Arc::clone(&chains);
+                gort::go(move || respawn(chains));
+            }
+            until("they respawn", || {
+                chains.links.load(Ordering::Relaxed) > 200
+            });
+            // The first links came by the global queue too.
+            chains.seen_most.store(0, Ordering::Relaxed);
+            chains.seen_at.store(0, Ordering::Relaxed);
+            // From a plain thread: to the global queue.
+            let stops = Arc::clone(&chains);
+            let outsider = gort::go(move || {
+                stops.stop.store(true, Ordering::Relaxed);
+                stops.links.load(Ordering::Relaxed)
+            });
+            let ran_at = outsider.join().unwrap();
+            let waited = match chains.seen_at.load(Ordering::Relaxed) {
+                // It ran before anyone saw it waiting.
+                0 => 0,
+                seen => ran_at - seen,
+            };
+            // A link whose slice is over stands there as well, before or after the outsider.
+            let before = chains.seen_most.load(Ordering::Relaxed);
+            most = most.max(waited);
+            assert!(
+                waited <= (before + 1) * (GLOBAL_TICKS + 1),
+                "{waited} links while it waited with {before} in all"
+            );
+            until("all have ended", || gort::runtime::num_goroutine() == 0);
+        }
+        println!("at most {most} links");
+    })
+    .procs(1)
+    .unshaken()
+    .passes();
+}
+
+/// Where a goroutine waits when its P becomes free, and what is taken first.
+#[test]
+fn s048_the_order_in_which_work_is_looked_for() {
+    child::of(|| {
+        gort::run(|| {
+            const ROUNDS: usize = 200;
+            let outside = Outside::new();
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (stream, _) = listener.accept().unwrap();
+            let stream = Arc::new(gort::net::TcpStream::from_std(stream).unwrap());
+            let mut global_first = 0;
+            for _ in 0..ROUNDS {
+                let order = undisturbed(|| {
+                    let order = Arc::new(Mutex::new(String::new()));
+                    let wg = WaitGroup::new();
+                    let entry = |name: char| {
+                        let (order, wg) = (Arc::clone(&order), wg.clone());
+                        wg.add(1);
+                        move || {
+                            order.lock().unwrap().push(name);
+                            wg.done();
+                        }
+                    };
+                    let network = entry('n');
+                    let reading = Arc::clone(&stream);
+                    let reader = gort::go(move || {
+                        let mut byte = [0];
+                        (&*reading).read_exact(&mut byte).unwrap();
+                        network();
+                    });
+                    gort_conformance::look::until_waiting(&reader, WaitReason::IoWait);
+                    let global = entry('g');
+                    outside.run(move || drop(gort::go(global)));
+                    peer.write_all(b"x").unwrap();
+                    gort::go(entry('l'));
+                    gort::go(entry('r'));
+                    wg.wait();
+                    order.lock().unwrap().clone()
+                });
+                match order.as_str() {
+                    // `run_next`, the local ring, the global queue, the network.
+                    "rlgn" => {}
+                    // The 61st time.
+                    "grln" | "rgln" => global_first += 1,
+                    _ => panic!("{order}"),
+                }
+            }
+            println!("the global queue was first {global_first} times of {ROUNDS}");
+            assert!(global_first <= ROUNDS / 5, "{global_first}");
+        });
+    })
+    .procs(1)
+    .unshaken()
+    .passes();
+}
