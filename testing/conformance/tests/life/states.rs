@@ -92,7 +92,7 @@ fn s036_a_wake_up_that_races_with_parking_is_not_lost() {
 
 #[gort::test]
 fn s036_a_wake_up_from_outside_is_not_lost_either() {
-    let rounds = sized(20_000, 5_000, 200_000);
+    let rounds = sized(5_000, 1_000, 200_000);
     let (parker, handle) = Parker::start(rounds);
     let waker = Arc::clone(&parker);
     let waker = thread::spawn(move || waker.wake(rounds, thread::yield_now));
