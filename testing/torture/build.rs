@@ -13,13 +13,15 @@ fn main() {
         .flag_if_supported("-fstack-protector-all")
         .extra_warnings(true)
         .compile("torture_c");
-    for i in 0..LATE_COUNT {
-        library(
-            "csrc/late_dynamic.c",
-            &out.join(format!("late_dynamic_{i}.so")),
-        );
+    let features = std::env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
+    // A static program loads none, and the flags for it make none.
+    if !features.split(',').any(|feature| feature == "crt-static") {
+        for i in 0..LATE_COUNT {
+            let name = format!("late_dynamic_{i}.so");
+            library("csrc/late_dynamic.c", &out.join(name));
+        }
+        library("csrc/late_initial.c", &out.join("late_initial.so"));
     }
-    library("csrc/late_initial.c", &out.join("late_initial.so"));
     println!("cargo::rustc-env=TORTURE_LIBRARIES={}", out.display());
     println!("cargo::rustc-env=TORTURE_LATE_COUNT={LATE_COUNT}");
 }

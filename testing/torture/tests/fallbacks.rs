@@ -5,16 +5,19 @@
 use std::path::Path;
 use std::process::Command;
 
-use gort_torture::child::{SAMPLE, run};
+use gort_torture::child::{SAMPLE, part_of_n, run};
 
 fn torture() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_torture"))
+    let mut program = Command::new(env!("CARGO_BIN_EXE_torture"));
+    program.env("TORTURE_N", part_of_n(5));
+    program
 }
 
 /// The program, with system calls refused.
 fn without(calls: &str) -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_torture-deny"));
     program.args([calls, env!("CARGO_BIN_EXE_torture")]);
+    program.env("TORTURE_N", part_of_n(5));
     program
 }
 
