@@ -22,6 +22,7 @@ compile_error!(
 pub mod fatal;
 pub mod os;
 
+mod atomic;
 pub mod clock;
 pub mod light_lock;
 pub mod lock;

@@ -23,12 +23,15 @@
 //! Releasing touches the lock after it is free: whoever releases must keep it alive (`lock::Mutex`
 //! asks for less). Otherwise the same rules hold: short sections, no park, no allocation, no user
 //! code.
+//!
+//! Checked by the tests below, and under loom by `testing/model/tests/light_lock.rs`, which builds
+//! this file with a full fence for each half of the barrier, and without the light one must fail.
 
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU32, Ordering, compiler_fence};
 
+use crate::atomic::{AtomicU32, Ordering, light_fence};
 use crate::clock::{self, NEVER};
 use crate::os::{futex, membarrier, thread};
 
@@ -63,7 +66,19 @@ pub struct LightGuard<'a, T> {
 
 impl<T> LightMutex<T> {
     /// A free lock around `value`.
+    #[cfg(not(loom))]
     pub const fn new(value: T) -> Self {
+        Self {
+            held: AtomicU32::new(FREE),
+            sleepers: AtomicU32::new(0),
+            epoch: AtomicU32::new(0),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// A free lock around `value`; loom's atomics are not made in constants.
+    #[cfg(loom)]
+    pub fn new(value: T) -> Self {
         Self {
             held: AtomicU32::new(FREE),
             sleepers: AtomicU32::new(0),
@@ -118,7 +133,7 @@ impl<T> LightMutex<T> {
     fn release(&self) {
         self.held.store(FREE, Ordering::Release);
         // The light half of the barrier in `lock_slow` (L1).
-        compiler_fence(Ordering::SeqCst);
+        light_fence();
         if self.sleepers.load(Ordering::Relaxed) != 0 {
             self.wake_one();
         }
@@ -174,7 +189,7 @@ impl<T> fmt::Debug for LightGuard<'_, T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::time::{Duration, Instant};
