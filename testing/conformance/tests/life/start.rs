@@ -247,7 +247,9 @@ fn s031_threads_are_as_many_as_there_is_work_for() {
         if has_own_stacks() {
             assert!(peak <= PROCS + 2, "{peak} threads on {PROCS} Ps");
         } else {
-            assert!(peak <= goroutines + PROCS + 4, "{peak} threads");
+            // Besides the goroutines' and the Ps': main's, those of the runtime's own two goroutines, a
+            // spare, one in the poller, and what is on its way when counted.
+            assert!(peak <= goroutines + PROCS + 8, "{peak} threads");
         }
     })
     .procs(4)
