@@ -80,7 +80,7 @@ unpack_glibc() {
     local release=$1 folder=$2 from
     from=$(repository)
     [ -n "$from" ] || return 1
-    mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial" "$folder/root"
+    mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial" "$folder/unpacked"
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $from $release main" \
         >"$folder/sources.list"
     local options=(
@@ -91,7 +91,7 @@ unpack_glibc() {
     timeout 120 apt-get "${options[@]}" --quiet=2 update >/dev/null 2>&1 || return 1
     (cd "$folder" && timeout 120 apt-get "${options[@]}" --quiet=2 download libc6) >/dev/null 2>&1 ||
         return 1
-    dpkg-deb --extract "$folder"/libc6_*.deb "$folder/root"
+    dpkg-deb --extract "$folder"/libc6_*.deb "$folder/unpacked"
     rm -rf "$folder/lists" "$folder/cache"
 }
 
@@ -104,14 +104,14 @@ run_glibc() {
     own=$(ldconfig -p | awk '/libgcc_s\.so\.1 .*x86-64/ { print $NF; exit }')
     for release in trixie sid; do
         folder=$PWD/target/glibc/$release
-        if ! ls "$folder"/root/usr/lib/x86_64-linux-gnu/libc.so.6 >/dev/null 2>&1; then
+        if ! ls "$folder"/unpacked/usr/lib/x86_64-linux-gnu/libc.so.6 >/dev/null 2>&1; then
             rm -rf "$folder"
             if ! unpack_glibc "$release" "$folder"; then
                 echo "fallbacks: glibc of $release: skipped, its package cannot be had here"
                 continue
             fi
         fi
-        libraries=$folder/root/usr/lib/x86_64-linux-gnu
+        libraries=$folder/unpacked/usr/lib/x86_64-linux-gnu
         loader=$libraries/ld-linux-x86-64.so.2
         # The compiler's library is this machine's.
         ln -sf "$own" "$libraries/"
