@@ -1,9 +1,13 @@
 //! Who am I: the thread that a goroutine is to std and to libc.
 
 use std::collections::HashSet;
+use std::io::{Read as _, Write as _};
 use std::sync::Mutex;
 
-use crate::drive::{has_own_blocks, many, park, parks_and_moves, scaled};
+use gort_torture_dep as dep;
+
+use super::Expected;
+use crate::drive::{has_own_blocks, many, park, parks_and_moves, scaled, thread_id};
 
 pub(super) fn a_thread_id_is_stable_and_unique() {
     let ids = Mutex::new(HashSet::new());
@@ -72,5 +76,70 @@ pub(super) fn settings_of_the_thread_can_be_read() {
             assert_eq!(i64::from(libc::gettid()), libc::syscall(libc::SYS_gettid));
         }
         assert!(std::thread::available_parallelism().is_ok());
+    });
+}
+
+pub(super) fn a_locked_goroutine_stays_on_its_thread() {
+    many(scaled(500), |i| {
+        let seen = dep::bump_around(&mut park);
+        assert_eq!((seen.before, seen.after), (0, 2));
+        let is_locked = i % 2 == 0;
+        if is_locked {
+            let outer = gort::lock_os_thread();
+            let thread = thread_id();
+            for _ in 0..5 {
+                let inner = gort::lock_os_thread();
+                park();
+                assert_eq!(thread_id(), thread);
+                drop(inner);
+                park();
+                assert_eq!(thread_id(), thread);
+            }
+            drop(outer);
+        }
+        // The same thread-locals, whoever runs them; freed from its thread it may go on elsewhere.
+        let seen = dep::bump_around(&mut park);
+        assert_eq!((seen.before, seen.after, seen.stayed), (2, 4, true));
+    });
+    // A goroutine with a thread of its own, among others that have none.
+    many(scaled(200), |_| {
+        let owner = gort::Builder::new().own_thread().go(|| {
+            let thread = thread_id();
+            for round in 0..5 {
+                let seen = dep::bump_around(&mut park);
+                assert_eq!(
+                    (seen.before, seen.after, seen.stayed),
+                    (2 * round, 2 * round + 2, true)
+                );
+                assert_eq!(thread_id(), thread);
+            }
+        });
+        park();
+        owner.expect("a thread can be had").join().unwrap();
+    });
+}
+
+pub(super) fn blocking_calls_keep_what_is_the_goroutines() {
+    many(scaled(500), |_| {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        for round in 0..5 {
+            let seen = dep::bump_around(&mut || {
+                let mut writer = writer.try_clone().unwrap();
+                let thread = std::thread::spawn(move || writer.write_all(&[round]).unwrap());
+                let mut byte = [0];
+                gort::blocking(|| reader.read_exact(&mut byte)).unwrap();
+                park();
+                assert_eq!(byte, [round]);
+                thread.join().unwrap();
+            });
+            assert!(seen.stayed && seen.after == seen.before + 2);
+            let end = std::panic::catch_unwind(|| {
+                gort::blocking(|| std::panic::panic_any(Expected(usize::from(round))))
+            });
+            let payload = end.expect_err("it panics");
+            assert_eq!(payload.downcast_ref(), Some(&Expected(round.into())));
+            assert!(!std::thread::panicking());
+            park();
+        }
     });
 }

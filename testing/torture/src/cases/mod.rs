@@ -44,6 +44,8 @@ macro_rules! for_each_case {
             identity::a_thread_id_is_stable_and_unique,
             identity::goroutines_change_their_thread,
             identity::settings_of_the_thread_can_be_read,
+            identity::a_locked_goroutine_stays_on_its_thread,
+            identity::blocking_calls_keep_what_is_the_goroutines,
             threads::threads_are_spawned_and_joined,
             threads::threads_borrow_in_a_scope,
             threads::a_goroutine_parks_as_a_thread,
