@@ -2,6 +2,12 @@
 //!
 //! The parts that need another build or packages are in `ci/fallbacks.sh`.
 
+#![cfg(all(
+    target_arch = "x86_64",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+
 use std::path::Path;
 use std::process::Command;
 

@@ -1,4 +1,12 @@
 //! Each case on goroutines with own thread-local blocks, which change their OS thread at each stop.
+//!
+//! Where there are such blocks; elsewhere `thread.rs` is all there is.
+
+#![cfg(all(
+    target_arch = "x86_64",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
 
 use gort_torture::child;
 

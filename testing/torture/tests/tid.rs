@@ -3,6 +3,12 @@
 //! It is worse. What is gained, priority inheritance for locks not held across a park, is checked here;
 //! so is what is lost, so that the reason for the choice stays true.
 
+#![cfg(all(
+    target_arch = "x86_64",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+
 use std::process::Command;
 
 use gort_torture::cases::CASES;
