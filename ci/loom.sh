@@ -19,7 +19,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/loom
 # For one test binary, in seconds. A model that takes longer is a failure.
 limit=${LOOM_TIMEOUT:-240}
 
-models=(loom_claim loom_idle loom_local loom_poll_slot loom_status loom_wait_list sync)
+models=(loom_claim loom_gate loom_idle loom_local loom_poll_slot loom_status loom_wait_list sync)
 
 # The package of a test binary.
 package_of() {
@@ -37,6 +37,7 @@ faults=(
     "idle_fence_stop loom_idle an_m_that_gives_up_its_p_without_spinning_looks_again"
     "idle_abandon loom_idle work_that_counted_on_an_abandoned_spinner_wakes_another"
     "status_stop loom_status a_wake_up_is_not_lost_and_finds_the_stack_left"
+    "gate_fence loom_gate a_p_has_one_user"
     "local_head loom_local owner_and_thief_take_each_item_once"
     "local_head loom_local two_thieves_and_the_owner_take_each_item_once"
     "poll_fence loom_poll_slot a_deadline_is_seen_before_the_park_or_sees_who_parks"

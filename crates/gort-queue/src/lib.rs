@@ -14,12 +14,14 @@
 //! | `timer_heap` | timers of one P, removable in O(log n)                 | nobody: caller's lock   |
 //! | `poll_slot`  | one direction of one file descriptor                   | the waiter and pollers  |
 //! | `idle`       | when a submitter must wake another M                   | submitters and spinners |
+//! | `gate`       | when a P can be taken from an M that is not looking    | the M and sysmon        |
 //!
 //! Checked by unit tests in each file, and by the loom models in `tests/`, which `ci/loom.sh` runs
 //! together with deliberately broken variants (`cfg(gort_fault = "…")`) that loom must reject.
 
 pub mod claim;
 mod facade;
+pub mod gate;
 pub mod idle;
 pub mod list;
 pub mod local;

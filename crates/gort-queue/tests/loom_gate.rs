@@ -1,0 +1,115 @@
+//! Models of the gate: a P is used by its M or by who took it, never by both, and what the one wrote
+//! the other sees.
+
+#![cfg(loom)]
+
+mod model;
+
+use gort_queue::gate::{Answer, Gate};
+use loom::{
+    cell::UnsafeCell,
+    sync::atomic::{Ordering, fence},
+    thread,
+};
+use model::model;
+// Not loom's `Arc`, whose counting would add interleavings of no interest.
+use std::sync::Arc;
+
+/// An M's gate, and the P that whoever holds it may use.
+struct World {
+    gate: Gate,
+    p: UnsafeCell<u32>,
+}
+
+// SAFETY: the model's point is that accesses to `p` are ordered; loom checks it.
+unsafe impl Sync for World {}
+// SAFETY: as above.
+unsafe impl Send for World {}
+
+impl World {
+    fn new() -> Arc<World> {
+        let gate = Gate::new();
+        gate.leave();
+        Arc::new(World {
+            gate,
+            p: UnsafeCell::new(0),
+        })
+    }
+
+    fn use_p(&self) {
+        // SAFETY: the caller holds the P; loom reports a second user.
+        self.p.with_mut(|p| unsafe { *p += 1 });
+    }
+
+    /// The owner enters, uses its P if it still has it, and leaves. False: it has lost it.
+    fn visit(&self) -> bool {
+        let used = self.gate.enter(|| {
+            if !cfg!(gort_fault = "gate_fence") {
+                fence(Ordering::SeqCst);
+            }
+        });
+        let has_p = !used || self.gate.answer() != Answer::Lost;
+        if has_p {
+            self.use_p();
+        }
+        self.gate.leave();
+        has_p
+    }
+
+    /// The taker tries once. True: it has the P, and has used it.
+    fn take(&self) -> bool {
+        if !self.gate.ask() {
+            return false;
+        }
+        fence(Ordering::SeqCst);
+        let taken = self.gate.conclude();
+        if taken {
+            self.use_p();
+        }
+        taken
+    }
+}
+
+#[test]
+fn a_p_has_one_user() {
+    model(|| {
+        let world = World::new();
+        let owner = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.visit() && world.visit())
+        };
+        let taken = world.take();
+        let kept = owner.join().unwrap();
+        // The owner may have made both visits before it was taken.
+        assert!(taken || kept);
+    });
+}
+
+#[test]
+fn a_p_that_was_given_away_is_not_taken() {
+    model(|| {
+        let world = World::new();
+        let owner = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || {
+                let used = world.gate.enter(|| fence(Ordering::SeqCst));
+                if used && world.gate.answer() == Answer::Lost {
+                    world.gate.leave();
+                    return false;
+                }
+                world.gate.announce();
+                // Somebody else has the P now; here nobody uses it.
+                world.gate.leave();
+                assert!(world.gate.enter(|| fence(Ordering::SeqCst)));
+                assert_eq!(world.gate.answer(), Answer::Announced);
+                world.use_p();
+                world.gate.end_announced();
+                world.gate.leave();
+                true
+            })
+        };
+        let taken = world.take();
+        let had = owner.join().unwrap();
+        assert!(taken || had);
+    });
+}
