@@ -128,7 +128,7 @@ fn wait_ns(
     // Relaxed: a thread that misses the flag asks the kernel once more.
     if !NO_PWAIT2.load(Ordering::Relaxed) {
         let timeout = libc::timespec {
-            tv_sec: (ns / 1_000_000_000) as libc::time_t,
+            tv_sec: (ns / 1_000_000_000) as _,
             tv_nsec: (ns % 1_000_000_000) as libc::c_long,
         };
         // SAFETY: `first` and `len` describe writable memory (our caller's slice), `timeout` lives

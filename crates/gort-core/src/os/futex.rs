@@ -19,7 +19,7 @@ pub enum Waited {
 /// `u64::MAX` is never).
 pub fn wait(word: &AtomicU32, expected: u32, deadline_ns: u64) -> Waited {
     let deadline = libc::timespec {
-        tv_sec: (deadline_ns / 1_000_000_000) as libc::time_t,
+        tv_sec: (deadline_ns / 1_000_000_000) as _,
         tv_nsec: (deadline_ns % 1_000_000_000) as _,
     };
     let timeout = if deadline_ns == u64::MAX {

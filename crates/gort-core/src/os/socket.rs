@@ -154,7 +154,7 @@ pub fn recv_vectored(fd: BorrowedFd<'_>, bufs: &mut [IoSliceMut<'_>]) -> io::Res
     // SAFETY: an all-zero msghdr is a valid one: no name, no buffers, no control data.
     let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     message.msg_iov = bufs.as_mut_ptr().cast();
-    message.msg_iovlen = bufs.len().min(IOV_MAX);
+    message.msg_iovlen = bufs.len().min(IOV_MAX) as _;
     // SAFETY: `IoSliceMut` has the layout of iovec (std guarantees it on Unix), and each buffer is
     // writable for its length.
     check_len(unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) })
@@ -179,7 +179,7 @@ pub fn send_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<usi
     let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     // sendmsg does not write to the buffers; the field is `*mut` for recvmsg's sake.
     message.msg_iov = bufs.as_ptr().cast_mut().cast();
-    message.msg_iovlen = bufs.len().min(IOV_MAX);
+    message.msg_iovlen = bufs.len().min(IOV_MAX) as _;
     // SAFETY: `IoSlice` has the layout of iovec (std guarantees it on Unix), and each buffer is
     // readable for its length.
     check_len(unsafe {
