@@ -8,7 +8,8 @@ use std::panic::Location;
 use std::sync::atomic::Ordering;
 
 use gort_arch::stack::Class;
-use gort_arch::tls::{self, Mode, Request};
+pub use gort_arch::tls::Request as TlsRequest;
+use gort_arch::tls::{self, Mode};
 
 use crate::clock;
 use crate::lock::Mutex;
@@ -47,6 +48,8 @@ pub struct Config {
     pub stack_bytes: Option<usize>,
     /// What happens when a goroutine panics.
     pub panic: Option<PanicPolicy>,
+    /// Whether goroutines have thread-local blocks of their own, or OS threads.
+    pub tls: Option<TlsRequest>,
 }
 
 /// Why the runtime could not be set up as asked.
@@ -149,7 +152,8 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     if let Some(known) = &*settings {
         let differs = config.procs.is_some_and(|n| n as u32 != gomaxprocs())
             || config.stack_bytes.is_some() && config.stack_bytes != known.config.stack_bytes
-            || config.panic.is_some() && config.panic != known.config.panic;
+            || config.panic.is_some() && config.panic != known.config.panic
+            || config.tls.is_some_and(|tls| !is_met(tls, known.config.tls));
         return if differs {
             Err(ConfigError::AlreadyStarted)
         } else {
@@ -160,7 +164,8 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     let class = choose_class(config.stack_bytes)?;
     let migrate = env_number("GORT_SHAKE_MIGRATE").is_some_and(|number| number != 0);
     shake::set(env_number("GORT_SHAKE"), migrate);
-    let support = tls::init(tls_request());
+    let tls = tls_request(config.tls);
+    let support = tls::init(tls);
     tls::set_current_hook(m::current_slot);
     let own_tls = !matches!(support.mode, Mode::Thread);
     settings::set(own_tls, class, config.panic == Some(PanicPolicy::Abort));
@@ -181,21 +186,41 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     // Under the lock: who finds the settings made may start goroutines.
     settings::set_started();
     drop(settings);
+    if !own_tls && tls != TlsRequest::Thread {
+        // Only now: a start that fails may be repeated, and the line comes once.
+        crate::fatal::write_line(format_args!(
+            "gort: each goroutine has an OS thread of its own: {} (GORT_TLS=thread asks for that)",
+            support.reason.trim_start_matches("thread: ")
+        ));
+    }
     callbacks::start();
     Ok(())
 }
 
-fn tls_request() -> Request {
+/// Whether the runtime, which was started with the wish `known`, is as another wish wants it.
+fn is_met(wish: TlsRequest, known: Option<TlsRequest>) -> bool {
+    known == Some(wish)
+        || match wish {
+            TlsRequest::Auto => true,
+            TlsRequest::Own => settings::has_own_tls(),
+            TlsRequest::Thread => !settings::has_own_tls(),
+        }
+}
+
+fn tls_request(asked: Option<TlsRequest>) -> TlsRequest {
+    if let Some(asked) = asked {
+        return asked;
+    }
     match std::env::var("GORT_TLS").as_deref() {
-        Err(_) | Ok("auto" | "") => Request::Auto,
-        Ok("own") => Request::Own,
-        Ok("thread") => Request::Thread,
-        Ok("shared-for-tests") if cfg!(gort_fault = "shared_tls") => Request::Auto,
+        Err(_) | Ok("auto" | "") => TlsRequest::Auto,
+        Ok("own") => TlsRequest::Own,
+        Ok("thread") => TlsRequest::Thread,
+        Ok("shared-for-tests") if cfg!(gort_fault = "shared_tls") => TlsRequest::Auto,
         Ok(other) => {
             crate::fatal::write_line(format_args!(
                 "gort: GORT_TLS={other} is not own, thread or auto; using auto"
             ));
-            Request::Auto
+            TlsRequest::Auto
         }
     }
 }

@@ -88,6 +88,19 @@ impl Config {
         self
     }
 
+    /// Whose thread-locals goroutines have (`GORT_TLS`).
+    ///
+    /// Without this, and with [`TlsMode::Own`], each has a block and a stack of its own where that can
+    /// be had; where it cannot, the runtime starts in thread mode, and says why in one line on stderr.
+    /// A program that asks for [`TlsMode::Thread`] gets it, without that line.
+    pub fn tls(mut self, mode: TlsMode) -> Config {
+        self.0.tls = Some(match mode {
+            TlsMode::Own => core::TlsRequest::Own,
+            TlsMode::Thread => core::TlsRequest::Thread,
+        });
+        self
+    }
+
     /// Starts the runtime with these settings and runs `f` as [`run`] does.
     ///
     /// # Errors

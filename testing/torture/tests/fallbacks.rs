@@ -27,12 +27,41 @@ fn without(calls: &str) -> Command {
     program
 }
 
+/// How often the runtime said that it started in thread mode, and why.
+fn notices(text: &str) -> usize {
+    text.matches("gort: each goroutine has an OS thread of its own: ")
+        .count()
+}
+
 const MIGRATE: [(&str, &str); 2] = [("GORT_SHAKE_MIGRATE", "1"), ("GORT_PROCS", "4")];
 
 #[test]
 fn thread_mode_says_who_chose_it() {
     let text = run(torture(), &SAMPLE, &[("GORT_TLS", "thread")]);
     assert!(text.starts_with("thread: GORT_TLS=thread"), "{text}");
+    assert_eq!(notices(&text), 0, "it was asked for:\n{text}");
+}
+
+/// More room for thread-locals than gort believes in: a C library that is not as expected.
+const TUNED: (&str, &str) = ("GLIBC_TUNABLES", "glibc.rtld.optional_static_tls=2000000");
+
+#[test]
+fn where_own_blocks_cannot_be_had_one_line_says_why() {
+    for wish in ["auto", "own"] {
+        let text = run(torture(), &SAMPLE, &[TUNED, ("GORT_TLS", wish)]);
+        let reason = "static thread-locals of 2";
+        assert!(text.starts_with(&format!("thread: {reason}")), "{text}");
+        let line = format!("\ngort: each goroutine has an OS thread of its own: {reason}");
+        assert!(text.contains(&line), "{text}");
+        assert_eq!(notices(&text), 1, "{text}");
+    }
+}
+
+#[test]
+fn who_asked_for_thread_mode_is_not_told_of_it() {
+    let text = run(torture(), &SAMPLE, &[TUNED, ("GORT_TLS", "thread")]);
+    assert!(text.starts_with("thread: GORT_TLS=thread"), "{text}");
+    assert_eq!(notices(&text), 0, "{text}");
 }
 
 #[test]
@@ -41,6 +70,7 @@ fn without_fsgsbase_the_system_call_sets_the_base() {
     program.env("GORT_FSGSBASE", "0");
     let text = run(program, &SAMPLE, &MIGRATE);
     assert!(text.contains("arch_prctl (no FSGSBASE)"), "{text}");
+    assert_eq!(notices(&text), 0, "{text}");
 }
 
 #[test]
