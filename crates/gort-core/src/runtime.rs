@@ -181,7 +181,8 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     m::factory::start().map_err(ConfigError::Thread)?;
     sysmon::start().map_err(ConfigError::Thread)?;
     SCHED.procs.store(procs as u32, Ordering::Relaxed);
-    p::make(&mut SCHED.global.lock(), procs);
+    let mut fresh = p::make(procs);
+    p::add(&mut SCHED.global.lock(), &mut fresh);
     *settings = Some(Settings { config, source });
     // Under the lock: who finds the settings made may start goroutines.
     settings::set_started();
@@ -333,35 +334,39 @@ pub fn gomaxprocs_source() -> ProcsSource {
 /// Ps above a lowered number give up their goroutines to the others at their next scheduling point.
 pub fn set_gomaxprocs(n: usize) -> usize {
     ensure_started();
-    let old = gomaxprocs() as usize;
     if n == 0 {
-        return old;
+        return gomaxprocs() as usize;
     }
     let n = n.min(p::PROCS_MAX);
+    // Before the locks, under which nothing is allocated or freed.
+    let mut fresh = p::make(n);
     let mut settings = SETTINGS.lock();
-    let mut global = SCHED.global.lock();
-    let old = SCHED.procs.swap(n as u32, Ordering::SeqCst) as usize;
-    if n != old {
-        // Those that are idle are sorted anew: `put_idle` empties what is not covered any more.
-        let idle = global.take_all_idle();
-        for pp in idle.into_iter().rev() {
-            global.put_idle(pp);
-        }
-        for pp in p::all() {
-            if pp.is_retired() {
-                pp.ask(p::attention::RETIRE);
-            } else if pp.index as usize >= old && !pp.is_idle.load(Ordering::Relaxed) {
-                global.revive(pp);
-            }
-        }
-        p::make(&mut global, n);
-    }
-    drop(global);
+    let old = change_procs(n, &mut fresh);
     if let Some(settings) = &mut *settings {
         settings.source = ProcsSource::Set;
     }
     drop(settings);
     wake::submitted();
+    old
+}
+
+/// Changes GOMAXPROCS; gives the old number. Under the lock of the settings, so that one change comes after the other. `fresh` is what
+/// `p::make(n)` gave.
+fn change_procs(n: usize, fresh: &mut Vec<Box<p::P>>) -> usize {
+    let mut global = SCHED.global.lock();
+    let old = SCHED.procs.swap(n as u32, Ordering::SeqCst) as usize;
+    if n == old {
+        return old;
+    }
+    global.sort_idle();
+    for pp in p::all() {
+        if pp.is_retired() {
+            pp.ask(p::attention::RETIRE);
+        } else if pp.index as usize >= old && !pp.is_idle.load(Ordering::Relaxed) {
+            global.revive(pp);
+        }
+    }
+    p::add(&mut global, fresh);
     old
 }
 

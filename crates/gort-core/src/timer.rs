@@ -131,7 +131,8 @@ impl Timers {
         }
     }
 
-    /// Moves all timers to `to`: this P goes away.
+    /// Moves all timers to `to`: this P goes away. Allocates, without a lock, if `to` has too little
+    /// room.
     pub(crate) fn move_to(&self, to: &'static Timers) {
         loop {
             let mut ours = self.heap.lock();
@@ -141,8 +142,16 @@ impl Timers {
                 thread::pause(16);
                 continue;
             };
-            while let Some((when, node)) = ours.0.pop_due(NEVER) {
-                // SAFETY: just popped, so in no heap; alive as long as it was in ours.
+            if ours.0.len() > theirs.0.room() {
+                let capacity = ours.0.len() + theirs.0.len() * 2 + 16;
+                drop((ours, theirs));
+                let larger = Storage::with_capacity(capacity);
+                let old = to.heap.lock().0.replace_storage(larger);
+                drop(old);
+                continue;
+            }
+            for (when, node) in ours.0.drain() {
+                // SAFETY: drained, so in no heap; alive as long as it was in ours.
                 unsafe { theirs.0.insert(when, node) };
                 // SAFETY: a node in a heap is alive.
                 unsafe { node.as_ref() }
@@ -554,6 +563,33 @@ mod tests {
             assert!(std::time::Instant::now() < deadline);
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn all_timers_move_to_a_heap_that_has_no_room_for_them() {
+        static FROM: Timers = Timers::new();
+        static TO: Timers = Timers::new();
+        static FIRED: AtomicU32 = AtomicU32::new(0);
+
+        unsafe fn fire(_arg: *mut (), _now_ns: u64, _out: &mut ReadyList) {
+            FIRED.fetch_add(1, Ordering::Relaxed);
+        }
+
+        let nodes: Vec<&TimerNode> = (0..100)
+            .map(|_| &*Box::leak(Box::new(TimerNode::new(fire))))
+            .collect();
+        for (i, node) in nodes.iter().enumerate() {
+            let timers = if i < 90 { &FROM } else { &TO };
+            // SAFETY: new nodes that are never freed; their function takes no argument.
+            assert!(unsafe { node.insert_into(timers, 1_000 - i as u64, 0) });
+        }
+        FROM.move_to(&TO);
+        assert!(FROM.is_empty() && FROM.first_ns() == NEVER);
+        assert_eq!((TO.len(), TO.first_ns()), (100, 901));
+        // SAFETY: no lock is held.
+        assert!(unsafe { nodes[0].stop() }, "it is found in its new heap");
+        TO.run_due(1_000, &mut ReadyList::new());
+        assert_eq!(FIRED.load(Ordering::Relaxed), 99);
     }
 
     #[test]

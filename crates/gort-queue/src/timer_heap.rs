@@ -134,6 +134,11 @@ impl<T: Indexed> TimerHeap<T> {
         self.entries.len() == self.entries.capacity()
     }
 
+    /// How many timers `insert` takes without allocating.
+    pub const fn room(&self) -> usize {
+        self.entries.capacity() - self.entries.len()
+    }
+
     /// Moves the timers into `storage`, and gives back the old one, for the caller to free. If
     /// `storage` is too small, since others inserted meanwhile, gives back `storage` itself.
     #[must_use = "the old storage is to be freed outside of the heap's lock"]

@@ -20,7 +20,7 @@ use gort_arch::stack::Slot;
 use gort_arch::tls::{self, ThreadTls};
 use gort_queue::status::State;
 
-use super::p::{Global, P};
+use super::p::{self, Global, P};
 use super::switch::{self, Action};
 use super::{SCHED, find_work, wake};
 use crate::g::{GRef, Kind};
@@ -80,15 +80,11 @@ impl fmt::Debug for M {
 }
 
 impl M {
-    /// An M for a thread that is about to be made; never freed while on any list.
-    pub(crate) fn new(global: &mut Global) -> &'static M {
-        global.ms_made += 1;
-        global.ms_alive += 1;
-        if global.ms_alive > MS_MAX {
-            thread_exhaustion();
-        }
+    /// An M for a thread that is about to be made; never freed while on any list. Outside the global
+    /// lock, as it allocates.
+    fn new(id: u64) -> &'static M {
         Box::leak(Box::new(M {
-            id: global.ms_made,
+            id,
             tls: UnsafeCell::new(ThreadTls::default()),
             sp: UnsafeCell::new(0),
             fs: Cell::new(0),
@@ -104,6 +100,16 @@ impl M {
             next_idle: Cell::new(ptr::null_mut()),
             tid: AtomicU32::new(0),
         }))
+    }
+
+    /// Counts an M that is about to be made; gives its number.
+    fn count(global: &mut Global) -> u64 {
+        global.ms_made += 1;
+        global.ms_alive += 1;
+        if global.ms_alive > MS_MAX {
+            thread_exhaustion();
+        }
+        global.ms_made
     }
 
     /// The M that runs `gp`.
@@ -214,7 +220,7 @@ pub(crate) fn start(pp: &'static P, spinning: bool) {
             }
         }
         None => {
-            global.wanted.push((pp, spinning));
+            global.want_m(pp, spinning);
             drop(global);
             factory::request();
         }
@@ -227,7 +233,7 @@ pub(crate) fn stop(mp: &'static M) {
 }
 
 fn stop_with(mut global: MutexGuard<'_, Global>, mp: &'static M) {
-    if let Some((pp, spinning)) = global.wanted.pop() {
+    if let Some((pp, spinning)) = global.take_wanting() {
         drop(global);
         mp.spinning.set(spinning);
         return mp.acquire(pp);
@@ -371,7 +377,9 @@ pub(crate) fn make_bound() -> io::Result<&'static M> {
             ),
         ));
     }
-    Ok(M::new(&mut global))
+    let id = M::count(&mut global);
+    drop(global);
+    Ok(M::new(id))
 }
 
 /// Gives back the M of a bound goroutine's thread that is about to end.
@@ -402,6 +410,7 @@ fn bad_transition(gp: GRef, from: State, to: State, actual: State) -> ! {
 }
 
 /// The thread that makes threads: without a P, so that `pthread_create` may take what locks it likes.
+/// What else needs memory for the scheduler's sake is done here too.
 pub(crate) mod factory {
     use super::*;
 
@@ -424,7 +433,7 @@ pub(crate) mod factory {
         Ok(())
     }
 
-    /// Asks for a look at whether Ms are wanted. Neither allocates nor locks.
+    /// Asks for a look at whether Ms are wanted, or timers are to be moved. Neither allocates nor locks.
     pub(crate) fn request() {
         REQUESTS.fetch_add(1, Ordering::Release);
         futex::wake(&raw const REQUESTS, 1);
@@ -436,6 +445,7 @@ pub(crate) mod factory {
             while let Some(mp) = next_to_make() {
                 make_thread(mp);
             }
+            p::move_timers_of_retired();
             futex::wait(&REQUESTS, seen, u64::MAX);
         }
     }
@@ -444,22 +454,21 @@ pub(crate) mod factory {
     fn next_to_make() -> Option<&'static M> {
         let mut global = SCHED.global.lock();
         // An M that was on its way to sleep when it was wanted may have arrived.
-        while !global.wanted.is_empty()
+        while global.ms_wanted != 0
             && let Some(mp) = take_idle(&mut global)
         {
-            let (pp, spinning) = global.wanted.pop().expect("not empty");
+            let (pp, spinning) = global.take_wanting().expect("not empty");
             mp.spinning.set(spinning);
             mp.give(pp);
         }
         // Those just made see to what is wanted as soon as they run.
-        let on_their_way = global.ms_coming as usize;
-        if global.wanted.len() + usize::from(global.ms_idle == 0) <= on_their_way {
+        if global.ms_wanted + u32::from(global.ms_idle == 0) <= global.ms_coming {
             return None;
         }
         global.ms_coming += 1;
-        // So that `start`, which holds a P, need not grow the list.
-        global.wanted.reserve(8);
-        Some(M::new(&mut global))
+        let id = M::count(&mut global);
+        drop(global);
+        Some(M::new(id))
     }
 
     fn make_thread(mp: &'static M) {

@@ -14,7 +14,7 @@ use gort_arch::tls;
 use gort_queue::list::List;
 use gort_queue::local::LocalQueue;
 
-use super::m::M;
+use super::m::{M, factory};
 use super::{SCHED, shake, wake};
 use crate::clock;
 use crate::g::{G, GRef, slab};
@@ -66,7 +66,10 @@ pub(crate) struct P {
 /// What only the holder touches.
 pub(crate) struct Own {
     pub(crate) random: u64,
-    next_idle: *mut P,
+    /// The next one on the list of idle Ps, or of those that wait for an M; under the global lock.
+    next: *mut P,
+    /// Whether the M that it waits for is to spin.
+    wants_spinning: bool,
     free_gs: List<G>,
     ids: std::ops::Range<u64>,
     slots: [SlotCache; Class::COUNT],
@@ -85,7 +88,7 @@ unsafe impl Sync for P {}
 unsafe impl Send for P {}
 
 static ALL: [AtomicPtr<P>; PROCS_MAX] = [const { AtomicPtr::new(ptr::null_mut()) }; PROCS_MAX];
-/// How many of `ALL` are made. Writer: `make`, under the global lock.
+/// How many of `ALL` are made. Writer: `add`, under the global lock.
 static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// All Ps ever made, retired ones too.
@@ -108,11 +111,34 @@ pub(crate) fn get(index: usize) -> Option<&'static P> {
     unsafe { ALL.get(index)?.load(Ordering::Acquire).as_ref() }
 }
 
-/// Makes sure that P `0..count` exist. Under the global lock, so that two callers do not both make one.
-pub(crate) fn make(global: &mut Global, count: usize) {
-    let made = MADE.load(Ordering::Relaxed) as usize;
-    for (index, place) in ALL.iter().enumerate().take(count).skip(made) {
-        let pp = Box::leak(Box::new(P {
+/// Makes the Ps that are missing of `0..count`, for [`add`]. Outside the global lock, as it allocates.
+pub(crate) fn make(count: usize) -> Vec<Box<P>> {
+    (made() as usize..count)
+        .map(|index| Box::new(P::new(index)))
+        .collect()
+}
+
+/// Adds those of the Ps that nobody else has added meanwhile; the others stay in `made`, for the caller
+/// to free without the lock.
+pub(crate) fn add(global: &mut Global, made: &mut Vec<Box<P>>) {
+    let count = MADE.load(Ordering::Relaxed);
+    let known = made.iter().take_while(|pp| pp.index < count).count();
+    for pp in made.drain(known..) {
+        let pp = Box::leak(pp);
+        ALL[pp.index as usize].store(pp, Ordering::Release);
+        MADE.store(pp.index + 1, Ordering::Release);
+        global.put_idle(pp);
+    }
+}
+
+fn seed(index: u64) -> u64 {
+    let base = shake::seed().unwrap_or_else(clock::now_ns);
+    (base ^ (index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1
+}
+
+impl P {
+    fn new(index: usize) -> P {
+        P {
             index: index as u32,
             run_queue: LocalQueue::new(),
             timers: Timers::new(),
@@ -125,7 +151,8 @@ pub(crate) fn make(global: &mut Global, count: usize) {
             is_parked: AtomicBool::new(false),
             own: UnsafeCell::new(Own {
                 random: seed(index as u64),
-                next_idle: ptr::null_mut(),
+                next: ptr::null_mut(),
+                wants_spinning: false,
                 free_gs: List::new(),
                 ids: 0..0,
                 slots: [SlotCache {
@@ -133,19 +160,9 @@ pub(crate) fn make(global: &mut Global, count: usize) {
                     slots: [const { MaybeUninit::uninit() }; SLOTS_CACHED],
                 }; Class::COUNT],
             }),
-        }));
-        place.store(pp, Ordering::Release);
-        MADE.store(index as u32 + 1, Ordering::Release);
-        global.put_idle(pp);
+        }
     }
-}
 
-fn seed(index: u64) -> u64 {
-    let base = shake::seed().unwrap_or_else(clock::now_ns);
-    (base ^ (index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1
-}
-
-impl P {
     /// What only the holder touches.
     ///
     /// # Safety
@@ -310,8 +327,9 @@ pub(crate) struct Global {
     pub(crate) queue: List<G>,
     idle_ps: *mut P,
     pub(crate) idle_ms: *mut M,
-    /// Ps that wait for an M to be made, with whether that M is to spin.
-    pub(crate) wanted: Vec<(&'static P, bool)>,
+    /// Ps that wait for an M to be made, and how many.
+    wanting_ps: *mut P,
+    pub(crate) ms_wanted: u32,
     /// Ms alive, and how many ever.
     pub(crate) ms_alive: u32,
     pub(crate) ms_made: u64,
@@ -331,7 +349,8 @@ impl Global {
             queue: List::new(),
             idle_ps: ptr::null_mut(),
             idle_ms: ptr::null_mut(),
-            wanted: Vec::new(),
+            wanting_ps: ptr::null_mut(),
+            ms_wanted: 0,
             ms_alive: 0,
             ms_made: 0,
             ms_idle: 0,
@@ -344,7 +363,7 @@ impl Global {
         // SAFETY: a P on the idle list is nobody else's (S2), and never freed.
         let pp = unsafe { self.idle_ps.as_ref() }?;
         // SAFETY: as above.
-        self.idle_ps = unsafe { pp.own() }.next_idle;
+        self.idle_ps = unsafe { pp.own() }.next;
         pp.is_idle.store(false, Ordering::Relaxed);
         SCHED.idle.dec_idle();
         wake::stir_sysmon();
@@ -364,10 +383,10 @@ impl Global {
             let own = unsafe { (*at).own() };
             if ptr::eq(at, wanted) {
                 // SAFETY: as above.
-                unsafe { *link = own.next_idle };
+                unsafe { *link = own.next };
                 break;
             }
-            link = &raw mut own.next_idle;
+            link = &raw mut own.next;
         }
         wanted.is_idle.store(false, Ordering::Relaxed);
         SCHED.idle.dec_idle();
@@ -383,7 +402,7 @@ impl Global {
             return;
         }
         // SAFETY: the caller gives it up, under the lock.
-        unsafe { pp.own() }.next_idle = self.idle_ps;
+        unsafe { pp.own() }.next = self.idle_ps;
         self.idle_ps = ptr::from_ref(pp).cast_mut();
         pp.is_idle.store(true, Ordering::Relaxed);
         SCHED.idle.inc_idle();
@@ -406,16 +425,46 @@ impl Global {
             pp.run_queue.drain(|gp| self.queue.push_back(gp));
         }
         SCHED.global_len.store(self.queue.len(), Ordering::Relaxed);
-        if let Some(first) = get(0)
-            && pp.index != 0
-        {
-            pp.timers.move_to(&first.timers);
+        if !pp.timers.is_empty() {
+            factory::request();
         }
     }
 
-    /// Takes the whole idle list apart (GOMAXPROCS changes).
-    pub(crate) fn take_all_idle(&mut self) -> Vec<&'static P> {
-        std::iter::from_fn(|| self.take_idle()).collect()
+    /// Sorts the idle Ps anew (GOMAXPROCS changes): `put_idle` empties what is not covered any more.
+    pub(crate) fn sort_idle(&mut self) {
+        let mut taken: *mut P = ptr::null_mut();
+        while let Some(pp) = self.take_idle() {
+            // SAFETY: just taken off the idle list, so nobody else's; the lock is ours.
+            unsafe { pp.own() }.next = taken;
+            taken = ptr::from_ref(pp).cast_mut();
+        }
+        // SAFETY: a P taken above, or the end; never freed.
+        while let Some(pp) = unsafe { taken.as_ref() } {
+            // SAFETY: as above.
+            taken = unsafe { pp.own() }.next;
+            self.put_idle(pp);
+        }
+    }
+
+    /// Leaves a P that nobody holds to the next M that comes.
+    pub(crate) fn want_m(&mut self, pp: &'static P, spinning: bool) {
+        // SAFETY: the caller gives it up, under the lock.
+        let own = unsafe { pp.own() };
+        own.next = self.wanting_ps;
+        own.wants_spinning = spinning;
+        self.wanting_ps = ptr::from_ref(pp).cast_mut();
+        self.ms_wanted += 1;
+    }
+
+    /// A P that waits for an M, and whether that is to spin.
+    pub(crate) fn take_wanting(&mut self) -> Option<(&'static P, bool)> {
+        // SAFETY: a P on this list is nobody else's, and never freed.
+        let pp = unsafe { self.wanting_ps.as_ref() }?;
+        // SAFETY: as above.
+        let own = unsafe { pp.own() };
+        self.wanting_ps = own.next;
+        self.ms_wanted -= 1;
+        Some((pp, own.wants_spinning))
     }
 
     /// The goroutine that has `index` others before it in the queue.
@@ -486,6 +535,22 @@ pub(crate) unsafe fn take_global(pp: &P, count_max: usize) -> Option<GRef> {
     // While they were in neither queue, an M that was looking for the last time may have missed them.
     wake::submitted();
     Some(GRef(first))
+}
+
+/// Gives the timers of Ps that were put away to the first P, which may need memory for them: without a
+/// lock, by a thread that holds no P. Until then the poller's sleeper and sysmon see them where they are.
+pub(crate) fn move_timers_of_retired() {
+    let first = get(0).filter(|_| made() > 1);
+    let Some(first) = first else {
+        return;
+    };
+    for pp in all().skip(1) {
+        if pp.is_parked.load(Ordering::Relaxed) && !pp.timers.is_empty() {
+            pp.timers.move_to(&first.timers);
+            first.ask(attention::TIMERS);
+            wake::poller_earlier(first.timers.first_ns());
+        }
+    }
 }
 
 /// How many goroutines there are; the runtime's own and plain threads do not count.
