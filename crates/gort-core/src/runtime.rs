@@ -12,8 +12,8 @@ pub use gort_arch::tls::Request as TlsRequest;
 use gort_arch::tls::{self, Mode};
 
 use crate::clock;
+use crate::limits::{self, Usable};
 use crate::lock::Mutex;
-use crate::os::{cgroup, thread};
 use crate::sched::join::Outcome;
 use crate::sched::{self, SCHED, SpawnOptions, callbacks, m, p, shake, wake};
 use crate::timer::{self, Hooks, Timers};
@@ -100,6 +100,13 @@ pub enum ProcsSource {
     Set,
 }
 
+impl ProcsSource {
+    /// Whether the number follows what the system allows while the program runs.
+    fn is_limit(self) -> bool {
+        matches!(self, ProcsSource::Affinity | ProcsSource::Cgroup)
+    }
+}
+
 impl fmt::Display for ProcsSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -179,11 +186,15 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     SCHED.last_poll_ns.store(clock::now_ns(), Ordering::SeqCst);
     // What can fail comes before the first P: the next try may ask for fewer.
     m::factory::start().map_err(ConfigError::Thread)?;
+    if source.is_limit() {
+        limits::start(follow_limits).map_err(ConfigError::Thread)?;
+    }
     sysmon::start().map_err(ConfigError::Thread)?;
     SCHED.procs.store(procs as u32, Ordering::Relaxed);
     let mut fresh = p::make(procs);
     p::add(&mut SCHED.global.lock(), &mut fresh);
     *settings = Some(Settings { config, source });
+    limits::set_followed(source.is_limit());
     // Under the lock: who finds the settings made may start goroutines.
     settings::set_started();
     drop(settings);
@@ -254,16 +265,18 @@ fn choose_procs(asked: Option<usize>) -> Result<(usize, ProcsSource), ConfigErro
     Ok(default_procs())
 }
 
-/// The processors this process may use: its affinity mask, cut to the cgroup's quota (rounded up).
+/// GOMAXPROCS if nobody has said.
 fn default_procs() -> (usize, ProcsSource) {
-    let usable = thread::affinity_count();
-    match cgroup::cpu_quota() {
-        Some(quota) if (quota.ceil() as usize).max(1) < usable => (
-            (quota.ceil() as usize).clamp(1, p::PROCS_MAX),
-            ProcsSource::Cgroup,
-        ),
-        _ => (usable.min(p::PROCS_MAX), ProcsSource::Affinity),
-    }
+    procs_for(limits::usable())
+}
+
+fn procs_for(usable: Usable) -> (usize, ProcsSource) {
+    let source = if usable.by_quota {
+        ProcsSource::Cgroup
+    } else {
+        ProcsSource::Affinity
+    };
+    (usable.procs.min(p::PROCS_MAX), source)
 }
 
 fn choose_class(asked: Option<usize>) -> Result<Class, ConfigError> {
@@ -331,6 +344,8 @@ pub fn gomaxprocs_source() -> ProcsSource {
 
 /// Changes GOMAXPROCS; returns the old value. 0 only asks; more than can be had is cut.
 ///
+/// From then on the number no longer follows the process's limits.
+///
 /// Ps above a lowered number give up their goroutines to the others at their next scheduling point.
 pub fn set_gomaxprocs(n: usize) -> usize {
     ensure_started();
@@ -344,10 +359,29 @@ pub fn set_gomaxprocs(n: usize) -> usize {
     let old = change_procs(n, &mut fresh);
     if let Some(settings) = &mut *settings {
         settings.source = ProcsSource::Set;
+        limits::set_followed(false);
     }
     drop(settings);
     wake::submitted();
     old
+}
+
+/// The limits were read. On a thread without a P.
+fn follow_limits(usable: Usable) {
+    let (n, source) = procs_for(usable);
+    let mut fresh = p::make(n);
+    let mut settings = SETTINGS.lock();
+    // Somebody may have set the number meanwhile.
+    let known = settings.as_mut().filter(|known| known.source.is_limit());
+    let Some(known) = known else {
+        return;
+    };
+    known.source = source;
+    let old = change_procs(n, &mut fresh);
+    drop(settings);
+    if n != old {
+        wake::submitted();
+    }
 }
 
 /// Changes GOMAXPROCS; gives the old number. Under the lock of the settings, so that one change comes after the other. `fresh` is what

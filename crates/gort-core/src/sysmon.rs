@@ -4,6 +4,7 @@
 //! - A P with a due timer, or with work that it does not get to, while others are idle: somebody is
 //!   woken. If all are busy, the P is asked to look at its timers.
 //! - The network, if nobody has polled it for 10 ms.
+//! - Once a second somebody is asked to read the process's limits again (`limits`).
 //!
 //! It sleeps 20 µs between looks, doubling after 50 looks that changed nothing, up to 10 ms (Go's
 //! periods); while a P is idle and another busy at most 1 ms, as then a goroutine may be waiting in
@@ -14,6 +15,7 @@
 use std::sync::atomic::{Ordering, fence};
 
 use crate::clock::{self, NEVER};
+use crate::limits;
 use crate::netpoll;
 use crate::os::futex;
 use crate::sched::p::{self, P, attention};
@@ -32,6 +34,8 @@ const QUICK_LOOKS: u32 = 50;
 const SLICE_NS: u64 = 10_000_000;
 /// How long the network may go unpolled.
 const POLL_NS: u64 = 10_000_000;
+/// How often the limits are read; Go's period.
+const LIMITS_NS: u64 = 1_000_000_000;
 /// How long all Ps must have been idle before the long sleep.
 const CALM_NS: u64 = 1_000_000_000;
 
@@ -58,6 +62,7 @@ fn watch() {
     let mut quiet_looks = 0u32;
     let mut sleep_ns = SLEEP_MIN_NS;
     let mut calm_since_ns = 0u64;
+    let mut limits_read_ns = clock::now_ns();
     loop {
         if quiet_looks == 0 {
             sleep_ns = SLEEP_MIN_NS;
@@ -74,6 +79,10 @@ fn watch() {
         pause(sleep_ns.min(limit));
         let now = clock::now_ns();
         clock::set_coarse(now);
+        if now - limits_read_ns >= LIMITS_NS {
+            limits_read_ns = now;
+            limits::ask();
+        }
         if SCHED.idle.idle() >= procs {
             if calm_since_ns == 0 {
                 calm_since_ns = now;

@@ -140,6 +140,10 @@ pub fn gomaxprocs() -> usize {
 
 /// Changes how many goroutines may run at once; returns the old number. 0 only asks.
 ///
+/// Without this, [`Config::procs`] and the environment's `GORT_PROCS` and `GOMAXPROCS`, it is what the
+/// affinity mask and the CPU quota of the control groups (rounded up) leave to the process; both are
+/// read again about once a second while goroutines run. After this it is what was set here.
+///
 /// It takes effect as the goroutines that run above a lowered number reach their next scheduling
 /// point.
 #[doc(alias = "GOMAXPROCS")]

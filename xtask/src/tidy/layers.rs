@@ -61,6 +61,7 @@ const LAYERS: [Layers; 2] = [
             "lock",
             "light_lock",
             "settings",
+            "limits",
             "thread_state",
             "g",
             // Sources of work return goroutines and know nothing of who runs them.

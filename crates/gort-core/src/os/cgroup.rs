@@ -3,22 +3,45 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// Where the file system begins.
+static ROOT: OnceLock<PathBuf> = OnceLock::new();
+
+/// For tests: has all files looked for under `root`. False if it was called before.
+#[doc(hidden)]
+pub fn set_root(root: PathBuf) -> bool {
+    ROOT.set(root).is_ok()
+}
+
+fn root() -> &'static Path {
+    ROOT.get().map_or(Path::new("/"), PathBuf::as_path)
+}
 
 /// Processors' worth of CPU time this process may use, if it is limited.
 pub fn cpu_quota() -> Option<f64> {
-    least(&["cpu"], |dir| {
+    cpu_quota_under(root())
+}
+
+/// Bytes of memory this process may use, if it is limited.
+pub fn memory_limit() -> Option<u64> {
+    memory_limit_under(root())
+}
+
+fn cpu_quota_under(root: &Path) -> Option<f64> {
+    least(root, "cpu", |dir| {
         let v2 = read(&dir.join("cpu.max")).and_then(|text| parse_cpu_max(&text));
         v2.or_else(|| {
             let quota: f64 = read(&dir.join("cpu.cfs_quota_us"))?.trim().parse().ok()?;
             let period: f64 = read(&dir.join("cpu.cfs_period_us"))?.trim().parse().ok()?;
+            // No quota is -1.
             (quota > 0.0 && period > 0.0).then_some(quota / period)
         })
     })
 }
 
-/// Bytes of memory this process may use, if it is limited.
-pub fn memory_limit() -> Option<u64> {
-    let bytes = least(&["memory"], |dir| {
+fn memory_limit_under(root: &Path) -> Option<u64> {
+    let bytes = least(root, "memory", |dir| {
         let text =
             read(&dir.join("memory.max")).or_else(|| read(&dir.join("memory.limit_in_bytes")))?;
         // v1 says "no limit" with a number near 2^63.
@@ -44,12 +67,13 @@ fn read(path: &Path) -> Option<String> {
 }
 
 /// The least answer of `limit` over the group's folder and all folders above it, for each hierarchy
-/// that has one of `controllers` (v1) or is the unified one (v2).
-fn least(controllers: &[&str], limit: impl Fn(&Path) -> Option<f64>) -> Option<f64> {
-    let groups = read(Path::new("/proc/self/cgroup"))?;
-    let mounts = read(Path::new("/proc/self/mountinfo"))?;
+/// that has the controller (v1) or is the unified one (v2).
+fn least(root: &Path, controller: &str, limit: impl Fn(&Path) -> Option<f64>) -> Option<f64> {
+    let groups = read(&root.join("proc/self/cgroup"))?;
+    let mounts = read(&root.join("proc/self/mountinfo"))?;
     let mut tightest: Option<f64> = None;
-    for (mount, group) in hierarchies(&groups, &mounts, controllers) {
+    for (mount, group) in hierarchies(&groups, &mounts, controller) {
+        let mount = root.join(mount.trim_start_matches('/'));
         let mut dir = mount.join(group.trim_start_matches('/'));
         while dir.starts_with(&mount) {
             if let Some(value) = limit(&dir) {
@@ -64,7 +88,7 @@ fn least(controllers: &[&str], limit: impl Fn(&Path) -> Option<f64>) -> Option<f
 }
 
 /// Mount point and group path of each hierarchy that matters.
-fn hierarchies(groups: &str, mounts: &str, controllers: &[&str]) -> Vec<(PathBuf, String)> {
+fn hierarchies(groups: &str, mounts: &str, controller: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for line in groups.lines() {
         // hierarchy-id:controllers:path; v2 is `0::path`.
@@ -73,7 +97,7 @@ fn hierarchies(groups: &str, mounts: &str, controllers: &[&str]) -> Vec<(PathBuf
             continue;
         };
         let is_v2 = names.is_empty();
-        if !is_v2 && !names.split(',').any(|name| controllers.contains(&name)) {
+        if !is_v2 && !names.split(',').any(|name| name == controller) {
             continue;
         }
         for mount in mounts.lines() {
@@ -81,20 +105,16 @@ fn hierarchies(groups: &str, mounts: &str, controllers: &[&str]) -> Vec<(PathBuf
             let Some((left, right)) = mount.split_once(" - ") else {
                 continue;
             };
-            let fields: Vec<&str> = left.split(' ').collect();
-            let kind: Vec<&str> = right.split(' ').collect();
-            let (Some(root), Some(point)) = (fields.get(3), fields.get(4)) else {
+            let mut fields = left.split(' ').skip(3).map(unescape);
+            let (Some(root), Some(point)) = (fields.next(), fields.next()) else {
                 continue;
             };
-            let fits = match kind.first() {
-                Some(&"cgroup2") => is_v2,
-                Some(&"cgroup") => {
-                    !is_v2
-                        && kind.get(2).is_some_and(|options| {
-                            options
-                                .split(',')
-                                .any(|option| controllers.contains(&option))
-                        })
+            let mut kind = right.split(' ');
+            let fits = match kind.next() {
+                Some("cgroup2") => is_v2,
+                Some("cgroup") => {
+                    let options = kind.nth(1).unwrap_or("");
+                    !is_v2 && options.split(',').any(|option| option == controller)
                 }
                 _ => false,
             };
@@ -103,16 +123,67 @@ fn hierarchies(groups: &str, mounts: &str, controllers: &[&str]) -> Vec<(PathBuf
                 let inside = path
                     .strip_prefix(root.trim_end_matches('/'))
                     .unwrap_or(path);
-                found.push((PathBuf::from(point), inside.to_owned()));
+                found.push((point, inside.to_owned()));
             }
         }
     }
     found
 }
 
+/// A path as mountinfo writes it: a space is `\040`.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let digits = tail.get(..3).and_then(|digits| str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) if *first == b'\\' => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A folder that stands for `/`, with the files given; taken away when dropped.
+    struct Root(PathBuf);
+
+    impl Root {
+        fn with(name: &str, files: &[(&str, &str)]) -> Root {
+            let root =
+                std::env::temp_dir().join(format!("gort-cgroup-{}-{name}", std::process::id()));
+            for (path, text) in files {
+                let path = root.join(path);
+                fs::create_dir_all(path.parent().expect("a file is in a folder"))
+                    .expect("a folder can be made");
+                fs::write(path, text).expect("a file can be written");
+            }
+            Root(root)
+        }
+    }
+
+    impl Drop for Root {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    const V2: [(&str, &str); 2] = [
+        ("proc/self/cgroup", "0::/slice/unit/leaf\n"),
+        (
+            "proc/self/mountinfo",
+            "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n",
+        ),
+    ];
 
     #[test]
     fn cpu_max_is_quota_over_period() {
@@ -122,21 +193,72 @@ mod tests {
     }
 
     #[test]
-    fn hierarchies_of_both_versions_are_found() {
-        let v2 = hierarchies(
-            "0::/user.slice/a\n",
-            "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n",
-            &["cpu"],
+    fn version_2_asks_the_whole_chain_of_ancestors() {
+        let root = Root::with("v2", &V2);
+        assert_eq!(cpu_quota_under(&root.0), None, "no file says anything");
+        let set = |dir: &str, text: &str| {
+            let dir = root.0.join("sys/fs/cgroup").join(dir);
+            fs::create_dir_all(&dir).expect("a folder can be made");
+            fs::write(dir.join("cpu.max"), text).expect("a file can be written");
+        };
+        set("slice/unit/leaf", "max 100000\n");
+        assert_eq!(cpu_quota_under(&root.0), None, "max is no quota");
+        set("slice", "250000 100000\n");
+        assert_eq!(cpu_quota_under(&root.0), Some(2.5), "an ancestor's");
+        set("slice/unit", "50000 100000\n");
+        assert_eq!(cpu_quota_under(&root.0), Some(0.5), "the tightest");
+        set("slice/unit/leaf", "400000 100000\n");
+        assert_eq!(cpu_quota_under(&root.0), Some(0.5), "still the tightest");
+        set("slice/other", "1000 100000\n");
+        assert_eq!(cpu_quota_under(&root.0), Some(0.5), "not a neighbour's");
+    }
+
+    #[test]
+    fn version_1_asks_the_chain_of_its_own_controller() {
+        let root = Root::with(
+            "v1",
+            &[
+                (
+                    "proc/self/cgroup",
+                    "4:cpu,cpuacct:/docker/x\n3:memory:/docker/x\n0::/\n",
+                ),
+                (
+                    "proc/self/mountinfo",
+                    "36 25 0:32 / /sys/fs/cgroup/a\\040b ro - cgroup cgroup rw,cpu,cpuacct\n\
+                     37 25 0:33 / /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n",
+                ),
+                ("sys/fs/cgroup/a b/docker/x/cpu.cfs_quota_us", "-1\n"),
+                ("sys/fs/cgroup/a b/docker/x/cpu.cfs_period_us", "100000\n"),
+                ("sys/fs/cgroup/a b/docker/cpu.cfs_quota_us", "150000\n"),
+                ("sys/fs/cgroup/a b/docker/cpu.cfs_period_us", "50000\n"),
+                (
+                    "sys/fs/cgroup/memory/docker/x/memory.limit_in_bytes",
+                    "4096\n",
+                ),
+                (
+                    "sys/fs/cgroup/memory/memory.limit_in_bytes",
+                    "9223372036854771712\n",
+                ),
+            ],
         );
-        assert_eq!(
-            v2,
-            [(PathBuf::from("/sys/fs/cgroup"), "/user.slice/a".to_owned())]
-        );
+        assert_eq!(cpu_quota_under(&root.0), Some(3.0));
+        assert_eq!(memory_limit_under(&root.0), Some(4096));
+    }
+
+    #[test]
+    fn a_container_sees_its_own_subtree() {
         let v1 = hierarchies(
             "4:cpu,cpuacct:/docker/x\n3:memory:/docker/x\n",
             "36 25 0:32 /docker/x /sys/fs/cgroup/cpu ro - cgroup cgroup rw,cpu,cpuacct\n",
-            &["cpu"],
+            "cpu",
         );
-        assert_eq!(v1, [(PathBuf::from("/sys/fs/cgroup/cpu"), String::new())]);
+        assert_eq!(v1, [("/sys/fs/cgroup/cpu".to_owned(), String::new())]);
+    }
+
+    #[test]
+    fn a_system_without_control_groups_limits_nothing() {
+        let root = Root::with("none", &[("proc/self/cgroup", "")]);
+        assert_eq!(cpu_quota_under(&root.0), None);
+        assert_eq!(memory_limit_under(&root.0), None);
     }
 }
