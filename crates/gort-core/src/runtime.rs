@@ -205,8 +205,31 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
             support.reason.trim_start_matches("thread: ")
         ));
     }
+    read_wishes();
     callbacks::start();
     Ok(())
+}
+
+/// Variables whose names are settled, but not yet what they turn on. Silence would look like a result.
+fn read_wishes() {
+    for (name, instead) in [
+        ("GORT_STALL", "stalls are not logged"),
+        ("GORT_TRACE", "nothing is traced"),
+        ("GORT_HIBERNATE", "parked stacks keep their memory"),
+    ] {
+        let Some(text) = std::env::var_os(name) else {
+            continue;
+        };
+        let text = text.to_string_lossy();
+        if !matches!(text.trim(), "" | "0" | "off") {
+            crate::fatal::write_line(format_args!(
+                "gort: {name}={text} is not there yet; {instead}"
+            ));
+        }
+        if name == "GORT_STALL" {
+            settings::set_stall_log(text.trim() == "log");
+        }
+    }
 }
 
 /// Whether the runtime, which was started with the wish `known`, is as another wish wants it.
@@ -244,25 +267,30 @@ fn choose_procs(asked: Option<usize>) -> Result<(usize, ProcsSource), ConfigErro
         }
         return Ok((n, ProcsSource::Config));
     }
-    for (name, source) in [
+    let mut bad = Vec::new();
+    let chosen = [
         ("GORT_PROCS", ProcsSource::GortProcs),
         ("GOMAXPROCS", ProcsSource::Gomaxprocs),
-    ] {
-        let Ok(text) = std::env::var(name) else {
-            continue;
-        };
+    ]
+    .into_iter()
+    .find_map(|(name, source)| {
+        let text = std::env::var(name).ok()?;
         match text.trim().parse::<usize>() {
-            Ok(n) if (1..=p::PROCS_MAX).contains(&n) => return Ok((n, source)),
+            Ok(n) if (1..=p::PROCS_MAX).contains(&n) => Some((n, source)),
             _ => {
-                let (n, source) = default_procs();
-                crate::fatal::write_line(format_args!(
-                    "gort: {name}={text} is not a number from 1 to {}; using {n} ({source})",
-                    p::PROCS_MAX
-                ));
+                bad.push((name, text));
+                None
             }
         }
+    });
+    let (n, source) = chosen.unwrap_or_else(default_procs);
+    for (name, text) in bad {
+        crate::fatal::write_line(format_args!(
+            "gort: {name}={text} is not a number from 1 to {}; using {n} ({source})",
+            p::PROCS_MAX
+        ));
     }
-    Ok(default_procs())
+    Ok((n, source))
 }
 
 /// GOMAXPROCS if nobody has said.

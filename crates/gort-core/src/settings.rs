@@ -8,12 +8,26 @@ use gort_arch::stack::Class;
 static STARTED: AtomicBool = AtomicBool::new(false);
 static OWN_TLS: AtomicBool = AtomicBool::new(false);
 static PANICS_ABORT: AtomicBool = AtomicBool::new(false);
+static STALL_LOG: AtomicBool = AtomicBool::new(false);
 static DEFAULT_CLASS: AtomicU8 = AtomicU8::new(0);
 
 pub(crate) fn set(own_tls: bool, class: Class, panics_abort: bool) {
     OWN_TLS.store(own_tls, Ordering::Relaxed);
     DEFAULT_CLASS.store(class.index() as u8, Ordering::Relaxed);
     PANICS_ABORT.store(panics_abort, Ordering::Relaxed);
+}
+
+pub(crate) fn set_stall_log(on: bool) {
+    STALL_LOG.store(on, Ordering::Relaxed);
+}
+
+/// Whether each goroutine that held a P past its slice is reported on stderr (`GORT_STALL=log`).
+#[expect(
+    dead_code,
+    reason = "for the report of stalls; `runtime::read_wishes` says that there is none"
+)]
+pub(crate) fn stall_log() -> bool {
+    STALL_LOG.load(Ordering::Relaxed)
 }
 
 pub(crate) fn set_started() {
