@@ -517,6 +517,14 @@ pub fn report() -> Report {
     }
 }
 
+/// For tests with a seed: leaves the order of goroutines to chance as `GORT_SHAKE` does, or no longer;
+/// gives what was before. One caller at a time.
+#[doc(hidden)]
+pub fn shake(seed: Option<u64>) -> Option<u64> {
+    ensure_started();
+    shake::reseed(seed)
+}
+
 /// For tests about who runs where: the number of the P that the caller holds.
 #[doc(hidden)]
 pub fn current_p() -> Option<u32> {

@@ -47,7 +47,10 @@ pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
 /// * `procs = 4`: how many Ps the runtime has meanwhile.
 /// * `timeout = "5s"`: a whole number and `ms`, `s` or `m`.
 /// * `leaks = "allow"`: goroutines may outlive the body.
-/// * `seed = 7`: shakes the order of scheduling, repeatably.
+/// * `seed = 7`: leaves to chance, begun with this seed, what the scheduler may choose freely, as the
+///   variable `GORT_SHAKE=7` does for a whole program. The test then runs alone among the tests of its
+///   binary that have this attribute. The choices come in the same order each time; with `procs = 1`
+///   that makes the order of goroutines, with more the machine has its share in it.
 #[proc_macro_attribute]
 pub fn test(args: TokenStream, item: TokenStream) -> TokenStream {
     test_attr::expand(args.into(), item.into()).into()

@@ -240,45 +240,51 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// growing pauses.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Tests that change GOMAXPROCS run alone; the others share the runtime.
-static PROCS_LOCK: RwLock<()> = RwLock::new(());
+/// Tests that change what there is one of run alone; the others share the runtime.
+static RUNTIME_LOCK: RwLock<()> = RwLock::new(());
 
-/// Sets GOMAXPROCS for one test, and back when it is over.
-enum Procs {
+/// The runtime as one test wants it, and set back when that is over.
+enum Hold {
     Shared(
         #[expect(dead_code, reason = "held until the test is over")] RwLockReadGuard<'static, ()>,
     ),
     Alone {
-        old: usize,
+        old_procs: Option<usize>,
+        old_seed: Option<Option<u64>>,
         _guard: RwLockWriteGuard<'static, ()>,
     },
 }
 
-impl Procs {
-    fn set(procs: Option<usize>) -> Procs {
-        match procs {
-            None => Procs::Shared(
-                PROCS_LOCK
-                    .read()
-                    .unwrap_or_else(|poisoned| poisoned.into_inner()),
-            ),
-            Some(n) => {
-                let guard = PROCS_LOCK
-                    .write()
-                    .unwrap_or_else(|poisoned| poisoned.into_inner());
-                Procs::Alone {
-                    old: set_gomaxprocs(n),
-                    _guard: guard,
-                }
-            }
+impl Hold {
+    fn for_test(options: &TestOptions) -> Hold {
+        if options.procs.is_none() && options.seed.is_none() {
+            let guard = RUNTIME_LOCK.read();
+            return Hold::Shared(guard.unwrap_or_else(|poisoned| poisoned.into_inner()));
+        }
+        let guard = RUNTIME_LOCK.write();
+        Hold::Alone {
+            old_procs: options.procs.map(set_gomaxprocs),
+            old_seed: options.seed.map(|seed| core::shake(Some(seed))),
+            _guard: guard.unwrap_or_else(|poisoned| poisoned.into_inner()),
         }
     }
 }
 
-impl Drop for Procs {
+impl Drop for Hold {
     fn drop(&mut self) {
-        if let Procs::Alone { old, .. } = self {
-            set_gomaxprocs(*old);
+        let Hold::Alone {
+            old_procs,
+            old_seed,
+            ..
+        } = self
+        else {
+            return;
+        };
+        if let Some(seed) = *old_seed {
+            core::shake(seed);
+        }
+        if let Some(procs) = *old_procs {
+            set_gomaxprocs(procs);
         }
     }
 }
@@ -291,7 +297,7 @@ pub fn run_test<T: Termination + 'static>(options: TestOptions, body: fn() -> T)
     static GROUPS: AtomicU32 = AtomicU32::new(1);
     let group = GROUPS.fetch_add(1, Ordering::Relaxed);
     core::ensure_started();
-    let _procs = Procs::set(options.procs);
+    let _hold = Hold::for_test(&options);
     let timeout = options.timeout.unwrap_or(TEST_TIMEOUT);
     let spawned = sched::spawn(
         move || body().report(),

@@ -1,9 +1,11 @@
-//! `GORT_SHAKE` and `GORT_SHAKE_MIGRATE` do what they say. They are read at start, so each test runs
+//! `GORT_SHAKE`, `GORT_SHAKE_MIGRATE` and a test's own seed do what they say. They are read at start, so each test runs
 //! its body in a process of its own.
 
 use std::collections::HashSet;
 use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// Runs the test `name` once more, in a process with the variables given. False in that process.
 fn is_parent(name: &str, variables: &[(&str, &str)]) -> bool {
@@ -13,6 +15,8 @@ fn is_parent(name: &str, variables: &[(&str, &str)]) -> bool {
     }
     let output = Command::new(std::env::current_exe().expect("a test has a file"))
         .args(["--exact", name, "--nocapture"])
+        .env_remove("GORT_SHAKE")
+        .env_remove("GORT_SHAKE_MIGRATE")
         .env(MARK, "1")
         .envs(variables.iter().copied())
         .output()
@@ -71,7 +75,7 @@ fn the_order_differs_from_seed_to_seed() {
     let name = "the_order_differs_from_seed_to_seed";
     if std::env::var_os("SHAKE_TEST_CHILD").is_some() {
         // On one P the order is the choices' alone.
-        let order = std::sync::Mutex::new(Vec::new());
+        let order = Mutex::new(Vec::new());
         gort::run(|| {
             gort::scope(|scope| {
                 for i in 0..30 {
@@ -99,4 +103,57 @@ fn the_order_differs_from_seed_to_seed() {
         })
         .collect();
     assert!(orders.len() > 1, "{orders:?}");
+}
+
+/// In which order 40 goroutines run in a test with this seed, on one P.
+fn order_in_test(seed: Option<u64>) -> Vec<u32> {
+    static ORDER: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+    fn body() {
+        gort::scope(|scope| {
+            for i in 0..40 {
+                scope.go(move || ORDER.lock().unwrap().push(i));
+            }
+        });
+    }
+    let options = || gort::__private::TestOptions {
+        name: "order_in_test",
+        procs: Some(1),
+        timeout: None,
+        allow_leaks: false,
+        seed,
+    };
+    // On a busy machine a slice may end meanwhile, which changes the order.
+    for _ in 0..200 {
+        let start = Instant::now();
+        let _ = gort::__private::run_test(options(), body);
+        let order = std::mem::take(&mut *ORDER.lock().unwrap());
+        if start.elapsed() < Duration::from_millis(5) {
+            return order;
+        }
+    }
+    panic!("the machine is too busy for a case about an order");
+}
+
+#[test]
+fn the_seed_of_a_test_makes_its_order_and_no_other_tests() {
+    // Threads come up in an order that is the machine's: not in thread mode.
+    if is_parent(
+        "the_seed_of_a_test_makes_its_order_and_no_other_tests",
+        &[("GORT_TLS", "own")],
+    ) {
+        return;
+    }
+    if gort::runtime::metrics().tls_mode == gort::runtime::TlsMode::Thread {
+        return println!("skipped: thread mode");
+    }
+    // The last one started runs next, the others in turn.
+    let in_turn: Vec<u32> = std::iter::once(39).chain(0..39).collect();
+    assert_eq!(order_in_test(None), in_turn);
+    let shaken: Vec<_> = (1..=5).map(|seed| order_in_test(Some(seed))).collect();
+    assert!(!shaken.contains(&in_turn), "{shaken:?}");
+    assert_eq!(shaken.iter().collect::<HashSet<_>>().len(), 5, "{shaken:?}");
+    for (i, order) in shaken.iter().enumerate() {
+        assert_eq!(&order_in_test(Some(i as u64 + 1)), order, "seed {}", i + 1);
+    }
+    assert_eq!(order_in_test(None), in_turn);
 }

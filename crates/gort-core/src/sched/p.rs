@@ -66,6 +66,8 @@ pub(crate) struct P {
 /// What only the holder touches.
 pub(crate) struct Own {
     pub(crate) random: u64,
+    /// The round of `shake` that `random` belongs to.
+    random_round: u32,
     /// The next one on the list of idle Ps, or of those that wait for an M; under the global lock.
     next: *mut P,
     /// Whether the M that it waits for is to spin.
@@ -133,7 +135,11 @@ pub(crate) fn add(global: &mut Global, made: &mut Vec<Box<P>>) {
 
 fn seed(index: u64) -> u64 {
     let base = shake::seed().unwrap_or_else(clock::now_ns);
-    (base ^ (index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1
+    // SplitMix64, so that neighbouring seeds have nothing in common. Xorshift may not begin with 0.
+    let mut mixed = base.wrapping_add((index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (mixed ^ (mixed >> 31)).max(1)
 }
 
 impl P {
@@ -151,6 +157,7 @@ impl P {
             is_parked: AtomicBool::new(false),
             own: UnsafeCell::new(Own {
                 random: seed(index as u64),
+                random_round: 0,
                 next: ptr::null_mut(),
                 wants_spinning: false,
                 free_gs: List::new(),
@@ -225,6 +232,22 @@ impl P {
         own.random ^= own.random >> 7;
         own.random ^= own.random << 17;
         (own.random >> 32) as u32
+    }
+
+    /// Begins anew with the seed of this round of `shake`, if it is a new one.
+    ///
+    /// # Safety
+    ///
+    /// The caller's M holds this P.
+    pub(crate) unsafe fn begin_round(&self, round: u32) {
+        // SAFETY: as the caller promises.
+        let own = unsafe { self.own() };
+        if own.random_round != round {
+            own.random_round = round;
+            own.random = seed(self.index.into());
+            // So that each 61st schedule comes where it came the last time.
+            self.sched_tick.store(0, Ordering::Relaxed);
+        }
     }
 
     /// A number for a new goroutine.

@@ -7,6 +7,8 @@
 //! - `GORT_SHAKE_MIGRATE=1` makes a goroutine that stopped go on on another M wherever there is one:
 //!   everything goes through the global queue, and an M leaves to others what it ran last itself.
 //!
+//! A test with a seed of its own ([`reseed`]) does as `GORT_SHAKE` for its length.
+//!
 //! Whatever is chosen here could have happened anyway, by a race or a preemption: a run that fails only
 //! when shaken has found a bug. With one seed each P makes its choices in the same order; which P is
 //! first is still the machine's choice.
@@ -14,17 +16,20 @@
 //! Off, it costs a relaxed load where a choice is made. Checked by `crates/gort/tests/shake.rs`, which
 //! counts.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use super::m::M;
 use super::p::{self, Global, P};
 use super::{SCHED, wake};
 use crate::g::GRef;
 
-/// [`CHANCE`] and [`MIGRATE`]. Writer: `set`, before the first goroutine. Readers: all that choose.
+/// [`CHANCE`] and [`MIGRATE`]. Writers: `set`, before the first goroutine; `reseed`. Readers: all that
+/// choose, at any time, as every choice is right at any time.
 static MODE: AtomicU8 = AtomicU8::new(0);
 /// 0 without `GORT_SHAKE`. Written with `MODE`.
 static SEED: AtomicU64 = AtomicU64::new(0);
+/// How often there was a new seed. A P that finds a new number begins anew with the seed.
+static ROUND: AtomicU32 = AtomicU32::new(0);
 
 const CHANCE: u8 = 1;
 const MIGRATE: u8 = 2;
@@ -41,6 +46,20 @@ pub(crate) fn set(seed: Option<u64>, migrate: bool) {
     let chance = if seed.is_some() { CHANCE } else { 0 };
     let migrate = if migrate { MIGRATE } else { 0 };
     MODE.store(chance | migrate, Ordering::Relaxed);
+}
+
+/// Leaves the order to chance with this seed from now on, or no longer; gives what was before. One caller
+/// at a time.
+pub(crate) fn reseed(seed: Option<u64>) -> Option<u64> {
+    let old = self::seed();
+    SEED.store(seed.map_or(0, |seed| seed.max(1)), Ordering::Relaxed);
+    // A P that sees the new round sees the seed.
+    ROUND.fetch_add(1, Ordering::Release);
+    match seed {
+        Some(_) => MODE.fetch_or(CHANCE, Ordering::Relaxed),
+        None => MODE.fetch_and(!CHANCE, Ordering::Relaxed),
+    };
+    old
 }
 
 /// The seed, if the order is left to chance.
@@ -118,7 +137,10 @@ fn is_left_to_chance() -> bool {
 /// The caller's M holds `pp`.
 unsafe fn chance(n: u32, pp: &P) -> u32 {
     // SAFETY: as the caller promises.
-    unsafe { pp.random() % n }
+    unsafe {
+        pp.begin_round(ROUND.load(Ordering::Acquire));
+        pp.random() % n
+    }
 }
 
 /// A goroutine from the global queue that `pp`'s M did not run last.
