@@ -32,7 +32,7 @@ pub(crate) fn find(mp: &'static M) -> GRef {
         if pp.asks(attention::RETIRE) || pp.is_retired() {
             pp.clear(attention::RETIRE);
             if pp.is_retired() {
-                give_up_retired(mp);
+                give_up_retired(mp, pp);
                 continue;
             }
         }
@@ -360,17 +360,22 @@ fn sleep_in_poller(mp: &'static M, old: &'static P) {
 }
 
 /// The P this M holds is no longer covered by GOMAXPROCS: its work goes to the others.
-fn give_up_retired(mp: &'static M) {
-    let pp = mp.release();
+fn give_up_retired(mp: &'static M, pp: &'static P) {
+    let mut global = SCHED.global.lock();
+    if !pp.is_retired() {
+        // GOMAXPROCS was raised again meanwhile: we keep it, with its work (S5).
+        return;
+    }
+    mp.release();
+    if let Some(gp) = mp.next_g.take() {
+        // SAFETY: it was dequeued to be run here, and is on no queue (G1). `put_idle` counts it.
+        unsafe { global.queue.push_back(gp.0) };
+    }
+    global.put_idle(pp);
+    drop(global);
     if mp.spinning.replace(false) {
         SCHED.idle.stop_spinning_going_idle();
     }
-    if let Some(gp) = mp.next_g.take() {
-        p::push_global_one(gp);
-    }
-    // If GOMAXPROCS was raised again meanwhile, it becomes idle: who raised it found it neither idle
-    // nor put away, and left it alone.
-    SCHED.global.lock().put_idle(pp);
     wake::submitted();
     m::stop(mp);
 }

@@ -17,12 +17,15 @@
 //!
 //! S1. An M runs goroutine code only while it holds a P (`m.p`), except between `enter_blocking` and
 //!     `exit_blocking`.
-//! S2. A P is held by one M, or on the idle list, or waiting in `Global::wanted` for an M to be made,
+//! S2. A P is held by one M, or on the idle list, or waiting (`Global::want_m`) for an M to be made,
 //!     or in the `next_p` of an M that has been woken for it.
 //! S3. Runnable goroutines are in some P's queue, in the global queue, or in the hands of an M that
 //!     is about to run them. If there is one and a P is idle, then some M spins, or is being woken, or
 //!     the goroutine is the `run_next` of a running P (see `wake` for that one exception).
 //! S4. The M of a goroutine that is locked or bound to it runs nothing else.
+//! S5. A P on the idle list has no goroutine in its queue: nobody would come for its `run_next`. Whether
+//!     GOMAXPROCS covers a P is asked under the global lock before it is put there, as only under that
+//!     lock it changes.
 
 pub mod callbacks;
 pub mod entry;

@@ -424,6 +424,9 @@ impl Global {
             self.retire(pp);
             return;
         }
+        if !pp.run_queue.is_empty() {
+            fatal!("S5: P {} is to be idle and has work", pp.index);
+        }
         // SAFETY: the caller gives it up, under the lock.
         unsafe { pp.own() }.next = self.idle_ps;
         self.idle_ps = ptr::from_ref(pp).cast_mut();

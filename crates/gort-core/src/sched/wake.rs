@@ -71,12 +71,13 @@ pub(crate) fn poller_earlier(when_ns: u64) {
 /// Gives a P whose M goes on without it to another M, if there is anything to do for it; else it
 /// becomes idle. The order of the questions is Go's `handoffp`.
 pub(crate) fn hand_off(pp: &'static P) {
-    let is_retired = pp.is_retired();
-    if !is_retired && (!pp.run_queue.is_empty() || SCHED.global_len.load(Ordering::Relaxed) != 0) {
+    let may_go_on = !pp.is_retired();
+    let has_work = || !pp.run_queue.is_empty() || SCHED.global_len.load(Ordering::Relaxed) != 0;
+    if may_go_on && has_work() {
         return m::start(pp, false);
     }
     // No work here. If nobody is idle or looking, somebody has to look.
-    if !is_retired
+    if may_go_on
         && SCHED.idle.spinning() == 0
         && SCHED.idle.idle() == 0
         && SCHED.idle.claim_first_spinner()
@@ -84,7 +85,10 @@ pub(crate) fn hand_off(pp: &'static P) {
         return m::start(pp, true);
     }
     let mut global = SCHED.global.lock();
-    if !is_retired && !global.queue.is_empty() {
+    // Only under the lock is it sure: GOMAXPROCS may have been raised since the first question, and
+    // what was left for `put_idle` to take away is to be run after all (S5).
+    let is_retired = pp.is_retired();
+    if !is_retired && has_work() {
         drop(global);
         return m::start(pp, false);
     }
