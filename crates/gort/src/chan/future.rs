@@ -277,8 +277,8 @@ impl<T> Drop for RecvFuture<'_, T> {
         };
         drop(core);
         if outcome == Outcome::Done {
-            // SAFETY: a sender has put the value there, and nobody has taken it; of type `T`.
-            unsafe { chan.give_back(self.take_value()) };
+            // SAFETY: a sender has put the value there, and nobody has taken it; of the channel's type.
+            unsafe { (chan.ops.give_back)(chan, self.value.get().cast()) };
         }
         timed::rearm(chan);
     }

@@ -8,7 +8,9 @@
 //! T1. `timing` is read and written under the channel's lock.
 //! T2. Only the one who has set `is_setting` starts or stops the timer, outside the lock; then it looks
 //!     again whether that is still what is wanted. `armed_ns` is what the timer was last set to.
-//! T3. If somebody waits and `due_ns` is set, the timer is armed, or a receiver that was handed a
+//! T3. All values of one setting are later moments than those of the settings before. So of the values
+//!     that come back from a receiver that never saw them, the ones before `first_ns` are stale.
+//! T4. If somebody waits and `due_ns` is set, the timer is armed, or a receiver that was handed a
 //!     value, or gave up, will arm it when it runs (`arm`), or the deferred job will.
 //!
 //! Elsewhere: `gort::time`, which makes timers and tickers of these.
@@ -56,6 +58,10 @@ struct Timing {
     due: Instant,
     /// From one value to the next; none: there is only one.
     period_ns: Option<u64>,
+    /// The first value since the timer was set anew; `NEVER`: it was stopped. 0 before (T3).
+    first_ns: u64,
+    /// The latest value that was received (T3).
+    taken_ns: u64,
     /// When the timer fires; `NEVER`: it is not armed.
     armed_ns: u64,
     /// Whether somebody is about to start or stop the timer.
@@ -82,6 +88,8 @@ pub(crate) fn channel(
         timing: UnsafeCell::new(Timing {
             due,
             period_ns,
+            first_ns: 0,
+            taken_ns: 0,
             armed_ns: NEVER,
             is_setting: false,
             is_deferred: false,
@@ -109,7 +117,7 @@ const OPS: &Ops = &Ops {
     // Nobody sends.
     refill: |_, _, _| {},
     // SAFETY: called with an `Instant` to move out.
-    give_back: |chan, value| unsafe { chan.give_back::<Instant>(value.cast::<Instant>().read()) },
+    give_back: |chan, value| give_back(chan, unsafe { value.cast::<Instant>().read() }),
     value: std::alloc::Layout::new::<Instant>(),
     free,
 };
@@ -147,6 +155,7 @@ impl TimedChan {
         // SAFETY: the caller's word.
         let timing = unsafe { self.timing() };
         let value = timing.due;
+        timing.taken_ns = timing.taken_ns.max(due_ns);
         let next_ns = match timing.period_ns {
             None => NEVER,
             Some(period_ns) => {
@@ -176,8 +185,8 @@ fn timed_of(chan: &Chan) -> &TimedChan {
 
 /// `Ops::take`.
 unsafe fn take(chan: &Chan, core: &mut Core, to: *mut (), after: &mut After) -> Taken {
-    // SAFETY: the channel is for `Instant`s; the rest is the caller's word. A value that was given
-    // back comes first.
+    // SAFETY: the channel is for `Instant`s; the rest is the caller's word. It holds none; but it may be
+    // closed.
     let taken = unsafe { chan.take::<Instant>(core, to.cast(), after) };
     if taken != Taken::Empty {
         return taken;
@@ -208,7 +217,7 @@ pub(super) fn len(chan: &Chan) -> usize {
     if timed.is_hidden {
         0
     } else {
-        chan.len::<Instant>() + usize::from(timed.is_due())
+        usize::from(timed.is_due())
     }
 }
 
@@ -217,7 +226,23 @@ pub(super) fn capacity(chan: &Chan) -> usize {
     usize::from(!timed_of(chan).is_hidden)
 }
 
-/// Arms the timer of a timed channel, if somebody waits (T3). Not under the lock.
+/// Takes back a value that a receiver got but never saw: it is there again, unless the timer was set
+/// anew since (D14).
+fn give_back(chan: &Chan, value: Instant) {
+    let timed = timed_of(chan);
+    let core = chan.lock();
+    // SAFETY: we have the lock.
+    let timing = unsafe { timed.timing() };
+    let due_ns = clock::from_instant(value);
+    if timing.first_ns <= due_ns && due_ns < timed.due_ns() {
+        timing.due = value;
+        timed.due_ns.store(due_ns, Ordering::Relaxed);
+    }
+    drop(core);
+    rearm(chan);
+}
+
+/// Arms the timer of a timed channel, if somebody waits (T4). Not under the lock.
 #[inline]
 pub(super) fn rearm(chan: &Chan) {
     // On these channels sending seems possible exactly while somebody is queued to receive.
@@ -271,10 +296,13 @@ pub(crate) fn set(
     let core = chan.lock();
     // SAFETY: we have the lock.
     let timing = unsafe { timed.timing() };
+    // A nanosecond later than asked for, if it would be the same moment as the last one (T3).
+    let due_ns = due_ns.map(|due_ns| due_ns.max(timing.taken_ns + 1));
     let due_before_ns = timed
         .due_ns
         .swap(due_ns.unwrap_or(NEVER), Ordering::Relaxed);
     timing.due = due_ns.map_or(timing.due, clock::to_instant);
+    timing.first_ns = due_ns.unwrap_or(NEVER);
     timing.period_ns = period_ns;
     drop(core);
     arm(chan);

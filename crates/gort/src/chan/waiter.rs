@@ -22,6 +22,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
 use std::task::Waker;
 
@@ -204,6 +205,15 @@ impl Waiter {
     }
 }
 
+/// Wakes a task. Its waker is somebody else's code, and may panic: the hook has reported it then, and it
+/// must not unwind us. We may be queued with a waiter on this stack (W1), and there may be others to wake.
+fn wake_task(waker: Waker) {
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+        // Its drop might panic as well.
+        std::mem::forget(payload);
+    }
+}
+
 impl fmt::Debug for Waiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Waiter")
@@ -285,7 +295,7 @@ impl After {
         self.memory = Some(memory);
     }
 
-    /// Does it all. No lock may be held.
+    /// Does it all, and never unwinds. No lock may be held.
     #[inline]
     pub(super) fn act(mut self) {
         if let Some(gp) = self.gp {
@@ -296,7 +306,7 @@ impl After {
         }
         for waker in &mut self.wakers {
             if let Some(waker) = waker.take() {
-                waker.wake();
+                wake_task(waker);
             }
         }
     }

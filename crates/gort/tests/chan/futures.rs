@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gort::chan::{self, RecvError, Select, SendError, TryRecvError, TrySendError};
 
-use super::{Dropped, Wakes, eventually, eventually_parked, go_named, poll};
+use super::{Dropped, Wakes, eventually, eventually_parked, go_named, poll, poll_to_panic};
 
 #[gort::test]
 fn a_ready_channel_needs_no_second_poll() {
@@ -434,4 +434,40 @@ fn futures_goroutines_and_threads_share_one_channel() {
             3 * EACH * (EACH + 1) / 2
         );
     }
+}
+
+#[gort::test]
+fn a_waker_that_panics_keeps_nobody_from_being_woken() {
+    let wakes = Arc::<Wakes>::default();
+    let (s, r) = chan::bounded::<i32>(0);
+    let mut first = Box::pin(r.recv_async());
+    assert_eq!(poll_to_panic(&mut first), Poll::Pending);
+    let mut others: Vec<_> = (0..5).map(|_| Box::pin(r.recv_async())).collect();
+    for other in &mut others {
+        assert_eq!(poll(other, &wakes), Poll::Pending);
+    }
+    // The panic is the task's, not ours.
+    assert!(s.close());
+    assert_eq!(wakes.count(), 5);
+    for other in &mut others {
+        assert_eq!(poll(other, &wakes), Poll::Ready(Err(RecvError)));
+    }
+    assert_eq!(poll(&mut first, &wakes), Poll::Ready(Err(RecvError)));
+}
+
+#[gort::test]
+fn a_waker_that_panics_does_not_unwind_a_receiver_that_is_kept_for_a_promise() {
+    let (s, r) = chan::bounded::<i32>(0);
+    let mut select = Select::new();
+    select.send(&s);
+    let mut selecting = Box::pin(select.select_async());
+    assert!(poll_to_panic(&mut selecting).is_pending());
+    // Its value is to be written where the receiver stands: it may not go away.
+    let receiver = go_named("receives", move || r.recv());
+    eventually_parked("receives", "chan receive");
+    let Poll::Ready(operation) = poll(&mut selecting, &Arc::default()) else {
+        panic!("there is a receiver");
+    };
+    assert_eq!(operation.send(&s, 7), Ok(()));
+    assert_eq!(receiver.join().unwrap(), Ok(7));
 }

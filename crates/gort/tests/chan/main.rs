@@ -63,6 +63,21 @@ impl Wakes {
     }
 }
 
+/// Panics when it is woken, as a broken executor might.
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker that panics");
+    }
+}
+
+/// Polls once, with a waker that panics.
+fn poll_to_panic<F: Future>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
+    let waker = Waker::from(Arc::new(Panics));
+    future.as_mut().poll(&mut Context::from_waker(&waker))
+}
+
 /// Polls once; `wakes` is woken for it.
 fn poll<F: Future>(future: &mut Pin<Box<F>>, wakes: &Arc<Wakes>) -> Poll<F::Output> {
     let waker = Waker::from(Arc::clone(wakes));

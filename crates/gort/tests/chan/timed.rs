@@ -1,10 +1,14 @@
 //! `after`, `at` and `tick`: due when the clock says so, whoever looks, and gone when they are dropped.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use gort::chan::{self, Select, TryRecvError, select};
+use gort::chan::{self, RecvFuture, Select, TryRecvError, select};
+use gort::time::{Ticker, Timer};
 
-use super::{eventually, eventually_parked, go_named};
+use super::{Wakes, eventually, eventually_parked, go_named, poll, poll_to_panic};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -158,4 +162,81 @@ fn a_plain_thread_can_wait_for_the_clock() {
     });
     let due = thread.join().unwrap();
     assert!(due >= start + Duration::from_millis(5));
+}
+
+#[gort::test]
+fn a_waker_that_panics_does_not_stop_the_ticker() {
+    let ticker = Ticker::new(Duration::from_millis(2));
+    let mut first = Box::pin(ticker.chan().recv_async());
+    assert_eq!(poll_to_panic(&mut first), Poll::Pending);
+    let wakes = Arc::<Wakes>::default();
+    let mut second = Box::pin(ticker.chan().recv_async());
+    assert_eq!(poll(&mut second, &wakes), Poll::Pending);
+    eventually("the second tick", || wakes.count() == 1);
+    let times = [poll(&mut first, &wakes), poll(&mut second, &wakes)];
+    assert!(
+        matches!(times, [Poll::Ready(Ok(a)), Poll::Ready(Ok(b))] if a < b),
+        "{times:?}"
+    );
+}
+
+/// A receive that has got the value of `timer`, and has not been polled for it.
+fn received_but_not_polled(timer: &Timer) -> Pin<Box<RecvFuture<'_, Instant>>> {
+    let wakes = Arc::<Wakes>::default();
+    let mut receive = Box::pin(timer.chan().recv_async());
+    assert_eq!(poll(&mut receive, &wakes), Poll::Pending);
+    eventually("the timer fires", || wakes.count() == 1);
+    receive
+}
+
+#[gort::test]
+fn a_value_that_nobody_polled_for_is_there_again() {
+    let timer = Timer::new(Duration::from_millis(1));
+    drop(received_but_not_polled(&timer));
+    assert!(timer.chan().try_recv().is_ok());
+    assert!(timer.chan().try_recv().is_err(), "once");
+}
+
+#[gort::test]
+fn a_value_that_came_back_is_gone_after_a_reset() {
+    let timer = Timer::new(Duration::from_millis(1));
+    drop(received_but_not_polled(&timer));
+    assert!(timer.reset(HOUR), "its value had not been received");
+    assert_eq!(timer.chan().try_recv(), Err(TryRecvError::Empty));
+}
+
+#[gort::test]
+fn a_value_that_came_back_is_gone_after_a_stop() {
+    let timer = Timer::new(Duration::from_millis(1));
+    drop(received_but_not_polled(&timer));
+    assert!(timer.stop(), "its value had not been received");
+    assert_eq!(timer.chan().try_recv(), Err(TryRecvError::Empty));
+}
+
+#[gort::test]
+fn a_value_does_not_come_back_after_a_reset() {
+    let timer = Timer::new(Duration::from_millis(1));
+    let receive = received_but_not_polled(&timer);
+    assert!(!timer.reset(HOUR), "its value had been taken");
+    drop(receive);
+    assert_eq!(timer.chan().try_recv(), Err(TryRecvError::Empty));
+    // The new one does.
+    timer.reset(Duration::from_millis(1));
+    drop(received_but_not_polled(&timer));
+    assert!(timer.chan().try_recv().is_ok());
+}
+
+#[gort::test]
+fn a_tick_that_came_back_wakes_who_waits() {
+    let ticker = Ticker::new(Duration::from_millis(2));
+    let wakes = Arc::<Wakes>::default();
+    let mut receive = Box::pin(ticker.chan().recv_async());
+    assert_eq!(poll(&mut receive, &wakes), Poll::Pending);
+    eventually("the first tick", || wakes.count() == 1);
+    let other = go_named("waits for a tick", {
+        let ticks = ticker.chan().clone();
+        move || ticks.recv().is_ok()
+    });
+    drop(receive);
+    assert!(other.join().unwrap());
 }
