@@ -63,14 +63,8 @@ macro_rules! fatal {
 }
 use fatal;
 
-mod g {
-    pub fn current_goroutine() -> Option<()> {
-        Some(())
-    }
-}
-
 mod sched {
-    pub fn yield_now() {
+    pub fn yield_to_next() {
         loom::thread::yield_now();
     }
 }

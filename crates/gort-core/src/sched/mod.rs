@@ -42,7 +42,9 @@ pub(crate) mod wake;
 
 pub use entry::{SpawnOptions, exiting, goexit, spawn, spawn_unchecked};
 pub use join::JoinHandle;
-pub use park::{Woken, checkpoint, may_spin, park, park_until, ready, sleep_until, yield_now};
+pub use park::{
+    Woken, checkpoint, may_spin, park, park_until, ready, sleep_until, yield_now, yield_to_next,
+};
 pub use syscall::{blocking, lock_os_thread, os_thread_locks, unlock_os_thread};
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};

@@ -321,6 +321,29 @@ pub fn yield_now() {
     unsafe { switch::leave(mp, gp, Action::Yield) };
 }
 
+/// Lets the goroutine run that the caller has just readied, on the rest of the caller's time slice; the
+/// caller goes to the end of its P's own queue. Go's `goyield`, for locks that change hands. Does nothing
+/// on a plain thread, and if nobody is queued here.
+pub fn yield_to_next() {
+    let Some(gp) = g::current_goroutine() else {
+        return;
+    };
+    // SAFETY: the current goroutine's M is set.
+    let mp = unsafe { M::of(gp) };
+    let Some(pp) = mp.p.get().filter(|pp| !pp.run_queue.is_empty()) else {
+        return;
+    };
+    if gp.get().kind.get() == Kind::Bound {
+        m::transition(gp, State::Running, State::Runnable);
+        // SAFETY: our M holds `pp`; we are Runnable and on no queue. Whoever takes us off this one gives
+        // our M a P, which it takes when it has given this one away.
+        unsafe { pp.push(gp) };
+        return sleep_bound(mp, gp);
+    }
+    // SAFETY: the current goroutine is stackful and runs on `mp`, which holds a P.
+    unsafe { switch::leave(mp, gp, Action::HandOver) };
+}
+
 /// Whether spinning for a lock may pay: its owner may be running, and nobody waits for this P. Go's
 /// `canSpin`. On a plain thread it may, unless goroutines have one P, and the owner is likely to have
 /// lost it.

@@ -28,6 +28,8 @@ pub(crate) enum Action {
     Park,
     /// Running to Runnable, at the end of the global queue.
     Yield,
+    /// Running to Runnable, at the end of the P's own ring.
+    HandOver,
     /// Running to Runnable, at the end of the global queue; but its M gave up its P around a call
     /// that blocked, and there was none to come back to.
     Requeue,
@@ -238,6 +240,19 @@ pub(crate) unsafe fn finish(mp: &'static M) {
             transition(gp, State::Running, State::Runnable);
             p::push_global_one(gp);
             wake::submitted();
+        }
+        Action::HandOver => {
+            transition(gp, State::Running, State::Runnable);
+            let pp = mp.held();
+            // SAFETY: we hold `pp`; `gp` is Runnable, and nobody else has it.
+            unsafe {
+                if shake::is_on() {
+                    shake::enqueue(pp, gp);
+                } else {
+                    pp.push(gp);
+                    wake::submitted();
+                }
+            }
         }
         Action::Requeue => {
             transition(gp, State::Running, State::Runnable);

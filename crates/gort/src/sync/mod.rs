@@ -60,4 +60,4 @@ pub use semaphore::{Permit, Semaphore};
 pub use wait_group::WaitGroup;
 
 use gort_core::wait_reason::WaitReason;
-use gort_core::{clock, fatal, g, sched};
+use gort_core::{clock, fatal, sched};

@@ -49,7 +49,7 @@ use std::fmt;
 use super::atomic::{AtomicU32, Ordering};
 use super::spin::Spin;
 use super::wait_table::{self, Key, Wait, Woken};
-use super::{WaitReason, clock, fatal, g, sched};
+use super::{WaitReason, clock, fatal, sched};
 
 const LOCKED: u32 = 1;
 const WAITERS: u32 = 2;
@@ -293,12 +293,11 @@ impl RawMutex {
 }
 
 /// After a hand-over the receiver should run now, on the rest of our time slice: until it does, the
-/// lock is owned by somebody who does nothing with it.
+/// lock is owned by somebody who does nothing with it. We go on after it, as Go's `semrelease1` does:
+/// not behind all of the global queue.
 #[cold]
 fn yield_to_receiver() {
-    if g::current_goroutine().is_some() {
-        sched::yield_now();
-    }
+    sched::yield_to_next();
 }
 
 impl fmt::Debug for RawMutex {

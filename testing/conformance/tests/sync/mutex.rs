@@ -1,4 +1,4 @@
-//! SY02 to SY07, SY26, S116, S117, S122, S123.
+//! SC17, SY02 to SY07, SY26, S116, S117, S122, S123.
 
 use std::env;
 use std::hint;
@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use gort::sync::{Mutex, RwLock};
+use gort::runtime::gomaxprocs;
+use gort::sync::{Mutex, MutexGuard, RwLock};
 use gort_conformance::child;
+use gort_conformance::look::until_waiting;
 use gort_conformance::support::{
     A_WHILE, SOON, assert_not_for_a_while, eventually, eventually_parked, go_named,
 };
+use gort_core::wait_reason::WaitReason;
 
 /// Past the threshold of starvation mode, 1 ms.
 const STARVING: Duration = Duration::from_millis(3);
@@ -374,4 +377,58 @@ fn sy02_threads_and_goroutines_share_a_mutex() {
         .into_iter()
         .for_each(|thread| thread.join().unwrap());
     assert_eq!(*lock.lock(), 4000);
+}
+
+/// Whether the goroutine that gets a lock handed over runs before the one that hands it over goes on.
+/// Others keep the Ps busy, so that no idle P is the reason.
+fn receiver_comes_first() -> bool {
+    let lock = Arc::new(Mutex::new(()));
+    let first = Arc::new(AtomicU32::new(0));
+    let claim = |first: &AtomicU32, who| {
+        let _ = first.compare_exchange(0, who, Ordering::Relaxed, Ordering::Relaxed);
+    };
+    let is_over = Arc::new(AtomicBool::new(false));
+    let busy: Vec<_> = (0..gomaxprocs())
+        .map(|_| {
+            let is_over = Arc::clone(&is_over);
+            gort::go(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    gort::yield_now();
+                }
+            })
+        })
+        .collect();
+    let guard = lock.lock();
+    let receiver = gort::go({
+        let (lock, first) = (Arc::clone(&lock), Arc::clone(&first));
+        move || {
+            let _guard = lock.lock();
+            claim(&first, 1);
+        }
+    });
+    until_waiting(&receiver, WaitReason::MutexLock);
+    MutexGuard::unlock_fair(guard);
+    claim(&first, 2);
+    receiver.join().unwrap();
+    is_over.store(true, Ordering::Relaxed);
+    busy.into_iter().for_each(|busy| busy.join().unwrap());
+    first.load(Ordering::Relaxed) == 1
+}
+
+#[test]
+fn sc17_a_lock_that_is_handed_over_goes_on_with_its_receiver() {
+    for procs in [1, 2, 4] {
+        let output = child::of(|| {
+            gort::run(|| {
+                const ROUNDS: usize = 300;
+                let count = (0..ROUNDS).filter(|_| receiver_comes_first()).count();
+                println!("{count} of {ROUNDS}");
+                assert!(count * 3 >= ROUNDS * 2, "{count} of {ROUNDS}");
+            });
+        })
+        .unshaken()
+        .procs(procs)
+        .passes();
+        assert!(output.stdout.contains(" of 300"), "{output}");
+    }
 }
