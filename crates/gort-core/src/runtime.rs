@@ -531,6 +531,12 @@ pub fn current_p() -> Option<u32> {
     Some(m::current()?.p.get()?.index)
 }
 
+/// For tests: how many threads goroutines can have at most.
+#[doc(hidden)]
+pub fn set_thread_limit(count: u32) {
+    m::set_max(count);
+}
+
 /// For tests that need many Ps on few processors: nothing but the count of Ms.
 #[doc(hidden)]
 pub fn thread_count() -> u32 {

@@ -504,6 +504,9 @@ pub struct OsThreadGuard {
 ///
 /// For code that depends on the kernel's per-thread state (namespaces, priorities, signal masks). On a
 /// plain OS thread it has no effect.
+///
+/// If the goroutine ends while it is locked (the guard was forgotten), its thread ends with it: for code
+/// that cannot set right again what it has changed about the thread. Other threads inherit nothing of it.
 #[doc(alias = "LockOSThread")]
 pub fn lock_os_thread() -> OsThreadGuard {
     OsThreadGuard {

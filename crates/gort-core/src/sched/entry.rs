@@ -387,7 +387,7 @@ fn end(gp: GRef, header: Header) -> ! {
     publish_end(gp, header, dropped);
     // SAFETY: as above: what a late drop of the result has set up again goes too.
     unsafe { tls::run_destructors() };
-    syscall::release_os_thread(gp);
+    syscall::end_locked(gp);
     if let Some(scope) = header.scope {
         // SAFETY: the scope waits for this call.
         unsafe { ScopeData::ended(scope) };

@@ -1,13 +1,17 @@
 //! M, a thread that runs goroutines: its loop on the system stack, its sleep, and where Ms come from.
 //!
-//! Ms are made by one thread without a P, on request, and never end (a goroutine's C code may have
-//! changed their kernel state, but their number is bounded by need). One spare is always kept idle,
-//! so that giving up a P never has to wait for `pthread_create`.
+//! Ms are made by one thread without a P, on request; their number is bounded by need. One spare is always
+//! kept idle, so that giving up a P never has to wait for `pthread_create`. A thread ends only if a
+//! goroutine ends that is still locked to it: it may have changed what the kernel keeps for the thread
+//! (a namespace, its priority), and nobody else shall have that. As no thread is made by such a one,
+//! it is not inherited either.
 //!
 //! M1. `note` is 0 while an M runs; a sleeper waits for 1 and sets it back to 0. Whoever sets it to 1
 //!     has taken the M off the idle list, or is the one that owes a P to a locked M; so there is one
 //!     wake-up for each sleep.
 //! M2. `next_p` is written before the note is set and read after it was seen.
+//! M3. An M's memory is never freed, so that whoever has seen one may look at it; the next thread uses it
+//!     again. (That of a bound goroutine's M is: nobody but the goroutine knows it.)
 
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
@@ -31,8 +35,8 @@ use crate::thread_state;
 /// Stack of an M. No user code runs on it; epoll's event buffer and the unwinder fit well.
 const SYSTEM_STACK_BYTES: usize = 256 << 10;
 
-/// Threads there can be, as in Go.
-const MS_MAX: u32 = 10_000;
+/// Threads there can be: Go's number. Written by tests only.
+static MS_MAX: AtomicU32 = AtomicU32::new(10_000);
 /// How many of them goroutines with a thread of their own leave to the others.
 const MS_RESERVED: u32 = 100;
 
@@ -60,6 +64,8 @@ pub(crate) struct M {
     pub(crate) spinning: Cell<bool>,
     /// The goroutine that only it may run (S4).
     pub(crate) locked_g: Cell<Option<GRef>>,
+    /// Whether `locked_g` has ended, and the thread is to end too.
+    pub(crate) is_ending: Cell<bool>,
     /// M1.
     note: AtomicU32,
     next_idle: Cell<*mut M>,
@@ -96,6 +102,7 @@ impl M {
             next_g: Cell::new(None),
             spinning: Cell::new(false),
             locked_g: Cell::new(None),
+            is_ending: Cell::new(false),
             note: AtomicU32::new(0),
             next_idle: Cell::new(ptr::null_mut()),
             tid: AtomicU32::new(0),
@@ -106,7 +113,7 @@ impl M {
     fn count(global: &mut Global) -> u64 {
         global.ms_made += 1;
         global.ms_alive += 1;
-        if global.ms_alive > MS_MAX {
+        if global.ms_alive > MS_MAX.load(Ordering::Relaxed) {
             thread_exhaustion();
         }
         global.ms_made
@@ -176,7 +183,8 @@ impl M {
 #[cold]
 fn thread_exhaustion() -> ! {
     crate::fatal::write_line(format_args!(
-        "runtime: program exceeds {MS_MAX}-thread limit"
+        "runtime: program exceeds {}-thread limit",
+        MS_MAX.load(Ordering::Relaxed)
     ));
     crate::fatal::exit_with(format_args!("thread exhaustion"))
 }
@@ -271,7 +279,7 @@ pub(crate) fn take_next_p(mp: &'static M) {
 ///
 /// `extern "C"`, so that a panic, which can only be a broken invariant, ends the process: an M that
 /// unwound and ended would take its P and whoever waits for it along.
-extern "C" fn run(mp: &'static M) -> ! {
+extern "C" fn run(mp: &'static M) {
     thread_state::set_self_m(ptr::from_ref(mp) as usize);
     mp.tid.store(thread::tid(), Ordering::Relaxed);
     // SAFETY: on the M's own thread, once, with FS its own.
@@ -291,6 +299,9 @@ extern "C" fn run(mp: &'static M) -> ! {
         unsafe { execute(mp, gp) };
         // Again and again: one that unlocks may go on to another, which locks this M in its turn.
         while let Some(gp) = mp.locked_g.get() {
+            if mp.is_ending.get() {
+                return end(mp);
+            }
             stop_locked(mp, gp);
         }
         if mp.p.get().is_none() {
@@ -328,10 +339,23 @@ fn stop_locked(mp: &'static M, gp: GRef) {
         take_next_p(mp);
         // SAFETY: whoever dequeued `gp` gave us its P instead of running it: it is ours (S4).
         unsafe { execute(mp, gp) };
-        if mp.locked_g.get() != Some(gp) {
+        if mp.locked_g.get() != Some(gp) || mp.is_ending.get() {
             return;
         }
     }
+}
+
+/// The last thing that an M's thread does for the scheduler: its locked goroutine has ended.
+fn end(mp: &'static M) {
+    wake::hand_off(mp.release());
+    thread_state::set_self_m(0);
+    mp.locked_g.set(None);
+    mp.is_ending.set(false);
+    let mut global = SCHED.global.lock();
+    global.ms_alive -= 1;
+    // From here on another thread may have it (M3).
+    mp.next_idle.set(global.dead_ms);
+    global.dead_ms = ptr::from_ref(mp).cast_mut();
 }
 
 /// Switches to `gp` and comes back when something asks for the system stack.
@@ -368,13 +392,12 @@ unsafe fn execute(mp: &'static M, gp: GRef) {
 pub(crate) fn make_bound() -> io::Result<&'static M> {
     let mut global = SCHED.global.lock();
     // Some are left for the Ms that a running program needs.
-    if global.ms_alive >= MS_MAX - MS_RESERVED {
+    let limit = MS_MAX.load(Ordering::Relaxed).saturating_sub(MS_RESERVED);
+    if global.ms_alive >= limit {
+        drop(global);
         return Err(io::Error::new(
             io::ErrorKind::OutOfMemory,
-            format!(
-                "no thread for a goroutine: there are {} already",
-                MS_MAX - MS_RESERVED
-            ),
+            format!("no thread for a goroutine: there are {limit} already"),
         ));
     }
     let id = M::count(&mut global);
@@ -467,6 +490,11 @@ pub(crate) mod factory {
         }
         global.ms_coming += 1;
         let id = M::count(&mut global);
+        // SAFETY: an M on the list of the dead is never freed (M3), and nobody's.
+        if let Some(mp) = unsafe { global.dead_ms.as_ref() } {
+            global.dead_ms = mp.next_idle.replace(ptr::null_mut());
+            return Some(mp);
+        }
         drop(global);
         Some(M::new(id))
     }
@@ -495,6 +523,11 @@ pub(crate) mod factory {
             }
         }
     }
+}
+
+/// For tests: sets how many threads there can be. Go's `debug.SetMaxThreads`.
+pub(crate) fn set_max(count: u32) {
+    MS_MAX.store(count, Ordering::Relaxed);
 }
 
 /// Used by tests and `metrics`: how many Ms there are.

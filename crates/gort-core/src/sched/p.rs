@@ -350,6 +350,8 @@ pub(crate) struct Global {
     pub(crate) queue: List<G>,
     idle_ps: *mut P,
     pub(crate) idle_ms: *mut M,
+    /// Ms whose threads have ended (M3).
+    pub(crate) dead_ms: *mut M,
     /// Ps that wait for an M to be made, and how many.
     wanting_ps: *mut P,
     pub(crate) ms_wanted: u32,
@@ -372,6 +374,7 @@ impl Global {
             queue: List::new(),
             idle_ps: ptr::null_mut(),
             idle_ms: ptr::null_mut(),
+            dead_ms: ptr::null_mut(),
             wanting_ps: ptr::null_mut(),
             ms_wanted: 0,
             ms_alive: 0,

@@ -124,8 +124,17 @@ pub fn os_thread_locks() -> u32 {
         .unwrap_or(0)
 }
 
+/// The current goroutine ends. If it is still locked to its thread, that one ends too.
+pub(super) fn end_locked(gp: GRef) {
+    if gp.get().has_flag(flags::LOCKED) {
+        gp.get().set_flag(flags::LOCKED, false);
+        // SAFETY: the current goroutine's M is set. `locked_g` stays: the M runs nothing else.
+        unsafe { M::of(gp) }.is_ending.set(true);
+    }
+}
+
 /// Frees goroutine and M from each other.
-pub(super) fn release_os_thread(gp: GRef) {
+fn release_os_thread(gp: GRef) {
     if gp.get().has_flag(flags::LOCKED) {
         gp.get().set_flag(flags::LOCKED, false);
         // SAFETY: the current goroutine's M is set.

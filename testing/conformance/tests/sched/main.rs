@@ -4,10 +4,7 @@
 //! take the best of several tries, as the machine may be busy. Not here:
 //!
 //! * the ring itself (S42, S43, S49, SC08 to SC10), which is `gort-queue`'s, and SC11 (`find_work`);
-//! * what needs signals or takes a P back unasked (S77, S78, S81, S82), which is still to come;
-//! * SC13, SC14: the threads of the scheduler do not end, so a thread that a locked goroutine has
-//!   altered serves others afterwards. For such code there is `Builder::own_thread`, whose thread ends
-//!   with it; `threads` shows that.
+//! * what needs signals or takes a P back unasked (S77, S78, S81, S82), which is still to come.
 
 mod block;
 mod blocking_calls;

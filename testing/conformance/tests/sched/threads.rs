@@ -1,4 +1,4 @@
-//! S55, S56, S60, S62, SC03, SC12, SC21, SC22: stacks, threads of one's own, and what both cost.
+//! S55, S56, S60, S62, SC03, SC12 to SC14, SC20 to SC22: stacks, threads of one's own, and what both cost.
 
 use std::collections::HashSet;
 use std::hint::black_box;
@@ -165,21 +165,108 @@ fn sc12_locking_to_a_thread_nests() {
     .unwrap();
 }
 
-/// Its thread serves others; `Builder::own_thread` is for code that leaves its thread unfit for that.
+/// The thread that ran a goroutine which ended while it was locked.
+fn ended_locked() -> PathBuf {
+    let thread = gort::go(|| {
+        std::mem::forget(gort::lock_os_thread());
+        thread_id()
+    });
+    thread.join().unwrap()
+}
+
+#[gort::test]
+fn sc13_a_goroutine_that_ends_locked_takes_its_thread_along() {
+    for _ in 0..20 {
+        let thread = ended_locked();
+        until("the thread has ended", || {
+            !PathBuf::from("/proc").join(&thread).exists()
+        });
+        assert_ne!(gort::go(thread_id).join().unwrap(), thread);
+    }
+}
+
+/// How nice the calling thread is.
+fn nice() -> i32 {
+    // SAFETY: asks for a number. (That of the thread, on Linux.)
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+}
+
 #[test]
-fn a_goroutine_that_ends_locked_frees_its_thread() {
+fn sc14_what_a_locked_goroutine_changes_about_its_thread_stays_there() {
     child::of(|| {
         gort::run(|| {
-            let lock_and_end = || {
-                gort::go(|| std::mem::forget(gort::lock_os_thread()))
-                    .join()
-                    .unwrap();
-            };
-            (0..10).for_each(|_| lock_and_end());
-            let threads = gort::runtime::metrics().threads;
-            (0..200).for_each(|_| lock_and_end());
-            let more = gort::runtime::metrics().threads.saturating_sub(threads);
-            assert!(more <= 4, "{more} threads more");
+            let ours = nice();
+            for _ in 0..20 {
+                let theirs = gort::go(move || {
+                    std::mem::forget(gort::lock_os_thread());
+                    // SAFETY: changes a number of this thread.
+                    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, ours + 1) };
+                    nice()
+                });
+                assert_eq!(theirs.join().unwrap(), ours + 1);
+            }
+            // On all threads there are, and on new ones.
+            let release = gort::chan::bounded::<()>(0);
+            let others: Vec<_> = (0..30)
+                .map(|_| {
+                    let wait = release.1.clone();
+                    gort::go(move || {
+                        gort::blocking(|| assert!(wait.recv().is_err()));
+                        nice()
+                    })
+                })
+                .collect();
+            release.0.close();
+            for other in others {
+                assert_eq!(other.join().unwrap(), ours);
+            }
+        });
+    })
+    .passes();
+}
+
+#[test]
+fn sc20_running_out_of_threads_is_fatal_with_a_text() {
+    let output = child::of(|| {
+        gort::run(|| {
+            if !has_own_stacks() {
+                return println!("skipped: there `go` fails");
+            }
+            gort_core::runtime::set_thread_limit(10);
+            let (tx, rx) = gort::chan::bounded::<()>(0);
+            let locked: Vec<_> = (0..100)
+                .map(|_| {
+                    let rx = rx.clone();
+                    gort::go(move || {
+                        let _here = gort::lock_os_thread();
+                        rx.recv()
+                    })
+                })
+                .collect();
+            locked.into_iter().for_each(|it| drop(it.join()));
+            drop(tx);
+        });
+    })
+    .output();
+    if output.stdout.contains("skipped: ") {
+        return assert!(output.status.success(), "{output}");
+    }
+    assert_eq!(output.status.code(), Some(2), "{output}");
+    let text = "runtime: program exceeds 10-thread limit\nfatal error: thread exhaustion\n";
+    assert!(output.stderr.contains(text), "{output}");
+}
+
+#[test]
+fn goroutines_that_end_locked_leave_no_threads_behind() {
+    child::of(|| {
+        gort::run(|| {
+            (0..10).for_each(|_| drop(ended_locked()));
+            let threads = status("Threads");
+            (0..200).for_each(|_| drop(ended_locked()));
+            until("the last ones have ended", || {
+                status("Threads") <= threads + 4
+            });
+            assert!(gort::runtime::metrics().threads <= threads + 4);
         });
     })
     .passes();
