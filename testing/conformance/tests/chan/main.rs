@@ -1,6 +1,7 @@
 //! Channels and select. Sizes are Go's short ones; `GORT_TEST_LONG=1` has the long ones.
 
 mod channels;
+mod first;
 mod heap;
 mod pairs;
 mod seeds;

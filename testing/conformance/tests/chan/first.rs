@@ -1,0 +1,263 @@
+//! S13 to S16, S21 to S23, S115: the first of several answers, and an account that one goroutine owns.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use gort::chan::{self, Receiver, RecvError, Sender, select};
+use gort::runtime::PanicPolicy;
+use gort_conformance::child;
+use gort_conformance::support::{eventually, eventually_parked, go_named, panic_text, reason_of};
+
+use super::Counted;
+
+const REPLICAS: usize = 5;
+
+/// The searches of all replicas. The first one's is quick, the others' last until its answer is there.
+struct Searches {
+    done: AtomicUsize,
+    is_answered: Receiver<()>,
+}
+
+impl Searches {
+    fn search(&self, replica: usize) -> usize {
+        if replica != 0 {
+            assert_eq!(self.is_answered.recv(), Err(RecvError));
+        }
+        self.done.fetch_add(1, Ordering::SeqCst);
+        replica
+    }
+
+    fn count(&self) -> usize {
+        self.done.load(Ordering::SeqCst)
+    }
+}
+
+/// Starts `replica_of(i, searches)` for each replica, in goroutines called `<name> <i>`. What comes back
+/// is closed when there is an answer.
+fn start_replicas<F: FnOnce() + Send + 'static>(
+    name: &str,
+    replica_of: impl Fn(usize, Arc<Searches>) -> F,
+) -> (Arc<Searches>, Sender<()>) {
+    let (answered, is_answered) = chan::bounded(0);
+    let searches = Arc::new(Searches {
+        done: AtomicUsize::new(0),
+        is_answered,
+    });
+    for i in 0..REPLICAS {
+        go_named(&format!("{name} {i}"), replica_of(i, Arc::clone(&searches)));
+    }
+    (searches, answered)
+}
+
+/// Whether all replicas of that name have ended.
+fn have_ended(name: &str) -> bool {
+    (0..REPLICAS).all(|i| reason_of(&format!("{name} {i}")).is_none())
+}
+
+#[gort::test]
+fn s013_an_unbuffered_answer_channel_leaks_the_losers() {
+    let (s, r) = chan::bounded(0);
+    let (_, answered) = start_replicas("s013", |i, searches| {
+        let s = s.clone();
+        move || {
+            let _ = s.send(searches.search(i));
+        }
+    });
+    assert_eq!(r.recv(), Ok(0));
+    answered.close();
+    for i in 1..REPLICAS {
+        eventually_parked(&format!("s013 {i}"), "chan send");
+    }
+    assert_eq!(reason_of("s013 0"), None);
+    // They name where they are stuck and who made them.
+    let stacks = gort::runtime::stacks();
+    assert!(stacks.contains(file!()), "{stacks}");
+    // For as long as the receiver is kept. Here its drop frees them (D4).
+    drop(r);
+    eventually("the losers end", || have_ended("s013"));
+}
+
+#[gort::test]
+fn s014_a_buffer_for_every_answer_leaks_none() {
+    let (s, r) = chan::bounded(REPLICAS);
+    let (searches, answered) = start_replicas("s014", |i, searches| {
+        let s = s.clone();
+        move || s.send(searches.search(i)).unwrap()
+    });
+    assert_eq!(r.recv(), Ok(0));
+    answered.close();
+    eventually("all end", || have_ended("s014"));
+    assert_eq!(searches.count(), REPLICAS);
+    assert_eq!(r.len(), REPLICAS - 1);
+}
+
+#[gort::test]
+fn s015_a_sender_with_a_default_arm_drops_its_late_answer() {
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let (s, r) = chan::bounded(1);
+    let (searches, answered) = start_replicas("s015", |i, searches| {
+        let (s, dropped) = (s.clone(), Arc::clone(&dropped));
+        move || {
+            // Before the select, so that every replica does its whole search.
+            let answer = (searches.search(i), Counted(dropped));
+            select! {
+                send(s, answer) -> sent => sent.unwrap(),
+                default => {}
+            }
+        }
+    });
+    let (first, _counted) = r.recv().unwrap();
+    assert_eq!(first, 0);
+    answered.close();
+    eventually("all end", || have_ended("s015"));
+    assert_eq!(searches.count(), REPLICAS);
+    // One more found the place of the first; the others' values are gone.
+    assert_eq!(dropped.load(Ordering::SeqCst), REPLICAS - 2);
+    assert_eq!(r.len(), 1);
+}
+
+#[gort::test]
+fn s016_a_done_channel_frees_the_losers() {
+    let (s, r) = chan::bounded(0);
+    let (done, is_done) = chan::bounded::<()>(0);
+    let (searches, answered) = start_replicas("s016", |i, searches| {
+        let (s, is_done) = (s.clone(), is_done.clone());
+        move || {
+            let answer = searches.search(i);
+            select! {
+                send(s, answer) -> _ => {}
+                recv(is_done) -> _ => {}
+            }
+        }
+    });
+    let first = {
+        gort::defer! { done.close(); }
+        r.recv()
+    };
+    assert_eq!(first, Ok(0));
+    answered.close();
+    eventually("the losers end", || have_ended("s016"));
+    assert_eq!(searches.count(), REPLICAS);
+}
+
+/// What is asked of the goroutine that owns the balance.
+#[derive(Clone)]
+struct Account {
+    deposits: Sender<i64>,
+    withdrawals: Sender<i64>,
+    /// A channel of channels for the answers.
+    balances: Sender<Sender<i64>>,
+}
+
+impl Account {
+    /// Starts the owner; it ends when `done` closes.
+    fn open(name: &str, mut balance: i64, done: Receiver<()>) -> (Account, gort::JoinHandle<()>) {
+        let (deposits, deposited) = chan::bounded(0);
+        let (withdrawals, withdrawn) = chan::bounded(0);
+        let (balances, asked) = chan::bounded::<Sender<i64>>(0);
+        let owner = go_named(name, move || {
+            loop {
+                select! {
+                    recv(deposited) -> amount => balance += amount.unwrap_or(0),
+                    recv(withdrawn) -> amount => {
+                        let amount = amount.unwrap_or(0);
+                        assert!(amount <= balance, "杰克穷死");
+                        balance -= amount;
+                    }
+                    recv(asked) -> reply => if let Ok(reply) = reply {
+                        reply.send(balance).unwrap();
+                    },
+                    recv(done) -> _ => return,
+                }
+            }
+        });
+        let account = Account {
+            deposits,
+            withdrawals,
+            balances,
+        };
+        (account, owner)
+    }
+
+    /// The balance; none if nobody owns it any more.
+    fn balance(&self) -> Result<i64, RecvError> {
+        let (reply, answer) = chan::bounded(1);
+        let _ = self.balances.send(reply);
+        answer.recv()
+    }
+}
+
+#[gort::test]
+fn s021_s115_an_account_owned_by_one_goroutine_keeps_its_balance() {
+    let (done, is_done) = chan::bounded(0);
+    let (account, owner) = Account::open("s021", 10, is_done);
+    gort::scope(|s| {
+        for _ in 0..1000 {
+            let account = &account;
+            s.go(move || {
+                account.deposits.send(3).unwrap();
+                account.withdrawals.send(1).unwrap();
+            });
+        }
+    });
+    assert_eq!(account.balance(), Ok(2010));
+    done.close();
+    owner.join().unwrap();
+}
+
+#[gort::test]
+fn s022_d07_the_owners_panic_carries_its_text() {
+    let (_done, is_done) = chan::bounded(0);
+    let (account, owner) = Account::open("s022", 10, is_done);
+    account.withdrawals.send(11).unwrap();
+    let payload = owner.join().unwrap_err().into_panic();
+    assert_eq!(panic_text(&*payload), "杰克穷死");
+    // Unwinding dropped the owner's ends: later callers hear of it instead of waiting for ever (D4).
+    assert_eq!(account.balance(), Err(RecvError));
+    assert!(account.deposits.send(1).is_err());
+}
+
+#[test]
+fn s022_with_gos_rule_the_owners_panic_ends_the_process() {
+    let output = child::of(|| {
+        let config = gort::Config::new().panic(PanicPolicy::Abort);
+        let run = config.run(|| {
+            let (_done, is_done) = chan::bounded(0);
+            let (account, owner) = Account::open("s022", 10, is_done);
+            account.withdrawals.send(11).unwrap();
+            drop(owner.join());
+        });
+        run.unwrap();
+    })
+    .output();
+    assert_eq!(output.status.code(), Some(2), "{output}");
+    assert!(output.stderr.contains("杰克穷死"), "{output}");
+}
+
+#[gort::test]
+fn s023_d04_the_owner_ends_only_if_it_has_a_done_arm() {
+    // Without one: closed channels are arms that are always ready, so the owner has to go on for ever, or
+    // keep ends of its own, as here.
+    let (deposits, deposited) = chan::bounded::<i64>(0);
+    let (stop, is_stopped) = chan::bounded::<()>(0);
+    let kept = deposits.clone();
+    let leaked = go_named("s023 without", move || {
+        let _kept = kept;
+        select! {
+            recv(deposited) -> _ => {}
+            recv(is_stopped) -> _ => {}
+        }
+    });
+    drop(deposits);
+    eventually_parked("s023 without", "select");
+    // The test ends it; the account's drop has not.
+    stop.close();
+    leaked.join().unwrap();
+
+    let (done, is_done) = chan::bounded(0);
+    let (account, owner) = Account::open("s023 with", 10, is_done);
+    eventually_parked("s023 with", "select");
+    done.close();
+    owner.join().unwrap();
+    drop(account);
+}
