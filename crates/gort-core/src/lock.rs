@@ -75,7 +75,8 @@ impl<T: ?Sized> Mutex<T> {
         let taken = self
             .word
             .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed);
-        taken.is_ok().then_some(MutexGuard { lock: self })
+        // Not `then_some`: a guard made for nothing would release another's lock in its drop.
+        taken.is_ok().then(|| MutexGuard { lock: self })
     }
 
     /// Takes the lock without a guard, for code that locks many at once (a select).
@@ -194,11 +195,49 @@ mod tests {
         assert_eq!(lock.into_inner(), 400_000);
     }
 
+    /// The lock of the runtime has no readers, so its activity is 0 or a writer's.
+    #[test]
+    fn sy12_threads_that_hammer_the_runtimes_lock_never_meet() {
+        const ROUNDS: usize = 2000;
+        for threads in [1, 3, 10] {
+            let lock = Mutex::new(0u64);
+            let activity = AtomicU32::new(0);
+            std::thread::scope(|s| {
+                for _ in 0..threads {
+                    s.spawn(|| {
+                        for round in 0..ROUNDS {
+                            let mut count = if round % 7 == 0 {
+                                match lock.try_lock() {
+                                    Some(guard) => guard,
+                                    None => lock.lock(),
+                                }
+                            } else {
+                                lock.lock()
+                            };
+                            assert_eq!(activity.fetch_add(10_000, Ordering::Relaxed), 0);
+                            if round % 100 == 0 {
+                                // Others come to sleep, not only to spin.
+                                std::thread::yield_now();
+                            }
+                            *count += 1;
+                            assert_eq!(activity.fetch_sub(10_000, Ordering::Relaxed), 10_000);
+                        }
+                    });
+                }
+            });
+            assert_eq!(lock.into_inner(), (threads * ROUNDS) as u64);
+        }
+    }
+
     #[test]
     fn try_lock_fails_while_held() {
         let lock = Mutex::new(());
         let guard = lock.lock();
         assert!(lock.try_lock().is_none());
+        assert!(
+            lock.try_lock().is_none(),
+            "the first try has changed nothing"
+        );
         drop(guard);
         assert!(lock.try_lock().is_some());
     }
