@@ -9,6 +9,8 @@ pub(super) enum Mark {
     Decided(String),
     /// The mistake does not compile.
     Forbidden,
+    /// It is about goroutines that are no threads: in thread mode it cannot hold.
+    OwnStacks,
     /// There is nothing to test.
     Docs,
 }
@@ -88,6 +90,7 @@ impl Ids {
     fn mark(&self, mark: &str) -> Option<Mark> {
         match mark {
             "forbids" => Some(Mark::Forbidden),
+            "own stacks" => Some(Mark::OwnStacks),
             "docs" => Some(Mark::Docs),
             decision => self
                 .is_decision(decision)

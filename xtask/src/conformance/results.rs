@@ -49,6 +49,13 @@ pub(super) struct Results {
     pub(super) compile: Option<Outcomes>,
 }
 
+impl Configuration {
+    /// Whether each goroutine is an OS thread.
+    pub(super) fn has_threads(&self) -> bool {
+        self.file == "thread"
+    }
+}
+
 impl Results {
     pub(super) fn read(root: &Path) -> Result<Results, String> {
         let read = |name: &str| {

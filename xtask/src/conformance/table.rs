@@ -17,6 +17,8 @@ enum State {
     Decided(String),
     /// A test shows that it does not compile.
     Forbidden,
+    /// Not in thread mode.
+    CannotHold,
     NothingToTest,
 }
 
@@ -27,6 +29,7 @@ impl State {
             State::Passed => "passed".into(),
             State::Decided(id) => format!("decided otherwise ({id})"),
             State::Forbidden => "language forbids".into(),
+            State::CannotHold => "cannot hold".into(),
             State::NothingToTest => "nothing to test".into(),
         }
     }
@@ -39,6 +42,7 @@ impl State {
             "not yet" => Some(State::NotYet),
             "passed" => Some(State::Passed),
             "language forbids" => Some(State::Forbidden),
+            "cannot hold" => Some(State::CannotHold),
             "nothing to test" => Some(State::NothingToTest),
             _ => decided.map(|id| State::Decided(id.to_owned())),
         }
@@ -79,6 +83,9 @@ impl Table {
                 if case.mark == Mark::Docs {
                     return State::NothingToTest;
                 }
+                if case.mark == Mark::OwnStacks && CONFIGURATIONS[column].has_threads() {
+                    return State::CannotHold;
+                }
                 let has_passed = |test: &&Found| {
                     let outcomes = if test.is_compile_fail {
                         &results.compile
@@ -103,7 +110,7 @@ impl Table {
                     }
                     Mark::Forbidden => State::Forbidden,
                     Mark::Decided(id) => State::Decided(id.clone()),
-                    Mark::None | Mark::Docs => State::Passed,
+                    Mark::None | Mark::OwnStacks | Mark::Docs => State::Passed,
                 }
             });
             rows.push(Row {
@@ -209,12 +216,13 @@ impl Table {
         };
         line(format_args!("| | {titles} |\n|---|{rules}"));
         type IsKind = fn(&State) -> bool;
-        let kinds: [(&str, IsKind); 5] = [
+        let kinds: [(&str, IsKind); 6] = [
             ("passed", |state| *state == State::Passed),
             ("decided otherwise", |state| {
                 matches!(state, State::Decided(_))
             }),
             ("language forbids", |state| *state == State::Forbidden),
+            ("cannot hold", |state| *state == State::CannotHold),
             ("nothing to test", |state| *state == State::NothingToTest),
             ("not yet", |state| *state == State::NotYet),
         ];
@@ -275,6 +283,7 @@ count.
 * **passed**: all tests of the case passed.
 * **decided otherwise**: Go's outcome does not fit Rust; tests show what the decision gives instead.
 * **language forbids**: the mistake does not compile, and a test shows that.
+* **cannot hold**: the case says that goroutines cost no threads; in thread mode each is an OS thread.
 * **not yet**: no test, or one that does not pass.
 
 ";
@@ -290,7 +299,7 @@ mod tests {
     use super::*;
 
     const IDS: &str = "D7 a decision\n[One]\nS1 first\nS2 second {D7}\nS3 third {forbids}\n\
-                       [Two]\nS4 advice {docs}\n";
+                       [Two]\nS4 advice {docs}\nS5 no threads {own stacks}\n";
 
     fn found(name: &str, is_compile_fail: bool) -> Found {
         let ids = Ids::parse(IDS).expect("it is well formed");
@@ -339,7 +348,13 @@ mod tests {
         let table = build(&[], &results(&[("s001_x", true)]), &Table::default());
         assert_eq!(
             states(&table, 0),
-            ["not yet", "not yet", "not yet", "nothing to test"]
+            [
+                "not yet",
+                "not yet",
+                "not yet",
+                "nothing to test",
+                "not yet"
+            ]
         );
     }
 
@@ -349,8 +364,14 @@ mod tests {
             found("s001_a", false),
             found("s002_b", false),
             found("s003_c", true),
+            found("s005_d", false),
         ];
-        let passed = results(&[("s001_a", true), ("s002_b", true), ("s003_c", true)]);
+        let passed = results(&[
+            ("s001_a", true),
+            ("s002_b", true),
+            ("s003_c", true),
+            ("s005_d", true),
+        ]);
         let table = build(&found, &passed, &Table::default());
         let expected = [
             "passed",
@@ -358,7 +379,12 @@ mod tests {
             "language forbids",
             "nothing to test",
         ];
-        assert_eq!(states(&table, 3), expected);
+        for column in 0..COLUMNS {
+            assert_eq!(states(&table, column)[..4], expected);
+        }
+        // The last one is thread mode.
+        assert_eq!(states(&table, 2)[4], "passed");
+        assert_eq!(states(&table, 3)[4], "cannot hold");
     }
 
     #[test]
@@ -402,7 +428,7 @@ mod tests {
         let passed = results(&[("s001_a", true), ("s001_b", true), ("s002_c", true)]);
         let table = build(&found, &passed, &Table::default());
         let old = Table::parse(&table.to_markdown());
-        assert_eq!(old.rows.len(), 4);
+        assert_eq!(old.rows.len(), 5);
         // Nothing was run: everything stays.
         let again = build(&found, &Results::default(), &old);
         assert_eq!(again.to_markdown(), table.to_markdown());
@@ -460,7 +486,7 @@ mod tests {
         assert!(
             table
                 .summary()
-                .starts_with("of 4 cases are shown by tests: 1 (own TLS, 1 P)")
+                .starts_with("of 5 cases are shown by tests: 1 (own TLS, 1 P)")
         );
         let page = table.to_markdown();
         assert!(page.contains("| passed | 1 | 1 | 1 | 1 |"), "{page}");

@@ -566,6 +566,37 @@ mod tests {
     }
 
     #[test]
+    fn sc18_many_waiters_at_two_keys_of_one_bucket_keep_apart() {
+        const EACH: usize = 1000;
+        let ours = Key(0x7f00_0000_0000);
+        let theirs = (1..)
+            .map(|i| Key(ours.0 + 8 * i))
+            .find(|key| key.bucket() == ours.bucket())
+            .expect("there are fewer buckets than addresses");
+        let tree = Tree::new();
+        let queue_at = |key: Key| -> VecDeque<Box<Waiter>> {
+            let waiters = (0..EACH).map(|id| waiter(key.0, id as u64));
+            waiters.inspect(|waiter| tree.push(waiter, false)).collect()
+        };
+        let (mut our_queue, mut their_queue) = (queue_at(ours), queue_at(theirs));
+        // However many wait, there is one node for each key: who comes first is found without a walk
+        // along its queue, and taken off without one.
+        assert_eq!(check(tree.root.get(), 0, usize::MAX), 2);
+        while let Some(next) = our_queue.pop_front() {
+            let (_, first) = tree.find(ours).expect("somebody waits");
+            assert!(ptr::eq(first, &*next), "in order, and none of theirs");
+            tree.remove(first);
+            assert!(check(tree.root.get(), 0, usize::MAX) <= 2);
+        }
+        assert!(tree.find(ours).is_none());
+        assert_eq!(queued(&tree, theirs.0).len(), EACH);
+        while let Some(next) = their_queue.pop_front() {
+            tree.remove(&next);
+        }
+        assert!(tree.root.get().is_null());
+    }
+
+    #[test]
     fn neighbours_spread_over_the_buckets() {
         let mut hits = [0; BUCKETS];
         (0..16 * BUCKETS).for_each(|i| hits[Key(0x5555_0000_1000 + 24 * i).bucket()] += 1);

@@ -137,6 +137,25 @@ fn sy18_lazy_functions_and_values_run_once() {
     assert_eq!(calls.load(Ordering::Relaxed), 1);
 }
 
+/// As std's: the payload is the first caller's, who asked for the work; the others are told that it failed.
+#[test]
+fn sy19_a_lazy_function_that_panicked_panics_on_every_call_and_ran_once() {
+    let calls = AtomicU32::new(0);
+    let lazy = LazyLock::new(|| -> u32 {
+        calls.fetch_add(1, Ordering::Relaxed);
+        panic!("x")
+    });
+    let payload = || catch_unwind(AssertUnwindSafe(|| *lazy)).unwrap_err();
+    assert_eq!(panic_text(&*payload()), "x");
+    for _ in 0..3 {
+        assert_eq!(
+            panic_text(&*payload()),
+            "LazyLock instance has previously been poisoned"
+        );
+    }
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+}
+
 #[gort::test]
 fn sy20_a_lazy_functions_closure_is_dropped_after_the_first_call() {
     let witness = Arc::new(());
