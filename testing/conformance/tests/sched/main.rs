@@ -8,6 +8,7 @@
 
 mod block;
 mod blocking_calls;
+mod costs;
 mod monitor;
 mod queues;
 mod spread;
