@@ -440,6 +440,43 @@ fn s156_a_stalled_writer_parks_and_all_bytes_arrive_in_order() {
     });
 }
 
+/// Go's program prints to a file of the runtime; ours to a socket, whose other end keeps up. What happens
+/// when it does not is S7's.
+#[test]
+fn s001_d22_printing_goroutines_under_one_wait_group_end() {
+    run(|| {
+        let count = if has_own_stacks() {
+            scaled(20_000, 1_000_000)
+        } else {
+            1_000
+        };
+        let (output, mut terminal) = pair();
+        let shown = gort::go(move || {
+            let mut text = Vec::new();
+            terminal.read_to_end(&mut text).unwrap();
+            text
+        });
+        let output = Arc::new(output);
+        let group = gort::sync::WaitGroup::new();
+        for i in 0..count {
+            group.add(1);
+            let (group, output) = (group.clone(), Arc::clone(&output));
+            gort::go(move || {
+                // One byte: the socket may take a part of more, and others write before the rest.
+                (&*output).write_all(&[(i % 251) as u8]).unwrap();
+                group.done();
+            });
+        }
+        group.wait();
+        output.shutdown(Shutdown::Write).unwrap();
+        let mut text = shown.join().unwrap();
+        let mut printed: Vec<u8> = (0..count).map(|i| (i % 251) as u8).collect();
+        text.sort_unstable();
+        printed.sort_unstable();
+        assert!(text == printed, "{} of {count} bytes", text.len());
+    });
+}
+
 /// Opens `count` connections, with a goroutine that waits for each.
 fn idle_connections(listener: &TcpListener, count: usize) -> Vec<TcpStream> {
     let addr = listener.local_addr().unwrap();

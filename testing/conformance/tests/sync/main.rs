@@ -1,6 +1,7 @@
 //! Locks, conditions, wait groups, onces, semaphores.
 
 mod cond;
+mod happens_before;
 mod mutex;
 mod once;
 mod rw_lock;
