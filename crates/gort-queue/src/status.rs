@@ -18,10 +18,14 @@
 //! | Running   | Dead      | its M, on the system stack  | the stack goes back to the pool         |
 //! | Dead      | Idle      | who takes it for reuse      | nobody else knows of it                 |
 //! | Waiting   | Running   | `ready_thread`, or itself   | only for an OS thread, which has its M  |
+//! | Waiting   | Traced    | who walks its stack         | nobody resumes it meanwhile             |
+//! | Traced    | Waiting   | the same (`end_trace`)      | as before                               |
+//! | Traced    | Runnable  | the same, finding a token   | it is on a run queue                    |
 //!
 //! G1. A G is on at most one run queue, and only while Runnable.
 //! G2. The stack of a G belongs to the M that moved it to Running, until that M makes it Runnable,
-//!     Waiting or Dead. An M does so only from its system stack.
+//!     Waiting or Dead. An M does so only from its system stack. The stack of a Traced G belongs to
+//!     who moved it there, for reading.
 //! G3. Whoever holds the last way to ready a Waiting G either uses it or passes it on.
 //!
 //! # Park and ready
@@ -39,13 +43,22 @@
 //! Both sides change one word by read-modify-write, so one of the two sees the other. A G may also
 //! lose its P between its promise to wait and its park; the flag then survives those transitions.
 //!
-//! S1. NOTIFIED is set only by `ready`, and cleared only by the parker: once for each park.
+//! A tracer comes in the same way: it moves a Waiting G to Traced ([`try_trace`](Status::try_trace)),
+//! and a `ready` meanwhile leaves its token, as it does before the park. So no waker waits for a
+//! tracer. When it is done it ends the trace as the parker's M ends the park: finding the token it
+//! queues the G itself ([`end_trace`](Status::end_trace)). The park of an OS thread, which sleeps on the
+//! word, is told apart (ON_THREAD) and cannot be traced.
+//!
+//! S1. NOTIFIED is set only by `ready`, and cleared only by the parker or, for it, by its tracer: once
+//!     for each park.
 //! S2. WOKEN is set only in Runnable, from `ready` to the next Running. It has no use but to
 //!     catch a second `ready`.
+//! S3. ON_THREAD is set in Waiting and nowhere else: from `stop_thread` to the end of that wait.
 //!
 //! Orderings: each change is AcqRel. A change out of Running releases the stack and what the G
 //! wrote; the change into Running, or the waker's, acquires it. Under `ready`, what the waker wrote
-//! reaches the parker in the same way.
+//! reaches the parker in the same way. A tracer acquires the stack with
+//! the change to Traced, and its last look at it comes before the release of the change back.
 //!
 //! Elsewhere: who among several wakers may call `ready` (`claim`); queueing, switching.
 //! Checked by the tests below and `tests/loom_status.rs`.
@@ -73,10 +86,12 @@ pub enum State {
     Detached,
     /// In the signal handler of its M, waiting for a P.
     Preempted,
+    /// Parked, and somebody walks its stack.
+    Traced,
 }
 
 impl State {
-    const ALL: [State; 8] = [
+    const ALL: [State; 9] = [
         State::Idle,
         State::Runnable,
         State::Running,
@@ -85,6 +100,7 @@ impl State {
         State::Dead,
         State::Detached,
         State::Preempted,
+        State::Traced,
     ];
 
     /// The word for it in goroutine dumps: Go's where Go has the state.
@@ -98,6 +114,8 @@ impl State {
             State::Dead => "dead",
             State::Detached => "detached",
             State::Preempted => "preempted",
+            // Nobody but the tracer cares.
+            State::Traced => "waiting",
         }
     }
 
@@ -112,7 +130,8 @@ impl State {
                     Running,
                     Runnable | Waiting | Syscall | Detached | Preempted | Dead
                 )
-                | (Waiting, Runnable | Running)
+                | (Waiting, Runnable | Running | Traced)
+                | (Traced, Waiting | Runnable)
                 | (Syscall, Running | Runnable)
                 | (Detached, Running | Runnable)
                 | (Preempted, Running)
@@ -133,15 +152,31 @@ const STATE_MASK: u32 = 0xff;
 const NOTIFIED: u32 = 1 << 8;
 /// Bit 9: `ready` made it Runnable, and it has not run since (S2).
 const WOKEN: u32 = 1 << 9;
+/// Bit 10: it is an OS thread that waits, on the word itself (S3).
+const ON_THREAD: u32 = 1 << 10;
 
 const RUNNING: u32 = State::Running as u32;
 const RUNNING_NOTIFIED: u32 = RUNNING | NOTIFIED;
 const WAITING: u32 = State::Waiting as u32;
+const WAITING_ON_THREAD: u32 = WAITING | ON_THREAD;
 const RUNNABLE_WOKEN: u32 = State::Runnable as u32 | WOKEN;
+const TRACED: u32 = State::Traced as u32;
+const TRACED_NOTIFIED: u32 = TRACED | NOTIFIED;
+
+/// `State::ALL`, filled up so that a mask makes an index.
+const BY_CODE: [State; 16] = {
+    let mut states = [State::Idle; 16];
+    let mut code = 0;
+    while code < State::ALL.len() {
+        states[code] = State::ALL[code];
+        code += 1;
+    }
+    states
+};
 
 #[inline]
 fn state_of(word: u32) -> State {
-    State::ALL[(word & STATE_MASK) as usize % State::ALL.len()]
+    BY_CODE[(word & STATE_MASK) as usize % BY_CODE.len()]
 }
 
 /// What the caller of [`Status::ready`] has to do.
@@ -212,7 +247,7 @@ impl Status {
             if to == State::Dead && word & NOTIFIED != 0 {
                 return Err(from);
             }
-            // WOKEN goes: it belongs to the Runnable that is left (S2).
+            // WOKEN and ON_THREAD go: they belong to the state that is left (S2, S3).
             let next = to as u32 | word & NOTIFIED;
             match self.exchange(word, next) {
                 Ok(()) => return Ok(()),
@@ -282,7 +317,41 @@ impl Status {
     /// again a second `ready` cannot be told from an early one for its next park.)
     #[inline]
     pub fn try_ready(&self) -> Result<Readied, State> {
-        self.ready_to(RUNNABLE_WOKEN)
+        self.ready_to(WAITING, RUNNABLE_WOKEN)
+    }
+
+    /// Before a look at the stack of a parked goroutine: Waiting → Traced.
+    ///
+    /// True: nobody runs it before [`end_trace`](Self::end_trace), which the caller owes, soon: the
+    /// goroutine may have been readied already. False: it is not Waiting, or an OS thread.
+    #[inline]
+    #[must_use = "a trace that was begun has to end"]
+    pub fn try_trace(&self) -> bool {
+        self.exchange(WAITING, TRACED).is_ok()
+    }
+
+    /// The tracer, done with the stack: back to Waiting.
+    ///
+    /// True: it waits as before. False: `ready` came meanwhile. It is Runnable, and the caller must
+    /// queue it.
+    ///
+    /// # Panics
+    ///
+    /// It is not Traced.
+    #[must_use = "if `ready` came meanwhile, the caller has to queue the goroutine"]
+    #[track_caller]
+    pub fn end_trace(&self) -> bool {
+        if cfg!(gort_fault = "status_end_trace") {
+            // The fault that loom must find: a token that came meanwhile is overwritten.
+            self.0.store(WAITING, Ordering::Release);
+            return true;
+        }
+        match self.exchange(TRACED, WAITING) {
+            Ok(()) => true,
+            // Wakers are done (S1), and nobody else changes a Traced word.
+            Err(TRACED_NOTIFIED) if self.exchange(TRACED_NOTIFIED, RUNNABLE_WOKEN).is_ok() => false,
+            Err(actual) => refuse(state_of(actual), "traced no longer"),
+        }
     }
 
     /// [`stop`](Self::stop) for an OS thread that will sleep on the word itself: Running → Waiting.
@@ -296,7 +365,7 @@ impl Status {
     #[must_use = "if `ready_thread` came first, the thread must not sleep"]
     #[track_caller]
     pub fn stop_thread(&self) -> bool {
-        match self.exchange(RUNNING, WAITING) {
+        match self.exchange(RUNNING, WAITING_ON_THREAD) {
             Ok(()) => true,
             Err(actual) => {
                 self.stop_notified(actual, RUNNING);
@@ -314,7 +383,7 @@ impl Status {
     #[inline]
     #[track_caller]
     pub fn ready_thread(&self) -> Readied {
-        match self.ready_to(RUNNING) {
+        match self.ready_to(WAITING_ON_THREAD, RUNNING) {
             Ok(readied) => readied,
             Err(actual) => refuse(actual, "readied"),
         }
@@ -329,7 +398,7 @@ impl Status {
     }
 
     /// What the word holds while a thread waits.
-    pub const WAITING_WORD: u32 = WAITING;
+    pub const WAITING_WORD: u32 = WAITING_ON_THREAD;
 
     /// Ends a `stop` that did not find a plain Running: takes the token and stores `next`.
     #[cold]
@@ -343,9 +412,9 @@ impl Status {
     }
 
     #[inline]
-    fn ready_to(&self, next: u32) -> Result<Readied, State> {
+    fn ready_to(&self, waiting: u32, next: u32) -> Result<Readied, State> {
         // Waiting is the common case; try it without looking.
-        let Err(mut word) = self.exchange(WAITING, next) else {
+        let Err(mut word) = self.exchange(waiting, next) else {
             return Ok(Readied::Enqueue);
         };
         loop {
@@ -353,7 +422,8 @@ impl Status {
                 State::Waiting => self.exchange(word, next).map(|()| Readied::Enqueue),
                 State::Idle | State::Dead => return Err(state_of(word)),
                 _ if word & (NOTIFIED | WOKEN) != 0 => return Err(state_of(word)),
-                // On its way into the park. Runnable and the others: it lost its P on that way.
+                // On its way into the park. Runnable and the others: it lost its P on that way. Or
+                // parked, and Traced: the tracer sees to it.
                 _ => self
                     .exchange(word, word | NOTIFIED)
                     .map(|()| Readied::Deferred),
@@ -413,7 +483,7 @@ mod tests {
                 rows.push((from, to));
             }
         }
-        assert_eq!(rows.len(), 16);
+        assert_eq!(rows.len(), 19);
         for from in State::ALL {
             for to in State::ALL {
                 assert_eq!(
@@ -429,7 +499,9 @@ mod tests {
     fn a_state_is_stored_and_named() {
         for state in State::ALL {
             assert_eq!(Status::new(state).load(), state);
-            assert_eq!(format!("{state:?}").to_lowercase(), state.to_string());
+            if state != Traced {
+                assert_eq!(format!("{state:?}").to_lowercase(), state.to_string());
+            }
         }
     }
 
@@ -563,5 +635,48 @@ mod tests {
         assert_eq!(status.load(), Running);
         assert!(status.stop_thread());
         status.transition(Waiting, Running); // Its timeout.
+    }
+    #[test]
+    fn a_trace_ends_where_it_began() {
+        let status = Status::new(Running);
+        assert!(!status.try_trace(), "its stack is in use");
+        assert!(status.stop());
+        assert!(status.try_trace());
+        assert_eq!(status.load(), Traced);
+        assert!(!status.try_trace(), "one tracer at a time");
+        assert!(status.end_trace());
+        assert_eq!(status.load(), Waiting);
+        assert_eq!(status.ready(), Readied::Enqueue);
+        assert!(!status.try_trace());
+    }
+
+    #[test]
+    fn ready_during_a_trace_leaves_the_queueing_to_the_tracer() {
+        let status = Status::new(Running);
+        assert!(status.stop());
+        assert!(status.try_trace());
+        assert_eq!(status.ready(), Readied::Deferred);
+        assert_eq!(status.try_ready(), Err(Traced), "one ready per park");
+        assert!(!status.end_trace());
+        assert_eq!(status.load(), Runnable);
+        assert_eq!(status.try_ready(), Err(Runnable));
+        status.transition(Runnable, Running);
+        assert!(status.stop(), "the token is used up");
+    }
+
+    #[test]
+    fn a_thread_that_waits_cannot_be_traced() {
+        let status = Status::new(Running);
+        assert!(status.stop_thread());
+        assert!(!status.try_trace());
+        assert_eq!(status.load(), Waiting);
+        assert_eq!(status.ready_thread(), Readied::Enqueue);
+        assert!(status.stop(), "nothing of the thread's wait is left");
+    }
+
+    #[test]
+    #[should_panic(expected = "a goroutine that is waiting cannot be traced no longer")]
+    fn the_end_of_no_trace_is_caught() {
+        let _ = Status::new(Waiting).end_trace();
     }
 }

@@ -1,5 +1,5 @@
 //! Models of park and ready: no wake-up is lost, and nobody runs a goroutine that still stands on
-//! its stack.
+//! its stack, or whose stack is being walked.
 //!
 //! The stack is a loom cell: to run on it is to write to it, and loom fails a model in which two
 //! threads do so without one having handed it to the other.
@@ -113,6 +113,57 @@ fn a_wake_up_is_not_lost_and_finds_the_stack_left() {
         let stayed = gp.park();
         waker.join().unwrap();
         gp.check(stayed);
+    });
+}
+
+/// One look at the stack, if it can be had, and what the tracer owes at its end.
+fn trace(gp: &G) {
+    if gp.status.try_trace() {
+        // SAFETY: as in `G::run`.
+        gp.stack.with(|stack| assert!(unsafe { *stack } > 0));
+        if !gp.status.end_trace() {
+            gp.queue_and_resume();
+        }
+    }
+}
+
+#[test]
+fn a_traced_stack_is_not_run_on_and_no_wake_up_is_lost() {
+    model(|| {
+        let gp = G::new();
+        let waker = thread::spawn({
+            let gp = gp.clone();
+            move || gp.wake()
+        });
+        let tracer = thread::spawn({
+            let gp = gp.clone();
+            move || trace(&gp)
+        });
+        let stayed = gp.park();
+        waker.join().unwrap();
+        tracer.join().unwrap();
+        gp.check(stayed);
+    });
+}
+
+#[test]
+fn of_two_tracers_one_walks() {
+    model(|| {
+        let gp = G::new();
+        gp.run();
+        assert!(gp.status.stop());
+        let tracer = thread::spawn({
+            let gp = gp.clone();
+            move || trace(&gp)
+        });
+        let waker = thread::spawn({
+            let gp = gp.clone();
+            move || gp.wake()
+        });
+        trace(&gp);
+        tracer.join().unwrap();
+        waker.join().unwrap();
+        gp.check(false);
     });
 }
 
