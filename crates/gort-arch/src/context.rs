@@ -11,7 +11,8 @@
 //! the registers that the C calling convention lets a callee keep, change the thread pointer with
 //! the stack pointer, and pass one word across; `prepare`, whose frames end a backtrace cleanly;
 //! `fs_base`; and `call_on_fs`, which calls a function on another thread pointer so that the
-//! compiler never sees it change.
+//! compiler never sees it change. For `trace`: `on_context`, which runs a function as if a suspended
+//! context had called it, and `write_saved`, which makes up such a context.
 //!
 //! Not saved, on purpose: MXCSR and the x87 control word (28 ns a switch; the floating-point
 //! environment belongs to the M), the signal mask, and the shadow stack (`tls::init` refuses it).
@@ -20,11 +21,11 @@
 
 #[cfg(target_arch = "x86_64")]
 #[path = "x86_64.rs"]
-mod backend;
+pub(crate) mod backend;
 
 #[cfg(not(target_arch = "x86_64"))]
 #[path = "no_switch.rs"]
-mod backend;
+pub(crate) mod backend;
 
 /// Stops the current context and goes on with another one.
 ///

@@ -6,6 +6,8 @@
 //! thread-local, cached by the compiler across a call that parks, stays right when the goroutine
 //! goes on on another OS thread.
 //!
+//! [`trace`] walks stacks, parked ones too.
+//!
 //! This is the only crate that knows assembly, stack memory and the insides of libc. It schedules
 //! nothing: who runs when is `gort-core`'s.
 //!
@@ -32,3 +34,4 @@ mod pool;
 pub mod stack;
 mod sys;
 pub mod tls;
+pub mod trace;

@@ -40,3 +40,19 @@ pub(super) unsafe fn call_on_fs(
 ) {
     unreachable!("{NONE}")
 }
+
+pub(crate) const HAS_SHIM: bool = false;
+
+pub(crate) const SAVED_BYTES: usize = 0;
+
+pub(crate) unsafe fn on_context(
+    _sp: usize,
+    _f: extern "C" fn(*mut core::ffi::c_void),
+    _data: *mut core::ffi::c_void,
+) {
+    unreachable!("{NONE}")
+}
+
+pub(crate) unsafe fn write_saved(_place: *mut u8, _ip: usize) {
+    unreachable!("{NONE}")
+}

@@ -75,6 +75,11 @@ impl Go {
         self.done.get()
     }
 
+    /// Where a suspended one was saved.
+    pub(crate) fn sp(&self) -> usize {
+        self.sp.get()
+    }
+
     /// What the goroutine panicked with.
     pub(crate) fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
         self.panic.take()

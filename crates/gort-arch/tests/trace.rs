@@ -1,0 +1,165 @@
+//! Walks of parked, interrupted and own stacks, and names for what they find.
+
+#![cfg(all(
+    target_os = "linux",
+    target_arch = "x86_64",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+
+mod common;
+
+use std::ffi::c_void;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering::*};
+
+use common::*;
+use gort_arch::trace;
+
+/// The text of what std knows of the address, behind the shim.
+fn names(address: usize) -> String {
+    let text = format!("{:?}", trace::capture_at(address).expect("there is room"));
+    let (_, behind) = text.split_once(trace::SHIM_NAME).expect("the shim's name");
+    behind.to_owned()
+}
+
+/// Of each pattern the first address that has it, in this order.
+#[track_caller]
+fn assert_in_order(addresses: &[usize], patterns: &[&str]) {
+    let texts: Vec<String> = addresses.iter().map(|&address| names(address)).collect();
+    let mut rest = texts.iter();
+    for pattern in patterns {
+        assert!(
+            rest.any(|text| text.contains(pattern)),
+            "{pattern} is not where it belongs in {texts:#?}"
+        );
+    }
+}
+
+#[inline(never)]
+fn inner_of_the_parked() {
+    park();
+    black_box(());
+}
+
+#[inline(never)]
+fn outer_of_the_parked() {
+    let room = black_box([0_u8; 5000]);
+    inner_of_the_parked();
+    black_box(&room);
+}
+
+#[test]
+fn a_parked_stack_is_walked_from_another_thread() {
+    let _one = start();
+    let m = M::new();
+    let go = spawn(outer_of_the_parked);
+    m.resume(&go);
+    let sp = go.sp();
+    let addresses = std::thread::spawn(move || {
+        let mut addresses = [0; 64];
+        // SAFETY: the goroutine is parked, and is resumed below, after the join.
+        let walk = unsafe { trace::parked(sp, &mut addresses) };
+        assert!(!walk.is_cut);
+        addresses[..walk.len].to_vec()
+    })
+    .join()
+    .unwrap();
+    assert_in_order(
+        &addresses,
+        &["inner_of_the_parked", "outer_of_the_parked", "first_entry"],
+    );
+    assert!(names(*addresses.last().unwrap()).contains("first_entry"));
+    let mut few = [0; 2];
+    // SAFETY: still parked.
+    let walk = unsafe { trace::parked(sp, &mut few) };
+    assert!(walk.is_cut && walk.len == 2 && few == addresses[..2]);
+    m.finish(&go);
+    assert!(go.take_panic().is_none());
+}
+
+#[test]
+fn a_context_that_has_not_begun_is_its_first_frame() {
+    let _one = start();
+    let m = M::new();
+    let go = spawn(|| ());
+    let mut addresses = [0; 8];
+    // SAFETY: made by `prepare`, and not resumed yet.
+    let walk = unsafe { trace::parked(go.sp(), &mut addresses) };
+    assert_eq!(walk.len, 1);
+    assert!(names(addresses[0]).contains("first_entry"));
+    m.finish(&go);
+}
+
+static INTERRUPTED: [AtomicUsize; 64] = [const { AtomicUsize::new(0) }; 64];
+static INTERRUPTED_LEN: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn on_signal(_: i32, _: *mut libc::siginfo_t, _: *mut c_void) {
+    let mut addresses = [0; 64];
+    let walk = trace::interrupted(&mut addresses);
+    for (to, from) in INTERRUPTED.iter().zip(addresses) {
+        to.store(from, Relaxed);
+    }
+    INTERRUPTED_LEN.store(walk.len, Relaxed);
+}
+
+#[inline(never)]
+fn spins_until_interrupted() {
+    while INTERRUPTED_LEN.load(Relaxed) == 0 {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn what_a_signal_interrupts_is_walked_without_the_handler() {
+    let _one = start();
+    trace::prepare();
+    let m = M::new();
+    let go = spawn(spins_until_interrupted);
+    // SAFETY: plain use of the signal API; the handler has the type that SA_SIGINFO wants, and its
+    // thread is this one, which outlives the other.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_signal as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+        libc::sigaction(libc::SIGPROF, &action, std::ptr::null_mut());
+        let target = libc::pthread_self();
+        std::thread::scope(|scope| {
+            scope.spawn(|| libc::pthread_kill(target, libc::SIGPROF));
+            m.finish(&go);
+        });
+    }
+    let addresses: Vec<usize> = INTERRUPTED[..INTERRUPTED_LEN.load(Relaxed)]
+        .iter()
+        .map(|address| address.load(Relaxed))
+        .collect();
+    assert!(!names(addresses[0]).contains("on_signal"));
+    for address in &addresses {
+        assert!(!names(*address).contains("on_signal"), "{addresses:x?}");
+    }
+}
+
+/// Every address of our own code, and some that are none, can be asked for.
+#[test]
+fn any_address_can_be_looked_up() {
+    let _one = start();
+    let begin = a_parked_stack_is_walked_from_another_thread as *const () as usize;
+    // Functions of all kinds: our own, assembly with rules of its own, C.
+    let nearby = (begin - 4096..begin + 4096).step_by(7);
+    let special = [
+        gort_arch::context::switch as *const () as usize + 20,
+        libc::abort as *const () as usize + 1,
+        libc::pthread_cond_wait as *const () as usize + 100,
+        libc::printf as *const () as usize + 10,
+    ];
+    for address in nearby.chain(special) {
+        let _ = names(address);
+    }
+    let local = 0_u8;
+    for address in [0, 1, usize::MAX, &raw const local as usize] {
+        assert!(trace::capture_at(address).is_none(), "{address:#x}");
+    }
+    let mut addresses = [0; 32];
+    let walk = trace::own(&mut addresses);
+    assert_in_order(&addresses[..walk.len], &["any_address_can_be_looked_up"]);
+}
