@@ -1,0 +1,214 @@
+//! Programs that must die, and what is to be seen of them then.
+//!
+//! Each program in `src/bin` dies its own way, or goes on where another runtime would die; its header
+//! says which way. The tests run them as child processes and look at exit status and text, in both
+//! thread-local modes. What differs between a debug and a release build shows in the build that the
+//! tests themselves are: `ci/test.sh` runs both.
+//!
+//! ```no_run
+//! # use gort_crash::Program;
+//! let ended = Program::at("target/debug/deadlock_main_alone").run();
+//! ended.assert_status(2);
+//! ended.assert_says("fatal error: all goroutines are asleep - deadlock!");
+//! ```
+//!
+//! To add a program: a file in `src/bin`, its lines in `Cargo.toml`, and a test in the file of `tests`
+//! for its kind.
+
+use std::fmt;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a program may take to die before it counts as hung.
+const HUNG: Duration = Duration::from_secs(60);
+
+/// A program that is going to run.
+#[derive(Debug)]
+#[must_use = "a program runs when `run` is called"]
+pub struct Program {
+    command: Command,
+}
+
+/// How a program ended, and what it wrote.
+#[derive(Debug)]
+pub struct Ended {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// It had to be killed.
+    is_hung: bool,
+}
+
+impl Program {
+    /// The program at `path`: a `CARGO_BIN_EXE_…` of this package.
+    pub fn at(path: &str) -> Program {
+        let mut command = Command::new(path);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // What a developer has set for other programs.
+            .env_remove("RUST_BACKTRACE")
+            .env_remove("GORT_SHAKE")
+            .env_remove("GORT_SHAKE_MIGRATE");
+        Program { command }
+    }
+
+    /// Sets an environment variable.
+    pub fn var(mut self, name: &str, value: impl ToString) -> Program {
+        self.command.env(name, value.to_string());
+        self
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, text: &str) -> Program {
+        self.command.arg(text);
+        self
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    ///
+    /// It cannot be started.
+    pub fn run(self) -> Ended {
+        self.run_meanwhile(|_| ())
+    }
+
+    /// Runs it to its end; `meanwhile` is called with its process id once it has started.
+    ///
+    /// # Panics
+    ///
+    /// It cannot be started.
+    pub fn run_meanwhile(mut self, meanwhile: impl FnOnce(u32)) -> Ended {
+        let started = Instant::now();
+        let mut child = self.command.spawn().expect("the program can be started");
+        let stdout = read_all(child.stdout.take().expect("piped"));
+        let stderr = read_all(child.stderr.take().expect("piped"));
+        meanwhile(child.id());
+        let mut is_hung = false;
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("the child is ours") {
+                break status;
+            }
+            if started.elapsed() > HUNG {
+                is_hung = true;
+                child.kill().expect("the child is ours");
+                break child.wait().expect("the child is ours");
+            }
+            // waits: looks again, until the deadline
+            thread::sleep(Duration::from_millis(2));
+        };
+        let elapsed = started.elapsed();
+        let text = |reader: thread::JoinHandle<Vec<u8>>| {
+            let bytes = reader.join().expect("reading does not panic");
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        Ended {
+            status,
+            stdout: text(stdout),
+            stderr: text(stderr),
+            elapsed,
+            is_hung,
+        }
+    }
+}
+
+fn read_all(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What could be read until an error is shown all the same.
+        let _ = pipe.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+impl Ended {
+    /// It exited with this status.
+    #[track_caller]
+    pub fn assert_status(&self, code: i32) {
+        assert_eq!(self.status.code(), Some(code), "{self}");
+    }
+
+    /// It was ended by this signal.
+    #[track_caller]
+    pub fn assert_signal(&self, signal: i32) {
+        assert!(!self.is_hung, "{self}");
+        assert_eq!(self.status.signal(), Some(signal), "{self}");
+    }
+
+    /// It wrote `text` to its standard error.
+    #[track_caller]
+    pub fn assert_says(&self, text: &str) {
+        assert!(self.stderr.contains(text), "no {text:?} in {self}");
+    }
+
+    /// It did not write `text` to its standard error.
+    #[track_caller]
+    pub fn assert_silent_about(&self, text: &str) {
+        assert!(!self.stderr.contains(text), "{text:?} in {self}");
+    }
+
+    /// It wrote the line `text` to its standard output.
+    #[track_caller]
+    pub fn assert_prints(&self, text: &str) {
+        let printed = self.stdout.lines().any(|line| line == text);
+        assert!(printed, "no line {text:?} in {self}");
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ended {
+            status,
+            stdout,
+            stderr,
+            elapsed,
+            is_hung,
+        } = self;
+        let hung = if *is_hung { ", hung and killed" } else { "" };
+        write!(
+            f,
+            "{status}{hung}, after {elapsed:?}\n-- stdout\n{stdout}\n-- stderr\n{stderr}"
+        )
+    }
+}
+
+/// Makes a test of a check for each thread-local mode: `own` and `thread`.
+///
+/// ```text
+/// in_both_modes! {
+///     fn it_dies(program) { program(env!("CARGO_BIN_EXE_it")).run().assert_status(2); }
+/// }
+/// ```
+#[macro_export]
+macro_rules! in_both_modes {
+    ($($(#[$attr:meta])* fn $name:ident($program:ident) $body:block)+) => {$(
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            fn check($program: impl Fn(&str) -> $crate::Program) $body
+
+            $(#[$attr])*
+            #[test]
+            fn own() {
+                check(|path| $crate::Program::at(path).var("GORT_TLS", "auto"));
+            }
+
+            $(#[$attr])*
+            #[test]
+            fn thread() {
+                check(|path| $crate::Program::at(path).var("GORT_TLS", "thread"));
+            }
+        }
+    )+};
+}
