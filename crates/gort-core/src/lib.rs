@@ -5,8 +5,9 @@
 //! From the ground up: `os` (kernel facilities, no policy), `clock`, `wait_reason`, `lock`,
 //! `thread_state` (the only thread-local), `g` (a goroutine: descriptor, entry, join), `timer` and
 //! `netpoll` (sources of work: they return goroutines and never schedule them), `sched` (P, M,
-//! `find_work`, `park`, `ready`), `sysmon`, `runtime` (start, configuration), `snapshot` (a
-//! read-only view). `ARCHITECTURE.md` has the protocols.
+//! `find_work`, `park`, `ready`), `trace` and `symbol` (stacks and their names), `snapshot` (a read-only
+//! view), `dump` (the same as text), `sysmon`, `runtime` (start, configuration). `ARCHITECTURE.md` has
+//! the protocols.
 //!
 //! The way of a goroutine: [`sched::spawn`] takes a stack and a G and queues it; an M that holds a
 //! P finds it (`sched::find_work`), switches to its stack, and `g::entry` runs the closure. It stops
@@ -39,6 +40,9 @@ pub mod sched;
 
 pub mod poll_fd;
 
+pub mod dump;
 pub mod runtime;
 pub mod snapshot;
+pub mod symbol;
 mod sysmon;
+pub mod trace;

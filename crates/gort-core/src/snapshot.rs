@@ -10,6 +10,7 @@ use gort_queue::status::State;
 use crate::clock;
 use crate::g::{GRef, Kind, flags, slab};
 use crate::sched::{self, SCHED, p};
+use crate::trace::{self, Stack, Tracer};
 use crate::wait_reason::WaitReason;
 
 /// How many goroutines there are; the runtime's own and plain threads do not count.
@@ -33,21 +34,45 @@ pub struct Goroutine {
     pub waited: Option<Duration>,
     /// Where it was started.
     pub created_at: Option<&'static Location<'static>>,
-    /// Where it parked.
+    /// Where it parked, if it is parked.
     pub parked_at: Option<&'static Location<'static>>,
+    /// Where it parked the last time.
+    pub last_parked_at: Option<&'static Location<'static>>,
     /// Whether it is bound or locked to an OS thread.
     pub locked_to_thread: bool,
     /// Its group (tests).
     pub group: u32,
+    /// Its stack, if it was asked for and could be had.
+    pub stack: Option<Stack>,
 }
 
 /// All goroutines. Others go on meanwhile: one that is just starting or ending may be missing.
 pub fn goroutines() -> Vec<Goroutine> {
+    collect(None)
+}
+
+/// All goroutines with the stacks of those that are parked, and the caller's.
+///
+/// Each is held where it is while its stack is walked, for some microseconds; a wake-up that comes
+/// meanwhile takes effect after that.
+pub fn goroutines_with_stacks() -> Vec<Goroutine> {
+    collect(Some(Tracer::new()))
+}
+
+fn collect(mut tracer: Option<Tracer>) -> Vec<Goroutine> {
     // Not the coarse time, which stands still while all goroutines wait.
     let now = clock::now_ns();
     let mut all = Vec::new();
     slab::each(|gp| {
-        if let Some(goroutine) = describe(gp, now) {
+        let found = match &mut tracer {
+            Some(tracer) => describe_with_stack(gp, now, tracer),
+            None => describe(gp, now),
+        };
+        if let Some(mut goroutine) = found {
+            // What needs the allocator and a lock, with nobody held.
+            goroutine.name = gp.name(goroutine.id);
+            goroutine.labels = gp.labels(goroutine.id);
+            goroutine.group = gp.group();
             all.push(goroutine);
         }
     });
@@ -55,9 +80,43 @@ pub fn goroutines() -> Vec<Goroutine> {
     all
 }
 
+/// Whether a goroutine in this state is on some thread, with its stack in use.
+pub(crate) fn is_on_a_thread(state: State) -> bool {
+    matches!(
+        state,
+        State::Running | State::Syscall | State::Detached | State::Preempted
+    )
+}
+
+/// As `describe`, with the stack. What is said of a parked goroutine is of one moment.
+fn describe_with_stack(gp: GRef, now_ns: u64, tracer: &mut Tracer) -> Option<Goroutine> {
+    if gp.get().has_flag(flags::SYSTEM) {
+        return None;
+    }
+    if trace::is_caller(gp) {
+        let mut goroutine = describe(gp, now_ns)?;
+        goroutine.stack = Some(tracer.own());
+        return Some(goroutine);
+    }
+    let Some(mut held) = tracer.hold(gp) else {
+        return describe(gp, now_ns);
+    };
+    let described = describe(gp, now_ns);
+    let walk = described.as_ref().and_then(|_| held.walk());
+    drop(held);
+    let mut goroutine = described?;
+    goroutine.stack = walk.map(|walk| tracer.keep(walk));
+    Some(goroutine)
+}
+
+/// Neither allocates nor locks: its goroutine may be held.
 fn describe(gp: GRef, now_ns: u64) -> Option<Goroutine> {
     let g = gp.get();
-    let state = g.status.load();
+    let state = match g.status.load() {
+        // Somebody looks at it, maybe we.
+        State::Traced => State::Waiting,
+        state => state,
+    };
     if g.kind.get() == Kind::Thread
         || g.has_flag(flags::SYSTEM)
         || matches!(state, State::Dead | State::Idle)
@@ -65,25 +124,44 @@ fn describe(gp: GRef, now_ns: u64) -> Option<Goroutine> {
         return None;
     }
     let waiting = state == State::Waiting;
-    let parked_at = g.parked_at.load(Ordering::Relaxed);
-    let id = gp.id();
+    // SAFETY: only `&'static Location`s are stored.
+    let parked_at = unsafe { g.parked_at.load(Ordering::Relaxed).as_ref() };
     Some(Goroutine {
-        id,
-        name: gp.name(id),
-        labels: gp.labels(id),
+        id: gp.id(),
+        name: None,
+        labels: Vec::new(),
         state,
         wait_reason: waiting.then(|| gp.reason()),
         waited: waiting
             .then(|| clock::since_coarse(g.parked_coarse.load(Ordering::Relaxed), now_ns)),
         created_at: gp.created_at(),
-        parked_at: match waiting {
-            // SAFETY: only `&'static Location`s are stored.
-            true => unsafe { parked_at.as_ref() },
-            false => None,
-        },
+        parked_at: parked_at.filter(|_| waiting),
+        last_parked_at: parked_at,
         locked_to_thread: g.wants_own_m(),
-        group: gp.group(),
+        group: 0,
+        stack: None,
     })
+}
+
+#[cfg(test)]
+impl Goroutine {
+    /// One that is runnable, and of which nothing else is known.
+    pub(crate) fn for_tests(id: u64, name: Option<&str>) -> Goroutine {
+        Goroutine {
+            id,
+            name: name.map(str::to_owned),
+            labels: Vec::new(),
+            state: State::Runnable,
+            wait_reason: None,
+            waited: None,
+            created_at: None,
+            parked_at: None,
+            last_parked_at: None,
+            locked_to_thread: false,
+            group: 0,
+            stack: None,
+        }
+    }
 }
 
 /// Counters of the scheduler.

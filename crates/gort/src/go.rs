@@ -297,6 +297,10 @@ impl std::error::Error for JoinError {}
 pub struct GoroutineId(u64);
 
 impl GoroutineId {
+    pub(crate) fn from_u64(id: u64) -> GoroutineId {
+        GoroutineId(id)
+    }
+
     /// The number; the first goroutine has 1.
     pub fn as_u64(self) -> u64 {
         self.0

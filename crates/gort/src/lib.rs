@@ -19,6 +19,7 @@
 #![warn(missing_docs)]
 
 pub mod chan;
+pub mod debug;
 mod dump;
 mod go;
 pub mod net;

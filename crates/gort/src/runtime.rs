@@ -211,7 +211,9 @@ pub struct Metrics {
     pub switches: u64,
 }
 
-/// The text of all goroutines in Go's form: state or wait reason, where parked, where created.
+/// The text of all goroutines in Go's form: what each does or waits for, and since when; its stack; where
+/// it was created. The same as [`debug::stacks`](crate::debug::stacks), which says more.
+#[doc(alias = "Stack")]
 pub fn stacks() -> String {
     crate::dump::all()
 }

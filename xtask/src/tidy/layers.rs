@@ -71,7 +71,10 @@ const LAYERS: [Layers; 2] = [
             "sched",
             // A descriptor's locks park their waiters.
             "poll_fd",
+            "symbol",
+            "trace",
             "snapshot",
+            "dump",
             "preempt",
             "sysmon",
             "runtime",
@@ -82,7 +85,7 @@ const LAYERS: [Layers; 2] = [
         package: "crates/gort",
         modules: &[
             "go", "task", "chan", "sync", "time", "net", "io", "context", "blocking", "dump",
-            "runtime",
+            "debug", "runtime",
         ],
         exceptions: &[],
     },

@@ -42,6 +42,7 @@ pub(crate) mod wake;
 
 pub use entry::{SpawnOptions, exiting, goexit, spawn, spawn_unchecked};
 pub use join::JoinHandle;
+pub(crate) use park::end_trace;
 pub use park::{
     Woken, checkpoint, may_spin, park, park_until, ready, sleep_until, yield_now, yield_to_next,
 };

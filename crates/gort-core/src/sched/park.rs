@@ -147,6 +147,15 @@ pub fn ready(gp: GRef) {
     }
 }
 
+/// Lets go of a goroutine that `status.try_trace` has held parked. If it was readied meanwhile, it is
+/// queued now: to the global queue, as its waker and its P have gone on.
+pub(crate) fn end_trace(gp: GRef) {
+    if !gp.get().status.end_trace() {
+        p::push_global_one(gp);
+        wake::submitted();
+    }
+}
+
 /// Queues a Runnable goroutine that is on no queue. True if this P's ring was full.
 #[inline]
 pub(super) fn enqueue(gp: GRef) -> bool {

@@ -1,0 +1,409 @@
+//! Goroutines as text, in the form of Go's dumps.
+//!
+//! ```text
+//! goroutine 7 "reader" [chan receive, 3 minutes]:
+//! gort::chan::receiver::Receiver<T>::recv(...)
+//!     src/chan/receiver.rs:120
+//! app::read(...)
+//!     src/main.rs:31
+//! created at src/main.rs:12:9
+//! ```
+//!
+//! Goroutines that differ in nothing but number and name are listed once, with the numbers of the others,
+//! if there are many. Of the runtime's own frames only the outermost on top is shown, which says what the
+//! goroutine called; `RUST_BACKTRACE=full` shows all.
+//!
+//! Elsewhere: which goroutines there are (`snapshot`), what addresses are called (`symbol`).
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::snapshot::{self, Goroutine};
+use crate::symbol::{self, Symbol};
+use crate::trace::Stack;
+
+/// All goroutines with their stacks.
+pub fn all() -> String {
+    text(&snapshot::goroutines_with_stacks())
+}
+
+/// The members of one group (a test's).
+pub fn of_group(group: u32) -> String {
+    let mut goroutines = snapshot::goroutines_with_stacks();
+    goroutines.retain(|goroutine| goroutine.group == group);
+    text(&goroutines)
+}
+
+/// How many alike are listed one by one.
+const ALIKE_MAX: usize = 10;
+/// How many numbers, or runs of numbers, of further goroutines are listed.
+const NUMBERS_MAX: usize = 100;
+
+/// The text of these goroutines.
+pub fn text(goroutines: &[Goroutine]) -> String {
+    let mut alike: HashMap<_, Vec<&Goroutine>> = HashMap::new();
+    for goroutine in goroutines {
+        alike.entry(kind_of(goroutine)).or_default().push(goroutine);
+    }
+    let mut out = String::new();
+    for goroutine in goroutines {
+        let group = &alike[&kind_of(goroutine)];
+        let is_first = group[0].id == goroutine.id;
+        if group.len() > ALIKE_MAX && !is_first {
+            continue;
+        }
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        // Writing to a String cannot fail.
+        let _ = describe(&mut out, goroutine);
+        if group.len() > ALIKE_MAX {
+            let _ = describe_others(&mut out, &group[1..]);
+        }
+    }
+    out
+}
+
+/// What two goroutines have in common that are shown as one.
+fn kind_of(goroutine: &Goroutine) -> impl Eq + std::hash::Hash {
+    (
+        (goroutine.state, goroutine.wait_reason),
+        (minutes(goroutine), goroutine.locked_to_thread),
+        // Locations are equal if they name the same place.
+        (goroutine.created_at, goroutine.parked_at),
+        // Equal stacks of one snapshot are one.
+        goroutine
+            .stack
+            .as_ref()
+            .map(|stack| (stack.addresses.as_ptr(), stack.is_cut)),
+        goroutine.labels.clone(),
+    )
+}
+
+fn minutes(goroutine: &Goroutine) -> u64 {
+    goroutine.waited.unwrap_or(Duration::ZERO).as_secs() / 60
+}
+
+fn describe(out: &mut String, goroutine: &Goroutine) -> std::fmt::Result {
+    write!(out, "goroutine {}", goroutine.id)?;
+    if let Some(name) = &goroutine.name {
+        write!(out, " \"{name}\"")?;
+    }
+    match goroutine.wait_reason {
+        Some(reason) => write!(out, " [{reason}")?,
+        None => write!(out, " [{}", goroutine.state)?,
+    }
+    let waited = minutes(goroutine);
+    if waited >= 1 {
+        write!(out, ", {waited} minutes")?;
+    }
+    if goroutine.locked_to_thread {
+        out.push_str(", locked to thread");
+    }
+    out.push(']');
+    for (i, (key, value)) in goroutine.labels.iter().enumerate() {
+        write!(out, "{}{key}: {value}", if i == 0 { " {" } else { ", " })?;
+    }
+    out.push_str(if goroutine.labels.is_empty() {
+        ":\n"
+    } else {
+        "}:\n"
+    });
+    match &goroutine.stack {
+        Some(stack) => write_stack(out, stack)?,
+        None => {
+            if snapshot::is_on_a_thread(goroutine.state) {
+                out.push_str("\tgoroutine running on other thread; stack unavailable\n");
+            }
+            if let Some(at) = goroutine.parked_at {
+                writeln!(out, "\tparked at {at}")?;
+            }
+        }
+    }
+    if let Some(at) = goroutine.created_at {
+        writeln!(out, "created at {at}")?;
+    }
+    Ok(())
+}
+
+/// Numbers of goroutines like the one before, runs as `5-9`; names, where there are some.
+fn describe_others(out: &mut String, others: &[&Goroutine]) -> std::fmt::Result {
+    write!(out, "{} more goroutines like this: ", others.len())?;
+    let mut rest = others;
+    for written in 0.. {
+        let Some((first, _)) = rest.split_first() else {
+            break;
+        };
+        if written > 0 {
+            out.push_str(", ");
+        }
+        if written == NUMBERS_MAX {
+            out.push_str("...");
+            break;
+        }
+        write!(out, "{}", first.id)?;
+        if let Some(name) = &first.name {
+            write!(out, " \"{name}\"")?;
+            rest = &rest[1..];
+            continue;
+        }
+        let run = rest
+            .iter()
+            .zip(first.id..)
+            .take_while(|(goroutine, id)| goroutine.id == *id && goroutine.name.is_none())
+            .count();
+        if run > 1 {
+            write!(out, "-{}", rest[run - 1].id)?;
+        }
+        rest = &rest[run..];
+    }
+    out.push('\n');
+    Ok(())
+}
+
+fn write_stack(out: &mut String, stack: &Stack) -> std::fmt::Result {
+    for frame in frames(stack) {
+        writeln!(out, "{}(...)", frame.function)?;
+        if let Some(file) = &frame.file {
+            write!(out, "\t{file}")?;
+            if let Some(line) = frame.line {
+                write!(out, ":{line}")?;
+            }
+            out.push('\n');
+        }
+    }
+    if stack.is_cut {
+        out.push_str("...additional frames elided...\n");
+    }
+    Ok(())
+}
+
+/// The frames of a stack that are of interest to a user, innermost first.
+pub fn frames(stack: &Stack) -> Vec<Symbol> {
+    static WANTS_ALL: OnceLock<bool> = OnceLock::new();
+    let mut frames = all_frames(stack);
+    let wants_all =
+        *WANTS_ALL.get_or_init(|| std::env::var_os("RUST_BACKTRACE").is_some_and(|v| v == "full"));
+    if !wants_all {
+        trim(&mut frames);
+    }
+    frames
+}
+
+fn all_frames(stack: &Stack) -> Vec<Symbol> {
+    let mut frames = Vec::new();
+    for &address in &*stack.addresses {
+        let symbols = symbol::symbols(address);
+        if symbols.is_empty() {
+            frames.push(Symbol {
+                function: format!("{address:#x}"),
+                file: None,
+                line: None,
+            });
+        }
+        frames.extend_from_slice(&symbols);
+    }
+    frames
+}
+
+/// Whose function it is, by the crate that a path begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Owner {
+    /// The runtime below the public API.
+    Runtime,
+    /// The public API and what it is made of.
+    Api,
+    /// Between the runtime and others, or below all: std, libc.
+    Std,
+    Other,
+}
+
+fn owner(symbol: &Symbol) -> Owner {
+    let path = symbol.function.trim_start_matches(['<', '&', '(']);
+    let path = path.strip_prefix("dyn ").unwrap_or(path);
+    let path = path.split('<').next().unwrap_or_default();
+    match path.split_once("::") {
+        Some(("gort_arch" | "gort_core" | "gort_queue", _)) => Owner::Runtime,
+        Some(("gort" | "lock_api", _)) => Owner::Api,
+        Some(("std" | "core" | "alloc", _)) => Owner::Std,
+        Some(_) => Owner::Other,
+        // An inlined function whose debug information has lines only; or not Rust.
+        None => owner_by_file(path, symbol.file.as_deref()),
+    }
+}
+
+fn owner_by_file(function: &str, file: Option<&str>) -> Owner {
+    let Some(file) = file else {
+        return match function {
+            "_start"
+            | "clone"
+            | "clone3"
+            | "__clone"
+            | "__clone3"
+            | "start_thread"
+            | "main"
+            | "__rust_try"
+            | "__libc_start_main"
+            | "__libc_start_call_main"
+            | "__libc_start_main_impl" => Owner::Std,
+            _ if function.starts_with("0x") => Owner::Std,
+            _ => Owner::Other,
+        };
+    };
+    if file.starts_with("/rustc/") || file.contains("/lib/rustlib/src/rust/library/") {
+        return Owner::Std;
+    }
+    let Some((folder, _)) = file.rsplit_once("/src/") else {
+        return Owner::Other;
+    };
+    let package = folder.rsplit('/').next().unwrap_or_default();
+    // As in a registry: with a version.
+    let name = match package.rsplit_once('-') {
+        Some((name, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => name,
+        _ => package,
+    };
+    match name {
+        "gort-arch" | "gort-core" | "gort-queue" => Owner::Runtime,
+        "gort" | "lock_api" => Owner::Api,
+        _ => Owner::Other,
+    }
+}
+
+/// Cuts the runtime's own frames off: on top all but the outermost, below all.
+fn trim(frames: &mut Vec<Symbol>) {
+    let owners: Vec<Owner> = frames.iter().map(owner).collect();
+    let others = |owner: &Owner| *owner == Owner::Other;
+    let (Some(first), Some(last)) = (
+        owners.iter().position(others),
+        owners.iter().rposition(others),
+    ) else {
+        // Nothing but the runtime, as far as is known: better too much than nothing.
+        return;
+    };
+    frames.truncate(last + 1);
+    let ours = |owner: &Owner| matches!(owner, Owner::Runtime | Owner::Api);
+    if let Some(outermost) = owners[..first].iter().rposition(ours) {
+        let is_known = owners[outermost] == Owner::Api;
+        frames.drain(..outermost + usize::from(!is_known));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trimmed(functions: &[&str]) -> Vec<String> {
+        let mut frames: Vec<Symbol> = functions
+            .iter()
+            .map(|function| Symbol {
+                function: (*function).to_owned(),
+                file: None,
+                line: None,
+            })
+            .collect();
+        trim(&mut frames);
+        frames.into_iter().map(|frame| frame.function).collect()
+    }
+
+    #[test]
+    fn frames_of_the_runtime_are_cut_off() {
+        assert_eq!(
+            trimmed(&[
+                "gort_core::sched::switch::leave",
+                "gort_core::sched::park::park",
+                "std::thread::local::LocalKey<T>::with",
+                "gort::chan::core::receive",
+                "<gort::chan::receiver::Receiver<i32>>::recv",
+                "core::iter::Iterator::map",
+                "app::reads",
+                "gort::sync::once::Once::call_once",
+                "<app::Thing as app::Trait>::act",
+                "core::ops::function::FnOnce::call_once",
+                "gort_core::sched::entry::run",
+                "0x1234",
+            ]),
+            [
+                "<gort::chan::receiver::Receiver<i32>>::recv",
+                "core::iter::Iterator::map",
+                "app::reads",
+                "gort::sync::once::Once::call_once",
+                "<app::Thing as app::Trait>::act",
+            ]
+        );
+        assert_eq!(
+            trimmed(&["gort_core::a", "core::b", "app::c", "std::d"]),
+            ["core::b", "app::c"]
+        );
+        assert_eq!(trimmed(&["std::a", "app::b"]), ["std::a", "app::b"]);
+        assert_eq!(trimmed(&["gort_core::a"]), ["gort_core::a"]);
+    }
+
+    #[test]
+    fn functions_without_a_path_are_told_by_their_files() {
+        let owner = |function: &str, file: &str| {
+            super::owner(&Symbol {
+                function: function.to_owned(),
+                file: Some(file.to_owned()),
+                line: None,
+            })
+        };
+        assert_eq!(
+            owner("leave", "/w/crates/gort-core/src/sched/a.rs"),
+            Owner::Runtime
+        );
+        assert_eq!(
+            owner("recv<a::B>", "/r/gort-0.1.0/src/chan/a.rs"),
+            Owner::Api
+        );
+        assert_eq!(
+            owner("do_call<a::B>", "/rustc/5980/library/std/src/a.rs"),
+            Owner::Std
+        );
+        assert_eq!(owner("f", "/app/src/main.rs"), Owner::Other);
+        assert_eq!(owner("app::f", "/w/crates/gort/src/a.rs"), Owner::Other);
+        assert_eq!(
+            owner("{closure#0}", "/w/crates/gort/tests/a.rs"),
+            Owner::Other
+        );
+    }
+
+    fn goroutine(id: u64, name: Option<&str>) -> Goroutine {
+        Goroutine::for_tests(id, name)
+    }
+
+    #[test]
+    fn many_alike_are_listed_once() {
+        let few: Vec<_> = (1..=10).map(|id| goroutine(id, None)).collect();
+        let text = super::text(&few);
+        assert_eq!(text.matches("goroutine ").count(), 10);
+        assert!(!text.contains("more goroutines"));
+
+        let many: Vec<_> = (1..=20)
+            .filter(|id| *id != 7)
+            .map(|id| goroutine(id, (id == 9).then_some("nine")))
+            .collect();
+        let text = super::text(&many);
+        assert_eq!(text.matches("goroutine ").count(), 1);
+        assert!(
+            text.ends_with("18 more goroutines like this: 2-6, 8, 9 \"nine\", 10-20\n"),
+            "{text}"
+        );
+
+        let scattered: Vec<_> = (1..=1000).map(|id| goroutine(id * 2, None)).collect();
+        let text = super::text(&scattered);
+        assert!(text.ends_with("200, 202, ...\n"), "{text}");
+    }
+
+    #[test]
+    fn a_header_is_gos_with_name_and_labels() {
+        let mut goroutine = goroutine(3, Some("reader"));
+        goroutine.labels = vec![("a".into(), "b".into()), ("c".into(), "d".into())];
+        let text = super::text(&[goroutine]);
+        assert!(
+            text.starts_with("goroutine 3 \"reader\" [runnable] {a: b, c: d}:\n"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! The stacks of goroutines, as addresses.
+//!
+//! A parked goroutine is made Traced, which keeps it where it is (`gort_queue::status`), is walked, and
+//! let go; one that was readied meanwhile is queued then, by us. That takes some microseconds, in which
+//! nobody waits but the goroutine itself. Between those two steps nothing is allocated and no lock taken
+//! that somebody could hold who waits for the goroutine.
+//!
+//! The caller's own stack is walked as it is.
+//!
+//! Elsewhere: what the addresses are called (`symbol`), which goroutines there are (`snapshot`).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use gort_arch::trace::{self as arch, Walk};
+use gort_queue::status::State;
+
+use crate::g::{self, GRef, Kind};
+use crate::sched;
+
+/// Frames kept of a stack, from the innermost on; Go keeps 100 as well.
+const FRAMES_MAX: usize = 100;
+/// How often a goroutine is asked for that another tracer has, with a `sched_yield` in between.
+const LOOKS_MAX: u32 = 1000;
+
+/// Return addresses on a stack, innermost first.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Stack {
+    /// The addresses. Stacks of one snapshot that are equal share them.
+    pub addresses: Arc<[usize]>,
+    /// Whether there are more frames than were kept.
+    pub is_cut: bool,
+}
+
+/// Walks stacks, and keeps one copy of equal ones.
+#[derive(Debug)]
+pub(crate) struct Tracer {
+    buffer: [usize; FRAMES_MAX],
+    seen: HashSet<Arc<[usize]>>,
+}
+
+impl Tracer {
+    pub(crate) fn new() -> Tracer {
+        Tracer {
+            buffer: [0; FRAMES_MAX],
+            seen: HashSet::new(),
+        }
+    }
+
+    /// Keeps `gp` parked, if it is, until the result is dropped.
+    pub(crate) fn hold(&mut self, gp: GRef) -> Option<Held<'_>> {
+        let status = &gp.get().status;
+        // Another tracer has it for some microseconds, or for as long as that one was interrupted.
+        let mut looks = 0;
+        while !status.try_trace() {
+            if status.load() != State::Traced || looks == LOOKS_MAX {
+                return None;
+            }
+            looks += 1;
+            std::thread::yield_now();
+        }
+        Some(Held { gp, tracer: self })
+    }
+
+    /// The caller's stack.
+    pub(crate) fn own(&mut self) -> Stack {
+        let walk = arch::own(&mut self.buffer);
+        self.keep(walk)
+    }
+
+    /// What a walk has left in the buffer.
+    pub(crate) fn keep(&mut self, walk: Walk) -> Stack {
+        let found = &self.buffer[..walk.len];
+        let addresses = match self.seen.get(found) {
+            Some(known) => known.clone(),
+            None => {
+                let new: Arc<[usize]> = found.into();
+                self.seen.insert(new.clone());
+                new
+            }
+        };
+        Stack {
+            addresses,
+            is_cut: walk.is_cut,
+        }
+    }
+}
+
+/// A goroutine that stays parked as long as this is there: not long.
+#[derive(Debug)]
+pub(crate) struct Held<'a> {
+    gp: GRef,
+    tracer: &'a mut Tracer,
+}
+
+impl Held<'_> {
+    /// Walks its stack into the tracer's buffer. `None` if it is not on a stack of ours.
+    pub(crate) fn walk(&mut self) -> Option<Walk> {
+        let g = self.gp.get();
+        if g.kind.get() != Kind::Stackful {
+            return None;
+        }
+        // SAFETY: Traced, so it has left its stack for good until we let go of it, and the change to
+        // Traced has acquired what the switch saved (G2).
+        Some(unsafe { arch::parked(*g.sp.get(), &mut self.tracer.buffer) })
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        sched::end_trace(self.gp);
+    }
+}
+
+/// Whether `gp` is the goroutine that calls.
+pub(crate) fn is_caller(gp: GRef) -> bool {
+    g::running_here() == Some(gp)
+}
