@@ -6,7 +6,7 @@
 //! `thread_state` (the only thread-local), `g` (a goroutine: descriptor, entry, join), `timer` and
 //! `netpoll` (sources of work: they return goroutines and never schedule them), `sched` (P, M,
 //! `find_work`, `park`, `ready`), `trace` and `symbol` (stacks and their names), `snapshot` (a read-only
-//! view), `dump` (the same as text), `sysmon`, `runtime` (start, configuration). `ARCHITECTURE.md` has
+//! view), `dump` (the same as text), `report` (panics, SIGQUIT), `sysmon`, `runtime` (start, configuration). `ARCHITECTURE.md` has
 //! the protocols.
 //!
 //! The way of a goroutine: [`sched::spawn`] takes a stack and a G and queues it; an M that holds a
@@ -41,6 +41,7 @@ pub mod sched;
 pub mod poll_fd;
 
 pub mod dump;
+mod report;
 pub mod runtime;
 pub mod snapshot;
 pub mod symbol;

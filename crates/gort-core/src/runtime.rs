@@ -17,7 +17,7 @@ use crate::lock::Mutex;
 use crate::sched::join::Outcome;
 use crate::sched::{self, SCHED, SpawnOptions, callbacks, m, p, shake, wake};
 use crate::timer::{self, Hooks, Timers};
-use crate::{netpoll, settings, sysmon};
+use crate::{netpoll, report, settings, sysmon};
 
 /// Stack of the main goroutine: the size of std's main thread.
 pub const MAIN_STACK_BYTES: usize = 8 << 20;
@@ -50,6 +50,8 @@ pub struct Config {
     pub panic: Option<PanicPolicy>,
     /// Whether goroutines have thread-local blocks of their own, or OS threads.
     pub tls: Option<TlsRequest>,
+    /// Whether SIGQUIT may be taken for a dump, where the program begins with `run`.
+    pub signals: Option<bool>,
 }
 
 /// Why the runtime could not be set up as asked.
@@ -160,7 +162,8 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
         let differs = config.procs.is_some_and(|n| n as u32 != gomaxprocs())
             || config.stack_bytes.is_some() && config.stack_bytes != known.config.stack_bytes
             || config.panic.is_some() && config.panic != known.config.panic
-            || config.tls.is_some_and(|tls| !is_met(tls, known.config.tls));
+            || config.tls.is_some_and(|tls| !is_met(tls, known.config.tls))
+            || config.signals.is_some() && config.signals != known.config.signals;
         return if differs {
             Err(ConfigError::AlreadyStarted)
         } else {
@@ -206,6 +209,7 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
         ));
     }
     read_wishes();
+    report::install_panic_hook();
     callbacks::start();
     Ok(())
 }
@@ -240,6 +244,17 @@ fn is_met(wish: TlsRequest, known: Option<TlsRequest>) -> bool {
             TlsRequest::Own => settings::has_own_tls(),
             TlsRequest::Thread => !settings::has_own_tls(),
         }
+}
+
+/// The program has begun with `run` or `#[gort::main]`: it is ours to end, and SIGQUIT is too, unless the
+/// settings say no.
+pub fn begin_program() {
+    let settings = SETTINGS.lock();
+    let allowed = settings.as_ref().and_then(|known| known.config.signals);
+    drop(settings);
+    if allowed != Some(false) {
+        report::take_sigquit();
+    }
 }
 
 fn tls_request(asked: Option<TlsRequest>) -> TlsRequest {

@@ -42,7 +42,10 @@ where
     if gort_core::g::current_goroutine().is_some() {
         return f();
     }
-    core::ensure_started();
+    if !core::is_started() {
+        core::ensure_started();
+        core::begin_program();
+    }
     match core::run_main(f, Location::caller()) {
         Ok(Outcome::Returned(value)) => value,
         Ok(Outcome::Panicked(payload)) => panic::resume_unwind(payload),
@@ -101,6 +104,16 @@ impl Config {
         self
     }
 
+    /// Whether the runtime may take SIGQUIT; true unless said otherwise.
+    ///
+    /// A program that begins with [`run`], [`Config::run`] or `#[gort::main]` and has left SIGQUIT alone
+    /// answers it as Go's do: with all goroutines' stacks and exit status 2. A runtime that was started in any
+    /// other way takes no SIGQUIT.
+    pub fn signals(mut self, on: bool) -> Config {
+        self.0.signals = Some(on);
+        self
+    }
+
     /// Starts the runtime with these settings and runs `f` as [`run`] does.
     ///
     /// # Errors
@@ -112,7 +125,11 @@ impl Config {
         F: FnOnce() -> T + Send,
         T: Send,
     {
+        let begins = !core::is_started();
         self.start()?;
+        if begins {
+            core::begin_program();
+        }
         Ok(run(f))
     }
 

@@ -75,6 +75,7 @@ const LAYERS: [Layers; 2] = [
             "trace",
             "snapshot",
             "dump",
+            "report",
             "preempt",
             "sysmon",
             "runtime",

@@ -348,13 +348,30 @@ fn contain<F: FnOnce() -> T, T>(f: F) -> Outcome<T> {
         Err(payload) if payload.is::<Goexit>() => Outcome::Exited,
         Err(payload) => {
             if settings::panics_abort() {
-                // The panic hook has printed the message; Go's rule is status 2.
-                // SAFETY: `_exit` takes any status; destructors are not wanted.
-                unsafe { libc::_exit(2) }
+                die_of_panic();
             }
             Outcome::Panicked(payload)
         }
     }
+}
+
+/// What ends the process with a report; a layer above knows. Writer: `set_die_of_panic`.
+static DIE_OF_PANIC: OnceLock<fn() -> !> = OnceLock::new();
+
+/// Says how to end the process when a panic leaves a goroutine and that is the policy.
+pub(crate) fn set_die_of_panic(die: fn() -> !) {
+    // The first stays: there is one.
+    let _ = DIE_OF_PANIC.set(die);
+}
+
+/// The panic hook has printed the message; Go's rule is a dump and status 2.
+#[cold]
+fn die_of_panic() -> ! {
+    if let Some(die) = DIE_OF_PANIC.get() {
+        die();
+    }
+    // SAFETY: `_exit` takes any status; destructors are not wanted.
+    unsafe { libc::_exit(2) }
 }
 
 /// Drops a result nobody asks for.

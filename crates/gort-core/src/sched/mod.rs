@@ -40,6 +40,7 @@ mod switch;
 mod syscall;
 pub(crate) mod wake;
 
+pub(crate) use entry::set_die_of_panic;
 pub use entry::{SpawnOptions, exiting, goexit, spawn, spawn_unchecked};
 pub use join::JoinHandle;
 pub(crate) use park::end_trace;

@@ -1,4 +1,5 @@
-//! Looking at goroutines: their stacks, while they wait and while they are woken.
+//! Looking at goroutines: their stacks, while they wait, while they are woken, and when a program dies.
 
+mod dying;
 mod stacks;
 mod stress;
