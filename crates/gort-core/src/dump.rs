@@ -15,14 +15,19 @@
 //!
 //! Elsewhere: which goroutines there are (`snapshot`), what addresses are called (`symbol`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
+use std::panic::Location;
+use std::rc::Rc;
 use std::sync::OnceLock;
 use std::time::Duration;
+
+use gort_queue::status::State;
 
 use crate::snapshot::{self, Goroutine};
 use crate::symbol::{self, Symbol};
 use crate::trace::Stack;
+use crate::wait_reason::WaitReason;
 
 /// All goroutines with their stacks.
 pub fn all() -> String {
@@ -43,13 +48,19 @@ const NUMBERS_MAX: usize = 100;
 
 /// The text of these goroutines.
 pub fn text(goroutines: &[Goroutine]) -> String {
+    let mut stacks = Stacks::default();
+    let stacks: Vec<Option<Rc<str>>> = goroutines
+        .iter()
+        .map(|goroutine| goroutine.stack.as_ref().map(|stack| stacks.text(stack)))
+        .collect();
     let mut alike: HashMap<_, Vec<&Goroutine>> = HashMap::new();
-    for goroutine in goroutines {
-        alike.entry(kind_of(goroutine)).or_default().push(goroutine);
+    for (goroutine, stack) in goroutines.iter().zip(&stacks) {
+        let kind = Kind::of(goroutine, stack);
+        alike.entry(kind).or_default().push(goroutine);
     }
     let mut out = String::new();
-    for goroutine in goroutines {
-        let group = &alike[&kind_of(goroutine)];
+    for (goroutine, stack) in goroutines.iter().zip(&stacks) {
+        let group = &alike[&Kind::of(goroutine, stack)];
         let is_first = group[0].id == goroutine.id;
         if group.len() > ALIKE_MAX && !is_first {
             continue;
@@ -58,7 +69,7 @@ pub fn text(goroutines: &[Goroutine]) -> String {
             out.push('\n');
         }
         // Writing to a String cannot fail.
-        let _ = describe(&mut out, goroutine);
+        let _ = describe(&mut out, goroutine, stack.as_deref());
         if group.len() > ALIKE_MAX {
             let _ = describe_others(&mut out, &group[1..]);
         }
@@ -66,27 +77,68 @@ pub fn text(goroutines: &[Goroutine]) -> String {
     out
 }
 
-/// What two goroutines have in common that are shown as one.
-fn kind_of(goroutine: &Goroutine) -> impl Eq + std::hash::Hash {
-    (
-        (goroutine.state, goroutine.wait_reason),
-        (minutes(goroutine), goroutine.locked_to_thread),
-        // Locations are equal if they name the same place.
-        (goroutine.created_at, goroutine.parked_at),
-        // Equal stacks of one snapshot are one.
-        goroutine
-            .stack
-            .as_ref()
-            .map(|stack| (stack.addresses.as_ptr(), stack.is_cut)),
-        goroutine.labels.clone(),
-    )
+/// Texts of stacks, one of each: stacks may differ in places of the runtime that are not shown.
+#[derive(Default)]
+struct Stacks {
+    /// By address of the return addresses, which equal stacks of one snapshot share.
+    known: HashMap<(*const usize, bool), Rc<str>>,
+    texts: HashSet<Rc<str>>,
+}
+
+impl Stacks {
+    fn text(&mut self, stack: &Stack) -> Rc<str> {
+        let key = (stack.addresses.as_ptr(), stack.is_cut);
+        if let Some(text) = self.known.get(&key) {
+            return text.clone();
+        }
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = write_stack(&mut text, stack);
+        let text = match self.texts.get(text.as_str()) {
+            Some(known) => known.clone(),
+            None => {
+                let new: Rc<str> = text.into();
+                self.texts.insert(new.clone());
+                new
+            }
+        };
+        self.known.insert(key, text.clone());
+        text
+    }
+}
+
+/// What goroutines have in common that are shown as one.
+#[derive(PartialEq, Eq, Hash)]
+struct Kind<'a> {
+    state: (State, Option<WaitReason>),
+    waited_minutes: u64,
+    is_locked: bool,
+    labels: &'a [(String, String)],
+    created_at: Option<&'static Location<'static>>,
+    parked_at: Option<&'static Location<'static>>,
+    /// Where the text of its stack lies, as there is one of each.
+    stack: Option<*const u8>,
+}
+
+impl Kind<'_> {
+    fn of<'a>(goroutine: &'a Goroutine, stack: &Option<Rc<str>>) -> Kind<'a> {
+        Kind {
+            state: (goroutine.state, goroutine.wait_reason),
+            waited_minutes: minutes(goroutine),
+            is_locked: goroutine.locked_to_thread,
+            labels: &goroutine.labels,
+            created_at: goroutine.created_at,
+            parked_at: goroutine.parked_at,
+            stack: stack.as_ref().map(|text| text.as_ptr()),
+        }
+    }
 }
 
 fn minutes(goroutine: &Goroutine) -> u64 {
     goroutine.waited.unwrap_or(Duration::ZERO).as_secs() / 60
 }
 
-fn describe(out: &mut String, goroutine: &Goroutine) -> std::fmt::Result {
+fn describe(out: &mut String, goroutine: &Goroutine, stack: Option<&str>) -> std::fmt::Result {
     write!(out, "goroutine {}", goroutine.id)?;
     if let Some(name) = &goroutine.name {
         write!(out, " \"{name}\"")?;
@@ -111,8 +163,8 @@ fn describe(out: &mut String, goroutine: &Goroutine) -> std::fmt::Result {
     } else {
         "}:\n"
     });
-    match &goroutine.stack {
-        Some(stack) => write_stack(out, stack)?,
+    match stack {
+        Some(stack) => out.push_str(stack),
         None => {
             if snapshot::is_on_a_thread(goroutine.state) {
                 out.push_str("\tgoroutine running on other thread; stack unavailable\n");
