@@ -9,8 +9,8 @@
 //! created at src/main.rs:12:9
 //! ```
 //!
-//! Goroutines that differ in nothing but number and name are listed once, with the numbers of the others,
-//! if there are many. Of the runtime's own frames only the outermost on top is shown, which says what the
+//! Goroutines that differ in nothing but their numbers are listed once, with the numbers of the others, if
+//! there are many. Of the runtime's own frames only the outermost on top is shown, which says what the
 //! goroutine called; `RUST_BACKTRACE=full` shows all.
 //!
 //! Elsewhere: which goroutines there are (`snapshot`), what addresses are called (`symbol`).
@@ -110,6 +110,7 @@ impl Stacks {
 /// What goroutines have in common that are shown as one.
 #[derive(PartialEq, Eq, Hash)]
 struct Kind<'a> {
+    name: Option<&'a str>,
     state: (State, Option<WaitReason>),
     waited_minutes: u64,
     is_locked: bool,
@@ -123,6 +124,7 @@ struct Kind<'a> {
 impl Kind<'_> {
     fn of<'a>(goroutine: &'a Goroutine, stack: &Option<Rc<str>>) -> Kind<'a> {
         Kind {
+            name: goroutine.name.as_deref(),
             state: (goroutine.state, goroutine.wait_reason),
             waited_minutes: minutes(goroutine),
             is_locked: goroutine.locked_to_thread,
@@ -180,7 +182,7 @@ fn describe(out: &mut String, goroutine: &Goroutine, stack: Option<&str>) -> std
     Ok(())
 }
 
-/// Numbers of goroutines like the one before, runs as `5-9`; names, where there are some.
+/// Numbers of goroutines like the one before, runs as `5-9`.
 fn describe_others(out: &mut String, others: &[&Goroutine]) -> std::fmt::Result {
     write!(out, "{} more goroutines like this: ", others.len())?;
     let mut rest = others;
@@ -196,15 +198,10 @@ fn describe_others(out: &mut String, others: &[&Goroutine]) -> std::fmt::Result 
             break;
         }
         write!(out, "{}", first.id)?;
-        if let Some(name) = &first.name {
-            write!(out, " \"{name}\"")?;
-            rest = &rest[1..];
-            continue;
-        }
         let run = rest
             .iter()
             .zip(first.id..)
-            .take_while(|(goroutine, id)| goroutine.id == *id && goroutine.name.is_none())
+            .take_while(|(goroutine, id)| goroutine.id == *id)
             .count();
         if run > 1 {
             write!(out, "-{}", rest[run - 1].id)?;
@@ -437,9 +434,13 @@ mod tests {
             .map(|id| goroutine(id, (id == 9).then_some("nine")))
             .collect();
         let text = super::text(&many);
-        assert_eq!(text.matches("goroutine ").count(), 1);
+        assert_eq!(text.matches("goroutine ").count(), 2);
         assert!(
-            text.ends_with("18 more goroutines like this: 2-6, 8, 9 \"nine\", 10-20\n"),
+            text.contains("17 more goroutines like this: 2-6, 8, 10-20\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("goroutine 9 \"nine\" [runnable]:\n"),
             "{text}"
         );
 

@@ -48,8 +48,7 @@ pub fn goroutines() -> Vec<GoroutineInfo> {
 /// The text of all goroutines in Go's form: what each does or waits for, and since when; its stack; where
 /// it was created.
 ///
-/// More than ten goroutines that differ only in number and name are shown once, with the numbers of the
-/// others. Frames of the runtime itself are left out, unless `RUST_BACKTRACE` is `full`. Names and lines
+/// More than ten goroutines that differ only in their numbers are shown once, with the numbers of the others. Frames of the runtime itself are left out, unless `RUST_BACKTRACE` is `full`. Names and lines
 /// come from the program's debug information, as far as it has any. Does not park.
 ///
 /// # Examples

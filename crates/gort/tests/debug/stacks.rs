@@ -117,27 +117,43 @@ fn the_stack_of_the_caller_is_shown() {
 }
 
 #[gort::test]
-fn many_goroutines_alike_are_shown_as_one() {
+fn many_goroutines_alike_are_shown_as_one_but_for_those_with_names() {
     let (tx, rx) = chan::bounded::<()>(0);
-    let handles: Vec<_> = (0..50)
-        .map(|i| {
-            let rx = rx.clone();
-            gort::Builder::new()
-                .name(format!("alike-{i}"))
-                .go(move || rx.recv().unwrap_err())
-                .unwrap()
-        })
+    let go = |name: &str| {
+        let rx = rx.clone();
+        let builder = match name {
+            "" => gort::Builder::new(),
+            _ => gort::Builder::new().name(name),
+        };
+        builder.go(move || rx.recv().unwrap_err()).unwrap()
+    };
+    let names = ["", "", "first", "second"];
+    let handles: Vec<_> = names
+        .iter()
+        .cycle()
+        .take(100)
+        .map(|name| go(name))
         .collect();
-    for i in 0..50 {
-        waiting(&format!("alike-{i}"));
+    let last = go("last");
+    waiting("last");
+    for handle in &handles {
+        let id = handle.goroutine().id();
+        let waits = || {
+            let all = debug::goroutines();
+            all.iter()
+                .any(|info| info.id == id && info.state == State::Waiting)
+        };
+        while !waits() {
+            gort::yield_now();
+        }
     }
     let text = stacks();
     assert!(text.contains("\n49 more goroutines like this: "), "{text}");
-    for i in 0..50 {
-        assert_eq!(text.matches(&format!("\"alike-{i}\"")).count(), 1, "{text}");
-    }
+    let groups = text.matches("\n24 more goroutines like this: ").count();
+    assert_eq!(groups, 2, "{text}");
+    assert_eq!(text.matches("\"last\" [chan receive").count(), 1, "{text}");
     drop(tx);
-    for handle in handles {
+    for handle in handles.into_iter().chain([last]) {
         handle.join().unwrap();
     }
 }
