@@ -15,13 +15,14 @@ use std::sync::Arc;
 use gort_arch::trace::{self as arch, Walk};
 use gort_queue::status::State;
 
+use crate::clock;
 use crate::g::{self, GRef, Kind};
 use crate::sched;
 
 /// Frames kept of a stack, from the innermost on; Go keeps 100 as well.
 const FRAMES_MAX: usize = 100;
-/// How often a goroutine is asked for that another tracer has, with a `sched_yield` in between.
-const LOOKS_MAX: u32 = 1000;
+/// How long to wait for another tracer.
+const OTHER_TRACER_NS: u64 = 100_000_000;
 
 /// Return addresses on a stack, innermost first.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -50,13 +51,17 @@ impl Tracer {
     /// Keeps `gp` parked, if it is, until the result is dropped.
     pub(crate) fn hold(&mut self, gp: GRef) -> Option<Held<'_>> {
         let status = &gp.get().status;
-        // Another tracer has it for some microseconds, or for as long as that one was interrupted.
-        let mut looks = 0;
+        // Another tracer may have it: for some microseconds, or for as long as that one's thread is kept
+        // from its processor.
+        let mut give_up_ns = None;
         while !status.try_trace() {
-            if status.load() != State::Traced || looks == LOOKS_MAX {
+            if status.load() != State::Traced {
                 return None;
             }
-            looks += 1;
+            let now = clock::now_ns();
+            if now >= *give_up_ns.get_or_insert(now + OTHER_TRACER_NS) {
+                return None;
+            }
             std::thread::yield_now();
         }
         Some(Held { gp, tracer: self })
