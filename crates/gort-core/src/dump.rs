@@ -34,6 +34,11 @@ pub fn all() -> String {
     text(&snapshot::goroutines_with_stacks())
 }
 
+/// As [`all`], before the process ends.
+pub fn at_the_end() -> String {
+    text(&snapshot::goroutines_at_the_end())
+}
+
 /// The members of one group (a test's).
 pub fn of_group(group: u32) -> String {
     let mut goroutines = snapshot::goroutines_with_stacks();

@@ -95,7 +95,7 @@ fn keep_stack() {
 /// Ends the process because a panic has left the current goroutine; its message has been printed.
 fn die_of_panic() -> ! {
     let stack = PANICKED_ON.try_with(|kept| kept.try_borrow_mut().ok().and_then(|mut k| k.take()));
-    let mut goroutines = snapshot::goroutines_with_stacks();
+    let mut goroutines = snapshot::goroutines_at_the_end();
     let own = g::current_goroutine().map(GRef::id);
     // Go shows the one that panicked first.
     goroutines.sort_by_key(|goroutine| Some(goroutine.id) != own);
@@ -202,5 +202,5 @@ fn write_dump_when_asked() {
     }
     // At once, whatever happens to the rest.
     write_all("SIGQUIT: quit\n\n");
-    exit_with(&dump::all())
+    exit_with(&dump::at_the_end())
 }

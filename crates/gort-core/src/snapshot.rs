@@ -48,24 +48,30 @@ pub struct Goroutine {
 
 /// All goroutines. Others go on meanwhile: one that is just starting or ending may be missing.
 pub fn goroutines() -> Vec<Goroutine> {
-    collect(None)
+    collect(None, false)
 }
 
 /// All goroutines with the stacks of those that are parked, and the caller's.
 ///
 /// Each is held where it is while its stack is walked, for some microseconds; a wake-up that comes
-/// meanwhile takes effect after that.
+/// meanwhile takes effect after that. Those that use a processor are interrupted and asked for theirs.
 pub fn goroutines_with_stacks() -> Vec<Goroutine> {
-    collect(Some(Tracer::new()))
+    collect(Some(Tracer::new()), false)
 }
 
-fn collect(mut tracer: Option<Tracer>) -> Vec<Goroutine> {
+/// As [`goroutines_with_stacks`], before the process ends: threads in system calls are asked too, though
+/// the signal may end a call early.
+pub(crate) fn goroutines_at_the_end() -> Vec<Goroutine> {
+    collect(Some(Tracer::new()), true)
+}
+
+fn collect(mut tracer: Option<Tracer>, may_interrupt: bool) -> Vec<Goroutine> {
     // Not the coarse time, which stands still while all goroutines wait.
     let now = clock::now_ns();
     let mut all = Vec::new();
     slab::each(|gp| {
         let found = match &mut tracer {
-            Some(tracer) => describe_with_stack(gp, now, tracer),
+            Some(tracer) => describe_with_stack(gp, now, tracer, may_interrupt),
             None => describe(gp, now),
         };
         if let Some(mut goroutine) = found {
@@ -89,7 +95,12 @@ pub(crate) fn is_on_a_thread(state: State) -> bool {
 }
 
 /// As `describe`, with the stack. What is said of a parked goroutine is of one moment.
-fn describe_with_stack(gp: GRef, now_ns: u64, tracer: &mut Tracer) -> Option<Goroutine> {
+fn describe_with_stack(
+    gp: GRef,
+    now_ns: u64,
+    tracer: &mut Tracer,
+    may_interrupt: bool,
+) -> Option<Goroutine> {
     if gp.get().has_flag(flags::SYSTEM) {
         return None;
     }
@@ -99,13 +110,21 @@ fn describe_with_stack(gp: GRef, now_ns: u64, tracer: &mut Tracer) -> Option<Gor
         return Some(goroutine);
     }
     let Some(mut held) = tracer.hold(gp) else {
-        return describe(gp, now_ns);
+        let mut goroutine = describe(gp, now_ns)?;
+        if is_on_a_thread(goroutine.state) {
+            goroutine.stack = tracer.ask(gp, goroutine.id, may_interrupt);
+        }
+        return Some(goroutine);
     };
     let described = describe(gp, now_ns);
     let walk = described.as_ref().and_then(|_| held.walk());
     drop(held);
     let mut goroutine = described?;
-    goroutine.stack = walk.map(|walk| tracer.keep(walk));
+    goroutine.stack = match walk {
+        Some(walk) => Some(tracer.keep(walk)),
+        // Bound: its thread sleeps in a call of ours, which goes on after a signal.
+        None => tracer.ask(gp, goroutine.id, true),
+    };
     Some(goroutine)
 }
 

@@ -5,9 +5,12 @@
 //! nobody waits but the goroutine itself. Between those two steps nothing is allocated and no lock taken
 //! that somebody could hold who waits for the goroutine.
 //!
-//! The caller's own stack is walked as it is.
+//! The caller's own stack is walked as it is; a goroutine that is on another thread is asked for its own
+//! ([`ask`]).
 //!
 //! Elsewhere: what the addresses are called (`symbol`), which goroutines there are (`snapshot`).
+
+mod ask;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,8 +22,12 @@ use crate::clock;
 use crate::g::{self, GRef, Kind};
 use crate::sched;
 
+pub use ask::{on_signal, set_answered};
+
 /// Frames kept of a stack, from the innermost on; Go keeps 100 as well.
 const FRAMES_MAX: usize = 100;
+/// A look waits for so many threads that do not answer; then it asks no more. A second in all.
+const SILENCES_MAX: u32 = 10;
 /// How long to wait for another tracer.
 const OTHER_TRACER_NS: u64 = 100_000_000;
 
@@ -38,6 +45,8 @@ pub struct Stack {
 pub(crate) struct Tracer {
     buffer: [usize; FRAMES_MAX],
     seen: HashSet<Arc<[usize]>>,
+    /// How many threads may still be waited for in vain.
+    silences_left: u32,
 }
 
 impl Tracer {
@@ -45,6 +54,7 @@ impl Tracer {
         Tracer {
             buffer: [0; FRAMES_MAX],
             seen: HashSet::new(),
+            silences_left: SILENCES_MAX,
         }
     }
 
@@ -65,6 +75,19 @@ impl Tracer {
             std::thread::yield_now();
         }
         Some(Held { gp, tracer: self })
+    }
+
+    /// The stack of goroutine `id`, which is on another thread; see `ask`.
+    pub(crate) fn ask(&mut self, gp: GRef, id: u64, may_interrupt: bool) -> Option<Stack> {
+        if self.silences_left == 0 {
+            return None;
+        }
+        let begin_ns = clock::now_ns();
+        let walk = ask::ask(gp, id, may_interrupt, &mut self.buffer);
+        if walk.is_none() && clock::now_ns() - begin_ns >= ask::ANSWER_NS {
+            self.silences_left -= 1;
+        }
+        Some(self.keep(walk?))
     }
 
     /// The caller's stack.

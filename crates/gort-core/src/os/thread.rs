@@ -6,6 +6,19 @@ pub fn tid() -> u32 {
     unsafe { libc::syscall(libc::SYS_gettid) as u32 }
 }
 
+/// Whether the thread is running, or about to: not asleep in the kernel, as far as that can be told.
+pub fn is_on_a_processor(tid: u32) -> bool {
+    // "running", or the number of the call it sleeps in.
+    std::fs::read_to_string(format!("/proc/self/task/{tid}/syscall"))
+        .is_ok_and(|text| text.starts_with("running"))
+}
+
+/// Sends a signal to one thread of this process, if it is still there.
+pub fn signal(tid: u32, signal: i32) {
+    // SAFETY: `tgkill` takes any numbers; the process's own threads take its signals.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, signal) };
+}
+
 /// How many processors this thread may run on (its affinity mask).
 pub fn affinity_count() -> usize {
     // A kernel with more than 8,192 processors answers EINVAL; then the configured count will do.

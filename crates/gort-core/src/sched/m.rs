@@ -17,7 +17,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 
 use gort_arch::context;
 use gort_arch::stack::Slot;
@@ -405,6 +405,26 @@ pub(crate) fn make_bound() -> io::Result<&'static M> {
     Ok(M::new(id))
 }
 
+/// How many are in [`tid_of`].
+static TID_READERS: AtomicU32 = AtomicU32::new(0);
+
+/// The thread that `gp` is on or is bound to, if it is on one. It may have gone on meanwhile.
+pub(crate) fn tid_of(gp: GRef) -> Option<u32> {
+    TID_READERS.fetch_add(1, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    // Ms are freed with bound goroutines only, after those are Dead. With the fence in `free_bound`: either
+    // that one has seen us, and lets its M live; or we see Dead, or the next user of the descriptor,
+    // who has set `m` anew.
+    let tid = match gp.get().status.load() {
+        State::Dead | State::Idle => None,
+        // SAFETY: null, or an M that lives at least until we leave (above).
+        _ => unsafe { gp.get().m.load(Ordering::Relaxed).cast::<M>().as_ref() }
+            .map(|mp| mp.tid.load(Ordering::Relaxed)),
+    };
+    TID_READERS.fetch_sub(1, Ordering::Release);
+    tid.filter(|tid| *tid != 0)
+}
+
 /// Gives back the M of a bound goroutine's thread that is about to end.
 ///
 /// # Safety
@@ -412,6 +432,11 @@ pub(crate) fn make_bound() -> io::Result<&'static M> {
 /// `mp` came from [`make_bound`], holds no P, is on no list and used by nobody any more.
 pub(crate) unsafe fn free_bound(mp: &'static M) {
     SCHED.global.lock().ms_alive -= 1;
+    fence(Ordering::SeqCst);
+    if TID_READERS.load(Ordering::Relaxed) != 0 {
+        // Somebody may be looking at it just now: it stays, a few hundred bytes.
+        return;
+    }
     // SAFETY: it was leaked by `M::new`; the caller is its last user.
     drop(unsafe { Box::from_raw(ptr::from_ref(mp).cast_mut()) });
 }
