@@ -32,7 +32,12 @@ pub fn write_line(args: fmt::Arguments<'_>) {
         line.len -= 1;
     }
     line.bytes[line.len] = b'\n';
-    let mut rest = &line.bytes[..=line.len];
+    write_bytes(&line.bytes[..=line.len]);
+}
+
+/// Writes all of `bytes` to stderr, without std's lock: somebody may have parked with it in hand.
+pub fn write_bytes(bytes: &[u8]) {
+    let mut rest = bytes;
     while !rest.is_empty() {
         // SAFETY: `write` reads `rest.len()` bytes at `rest`, which is a live slice.
         let written = unsafe { libc::write(2, rest.as_ptr().cast(), rest.len()) };
@@ -54,6 +59,11 @@ pub fn abort_with(args: fmt::Arguments<'_>) -> ! {
 #[cold]
 pub fn exit_with(args: fmt::Arguments<'_>) -> ! {
     write_line(format_args!("fatal error: {args}"));
+    exit()
+}
+
+/// Ends the process with Go's status of a program that died: 2.
+pub fn exit() -> ! {
     // SAFETY: `_exit` takes any status and does not return. No destructor or atexit handler may run:
     // what they need may be held by the code that is at fault.
     unsafe { libc::_exit(2) }

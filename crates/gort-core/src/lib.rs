@@ -40,6 +40,7 @@ pub mod sched;
 
 pub mod poll_fd;
 
+pub mod deadlock;
 pub mod dump;
 mod report;
 pub mod runtime;

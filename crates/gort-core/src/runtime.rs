@@ -17,7 +17,9 @@ use crate::lock::Mutex;
 use crate::sched::join::Outcome;
 use crate::sched::{self, SCHED, SpawnOptions, callbacks, m, p, shake, wake};
 use crate::timer::{self, Hooks, Timers};
-use crate::{netpoll, report, settings, sysmon};
+use crate::{deadlock, netpoll, report, settings, sysmon};
+
+pub use crate::deadlock::DeadlockPolicy;
 
 /// Stack of the main goroutine: the size of std's main thread.
 pub const MAIN_STACK_BYTES: usize = 8 << 20;
@@ -52,6 +54,8 @@ pub struct Config {
     pub tls: Option<TlsRequest>,
     /// Whether SIGQUIT may be taken for a dump, where the program begins with `run`.
     pub signals: Option<bool>,
+    /// What happens when all goroutines are asleep.
+    pub deadlock: Option<DeadlockPolicy>,
 }
 
 /// Why the runtime could not be set up as asked.
@@ -163,7 +167,8 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
             || config.stack_bytes.is_some() && config.stack_bytes != known.config.stack_bytes
             || config.panic.is_some() && config.panic != known.config.panic
             || config.tls.is_some_and(|tls| !is_met(tls, known.config.tls))
-            || config.signals.is_some() && config.signals != known.config.signals;
+            || config.signals.is_some() && config.signals != known.config.signals
+            || config.deadlock.is_some() && config.deadlock != known.config.deadlock;
         return if differs {
             Err(ConfigError::AlreadyStarted)
         } else {
@@ -179,6 +184,7 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     tls::set_current_hook(m::current_slot);
     let own_tls = !matches!(support.mode, Mode::Thread);
     settings::set(own_tls, class, config.panic == Some(PanicPolicy::Abort));
+    deadlock::configure(config.deadlock.unwrap_or_default());
     timer::install(Hooks {
         local: local_timers,
         earlier: earlier_timer,
@@ -485,20 +491,7 @@ where
     // SAFETY: what `f` borrows outlives this call, and the join below returns only after the
     // goroutine has dropped closure and result and run its destructors; nothing between can unwind.
     let handle = unsafe { sched::spawn_unchecked(f, options, None) }?;
-    Ok(handle.join())
-}
-
-/// The main goroutine called `goexit`: the others run on; when there is none left, nothing can ever
-/// happen again, and the process ends as Go's does.
-pub fn wait_after_main_exited() -> ! {
-    // Looks rather than waits for an event: this is the last minute of a program that chose an odd
-    // way to end, and counting ends costs every goroutine.
-    while p::num_goroutine() != 0 {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    crate::fatal::exit_with(format_args!(
-        "no goroutines (main called runtime.Goexit) - deadlock!"
-    ))
+    Ok(deadlock::waiting_in_run(|| handle.join()))
 }
 
 /// Facts for `doctor` and `metrics`.

@@ -15,11 +15,12 @@
 use std::sync::atomic::{Ordering, fence};
 
 use crate::clock::{self, NEVER};
+use crate::deadlock::Watch;
 use crate::limits;
 use crate::netpoll;
 use crate::os::futex;
 use crate::sched::p::{self, P, attention};
-use crate::sched::{SCHED, callbacks, wake};
+use crate::sched::{SCHED, callbacks, m, wake};
 use crate::timer::ReadyList;
 
 /// The least time between two looks.
@@ -52,12 +53,15 @@ struct Seen {
 pub(crate) fn start() -> std::io::Result<()> {
     std::thread::Builder::new()
         .name("gort-sysmon".into())
-        .stack_size(128 << 10)
+        // It walks and prints all goroutines when none of them is left to do it.
+        .stack_size(1 << 20)
         .spawn(watch)
         .map(drop)
 }
 
 fn watch() {
+    m::THREADS_BEGUN.fetch_add(1, Ordering::Release);
+    let mut deadlock = Watch::new();
     let mut seen = vec![Seen::default(); p::PROCS_MAX].into_boxed_slice();
     let mut quiet_looks = 0u32;
     let mut sleep_ns = SLEEP_MIN_NS;
@@ -84,10 +88,11 @@ fn watch() {
             limits::ask();
         }
         if SCHED.idle.idle() >= procs {
+            deadlock.look(now);
             if calm_since_ns == 0 {
                 calm_since_ns = now;
             } else if now - calm_since_ns > CALM_NS {
-                sleep_long(procs);
+                sleep_long(procs, &mut deadlock);
                 calm_since_ns = 0;
                 quiet_looks = 0;
                 continue;
@@ -113,13 +118,14 @@ fn pause(ns: u64) {
 }
 
 /// Nothing can happen without an M taking a P: timers and the network are the sleeping poller's.
-fn sleep_long(procs: u32) {
+fn sleep_long(procs: u32, deadlock: &mut Watch) {
     wake::SYSMON_ASLEEP.store(1, Ordering::SeqCst);
     // Pairs with the fence in `stir_sysmon`: whoever takes a P after this look sees SYSMON_ASLEEP and
     // wakes us.
     fence(Ordering::SeqCst);
     while SCHED.idle.idle() >= procs && wake::SYSMON_ASLEEP.load(Ordering::SeqCst) == 1 {
-        futex::wait(&wake::SYSMON_ASLEEP, 1, NEVER);
+        let again_ns = deadlock.look(clock::now_ns());
+        futex::wait(&wake::SYSMON_ASLEEP, 1, again_ns);
     }
     wake::SYSMON_ASLEEP.store(0, Ordering::SeqCst);
 }

@@ -34,7 +34,7 @@ pub use go::{
 };
 #[cfg(feature = "macros")]
 pub use gort_macros::{main, test};
-pub use runtime::{Config, ConfigError, PanicPolicy, run};
+pub use runtime::{Config, ConfigError, DeadlockPolicy, PanicPolicy, run};
 pub use task::block_on;
 
 /// Runs a block when the scope ends, by return or by unwinding; several run last in, first out.

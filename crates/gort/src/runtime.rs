@@ -10,14 +10,20 @@ use std::time::{Duration, Instant};
 
 use gort_core::sched::join::Outcome;
 use gort_core::sched::{self, SpawnOptions};
-use gort_core::{runtime as core, snapshot};
+use gort_core::{deadlock, runtime as core, snapshot};
 
-pub use core::{ConfigError, PanicPolicy};
+pub use core::{ConfigError, DeadlockPolicy, PanicPolicy};
 
 /// Runs `f` as a goroutine with a main thread's stack (8 MiB) while the calling thread waits.
 ///
 /// `f` may borrow. The runtime stays up for later calls; other goroutines that `f` started go on.
 /// Inside a goroutine it just calls `f`.
+///
+/// While a thread waits here, the runtime watches for deadlock. If all goroutines are parked, and there is no
+/// timer, no descriptor waited for, no call that blocks its thread and no other OS thread that could
+/// wake one of them, then nothing can ever happen again: the program says `fatal error: all
+/// goroutines are asleep - deadlock!`, lists the goroutines and ends with status 2, or what the
+/// [`DeadlockPolicy`] says instead.
 ///
 /// # Panics
 ///
@@ -46,10 +52,11 @@ where
         core::ensure_started();
         core::begin_program();
     }
+    deadlock::set_describe(crate::dump::all);
     match core::run_main(f, Location::caller()) {
         Ok(Outcome::Returned(value)) => value,
         Ok(Outcome::Panicked(payload)) => panic::resume_unwind(payload),
-        Ok(Outcome::Exited) => core::wait_after_main_exited(),
+        Ok(Outcome::Exited) => deadlock::wait_after_main_exited(),
         Err(error) => panic!("cannot start the main goroutine: {error}"),
     }
 }
@@ -111,6 +118,12 @@ impl Config {
     /// other way takes no SIGQUIT.
     pub fn signals(mut self, on: bool) -> Config {
         self.0.signals = Some(on);
+        self
+    }
+
+    /// What happens when all goroutines are asleep; see [`run`].
+    pub fn deadlock(mut self, policy: DeadlockPolicy) -> Config {
+        self.0.deadlock = Some(policy);
         self
     }
 

@@ -77,6 +77,7 @@ const LAYERS: [Layers; 2] = [
             "dump",
             "report",
             "preempt",
+            "deadlock",
             "sysmon",
             "runtime",
         ],

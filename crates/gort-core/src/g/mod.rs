@@ -55,6 +55,8 @@ pub(crate) mod flags {
     pub(crate) const LOCKED: u8 = 2;
     /// The goroutine has been taken from the slab and not yet given back.
     pub(crate) const IN_USE: u8 = 4;
+    /// A plain thread that does nothing but wait for a main goroutine.
+    pub(crate) const IN_RUN: u8 = 8;
 }
 
 /// Rarely used facts about a goroutine, boxed so that the descriptor stays at 128 bytes.

@@ -42,6 +42,35 @@ pub fn affinity_count() -> usize {
         .max(1)
 }
 
+/// How many threads the process has, by `/proc/self/stat`; `None` where that cannot be read.
+///
+/// Allocates nothing and takes no lock.
+pub fn count() -> Option<u32> {
+    let mut bytes = [0u8; 1024];
+    // SAFETY: the path is a string that ends with a zero.
+    let fd = unsafe {
+        libc::open(
+            c"/proc/self/stat".as_ptr(),
+            libc::O_RDONLY | libc::O_CLOEXEC,
+        )
+    };
+    if fd < 0 {
+        return None;
+    }
+    // SAFETY: the kernel writes at most `bytes.len()` bytes to `bytes`.
+    let len = unsafe { libc::read(fd, bytes.as_mut_ptr().cast(), bytes.len()) };
+    // SAFETY: the descriptor was opened above and is nobody else's.
+    unsafe { libc::close(fd) };
+    count_in_stat(&bytes[..usize::try_from(len).ok()?])
+}
+
+/// The 20th field. The second is the program's name in parentheses, which may have any in itself.
+fn count_in_stat(stat: &[u8]) -> Option<u32> {
+    let name_end = stat.iter().rposition(|&byte| byte == b')')?;
+    let field = stat[name_end + 1..].split(|&byte| byte == b' ').nth(18)?;
+    std::str::from_utf8(field).ok()?.parse().ok()
+}
+
 /// Names this thread (15 bytes are kept), for `top` and debuggers.
 pub fn set_name(name: &str) {
     let mut bytes = [0u8; 16];
@@ -55,5 +84,20 @@ pub fn set_name(name: &str) {
 pub fn pause(times: u32) {
     for _ in 0..times {
         std::hint::spin_loop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_threads_of_a_process_are_counted() {
+        let before = count().expect("/proc is there");
+        assert!(before >= 1);
+        let line = b"7 (a) b (c)) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 31 0 1234 0 0";
+        assert_eq!(count_in_stat(line), Some(31));
+        assert_eq!(count_in_stat(b"7 (a) S 1"), None);
+        assert_eq!(count_in_stat(b""), None);
     }
 }

@@ -557,6 +557,7 @@ unsafe impl Send for SendPtr {}
 /// `start` is a boxed `Start<F>` that nobody else uses.
 unsafe fn bound_main<F>(start: *mut Header, gp: GRef, mp: &'static M) {
     thread_state::set_current(Some(gp.0.cast()));
+    m::THREADS_BEGUN.fetch_add(1, Ordering::Release);
     mp.tid.store(thread::tid(), Ordering::Relaxed);
     mp.sleep();
     m::take_next_p(mp);
@@ -640,6 +641,7 @@ unsafe extern "C" fn bound_end(value: *mut c_void) {
     // SAFETY: the goroutine is dead and on no list; nobody else names the M.
     unsafe { m::free_bound(mp) };
     wake::hand_off(pp);
+    m::THREADS_ENDED.fetch_add(1, Ordering::Release);
 }
 
 #[cfg(test)]

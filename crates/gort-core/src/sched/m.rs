@@ -40,6 +40,11 @@ static MS_MAX: AtomicU32 = AtomicU32::new(10_000);
 /// How many of them goroutines with a thread of their own leave to the others.
 const MS_RESERVED: u32 = 100;
 
+/// Threads of the runtime's that have begun, and those of them that are about to end. The difference is
+/// never more than there are. Reader: `deadlock`, which takes all others for the user's.
+pub(crate) static THREADS_BEGUN: AtomicU32 = AtomicU32::new(0);
+pub(crate) static THREADS_ENDED: AtomicU32 = AtomicU32::new(0);
+
 /// A thread that runs goroutines.
 pub(crate) struct M {
     pub(crate) id: u64,
@@ -280,6 +285,7 @@ pub(crate) fn take_next_p(mp: &'static M) {
 /// `extern "C"`, so that a panic, which can only be a broken invariant, ends the process: an M that
 /// unwound and ended would take its P and whoever waits for it along.
 extern "C" fn run(mp: &'static M) {
+    THREADS_BEGUN.fetch_add(1, Ordering::Release);
     thread_state::set_self_m(ptr::from_ref(mp) as usize);
     mp.tid.store(thread::tid(), Ordering::Relaxed);
     // SAFETY: on the M's own thread, once, with FS its own.
@@ -488,6 +494,7 @@ pub(crate) mod factory {
     }
 
     fn serve() {
+        THREADS_BEGUN.fetch_add(1, Ordering::Release);
         loop {
             let seen = REQUESTS.load(Ordering::Acquire);
             while let Some(mp) = next_to_make() {

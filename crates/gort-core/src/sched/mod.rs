@@ -29,7 +29,7 @@
 
 pub mod callbacks;
 pub mod entry;
-mod find_work;
+pub(crate) mod find_work;
 pub mod join;
 pub(crate) mod m;
 pub(crate) mod p;

@@ -362,6 +362,8 @@ pub(crate) struct Global {
     pub(crate) ms_idle: u32,
     /// Ms whose thread was made and has not looked at these lists yet.
     pub(crate) ms_coming: u32,
+    /// How often a P was taken off the idle list, or put away. Reader: `deadlock`.
+    pub(crate) ps_taken: u64,
 }
 
 // SAFETY: the raw pointers are to Ps and Ms, which are never freed while on these lists; all access
@@ -381,6 +383,7 @@ impl Global {
             ms_made: 0,
             ms_idle: 0,
             ms_coming: 0,
+            ps_taken: 0,
         }
     }
 
@@ -390,9 +393,7 @@ impl Global {
         let pp = unsafe { self.idle_ps.as_ref() }?;
         // SAFETY: as above.
         self.idle_ps = unsafe { pp.own() }.next;
-        pp.is_idle.store(false, Ordering::Relaxed);
-        SCHED.idle.dec_idle();
-        wake::stir_sysmon();
+        self.count_taken(pp);
         Some(pp)
     }
 
@@ -414,10 +415,16 @@ impl Global {
             }
             link = &raw mut own.next;
         }
-        wanted.is_idle.store(false, Ordering::Relaxed);
-        SCHED.idle.dec_idle();
-        wake::stir_sysmon();
+        self.count_taken(wanted);
         true
+    }
+
+    /// Counts out a P that has left the idle list.
+    fn count_taken(&mut self, pp: &'static P) {
+        pp.is_idle.store(false, Ordering::Relaxed);
+        SCHED.idle.dec_idle();
+        self.ps_taken += 1;
+        wake::stir_sysmon();
     }
 
     /// Puts a P that nobody holds on the idle list; a retired one goes nowhere.
@@ -449,6 +456,9 @@ impl Global {
     /// so, under the lock.)
     fn retire(&mut self, pp: &'static P) {
         pp.is_parked.store(true, Ordering::Relaxed);
+        // It may have been the last at work.
+        self.ps_taken += 1;
+        wake::stir_sysmon();
         // SAFETY: the caller gives it up, under the lock: its queue's owner is us.
         unsafe {
             pp.run_queue.drain(|gp| self.queue.push_back(gp));
@@ -457,6 +467,11 @@ impl Global {
         if !pp.timers.is_empty() {
             factory::request();
         }
+    }
+
+    /// Whether nobody holds a P, nor is about to.
+    pub(crate) fn all_idle(&self) -> bool {
+        all().all(|pp| pp.is_idle.load(Ordering::Relaxed) || pp.is_parked.load(Ordering::Relaxed))
     }
 
     /// Sorts the idle Ps anew (GOMAXPROCS changes): `put_idle` empties what is not covered any more.

@@ -1,0 +1,23 @@
+//! A goroutine read-locks a second time while a writer waits for it to leave (D13). A release build is
+//! deadlocked then; a debug build panics and names both places.
+
+use std::sync::Arc;
+
+use gort::sync::RwLock;
+
+#[gort::main]
+fn main() {
+    let lock = Arc::new(RwLock::new(0));
+    let first = lock.read();
+    let writer = {
+        let lock = Arc::clone(&lock);
+        gort::go(move || *lock.write() += 1)
+    };
+    // Until the writer has announced itself, readers may enter.
+    while lock.try_read().is_some() {
+        gort::yield_now();
+    }
+    let second = lock.read();
+    drop((first, second));
+    writer.join().unwrap();
+}

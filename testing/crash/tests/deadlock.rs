@@ -1,0 +1,104 @@
+//! D9: programs whose goroutines all wait for each other, and programs that only seem so.
+
+use gort_crash::{Ended, in_both_modes};
+
+const ALL_ASLEEP: &str = "fatal error: all goroutines are asleep - deadlock!\n\ngoroutine ";
+
+/// It died of deadlock, and the report says where `program` waits for what.
+#[track_caller]
+fn assert_deadlock(ended: &Ended, program: &str, reasons: &[&str]) {
+    ended.assert_status(2);
+    ended.assert_says(ALL_ASLEEP);
+    for reason in reasons {
+        let is_shown = ["", ", locked to thread"]
+            .iter()
+            .any(|thread| ended.stderr.contains(&format!(" [{reason}{thread}]:\n")));
+        assert!(is_shown, "nobody waits for {reason}: {ended}");
+    }
+    ended.assert_says(&format!("src/bin/{program}.rs:"));
+    assert_eq!(ended.stdout, "", "{ended}");
+}
+
+in_both_modes! {
+    fn pn01_nil_channels(program) {
+        let ended = program(env!("CARGO_BIN_EXE_deadlock_nil_channel")).run();
+        let reasons = ["chan receive (nil chan)", "chan send (nil chan)"];
+        assert_deadlock(&ended, "deadlock_nil_channel", &reasons);
+    }
+
+    fn pn01_a_select_without_arms(program) {
+        let ended = program(env!("CARGO_BIN_EXE_deadlock_empty_select")).run();
+        assert_deadlock(&ended, "deadlock_empty_select", &["select (no cases)"]);
+    }
+
+    fn a_mutex_locked_twice(program) {
+        let ended = program(env!("CARGO_BIN_EXE_deadlock_mutex_twice")).run();
+        assert_deadlock(&ended, "deadlock_mutex_twice", &["sync.Mutex.Lock"]);
+    }
+
+    fn a_wait_group_that_waits_for_more_than_there_are(program) {
+        let ended = program(env!("CARGO_BIN_EXE_deadlock_wait_group")).run();
+        assert_deadlock(&ended, "deadlock_wait_group", &["sync.WaitGroup.Wait"]);
+    }
+
+    fn a_lost_notification(program) {
+        let ended = program(env!("CARGO_BIN_EXE_deadlock_cond")).run();
+        assert_deadlock(&ended, "deadlock_cond", &["sync.Cond.Wait"]);
+    }
+
+    fn pn01_main_alone(program) {
+        let ended = program(env!("CARGO_BIN_EXE_deadlock_main_alone")).run();
+        assert_deadlock(&ended, "deadlock_main_alone", &["chan receive"]);
+    }
+
+    fn pn03_goexit_in_main_and_the_others_hang(program) {
+        let ended = program(env!("CARGO_BIN_EXE_goexit_in_main_others_hang")).run();
+        assert_deadlock(&ended, "goexit_in_main_others_hang", &["chan receive"]);
+        ended.assert_silent_about("goroutine 1 ");
+    }
+
+    fn a_thread_that_ends_leaves_a_deadlock(program) {
+        let ended = program(env!("CARGO_BIN_EXE_deadlock_after_thread")).run();
+        ended.assert_status(2);
+        ended.assert_says(ALL_ASLEEP);
+        ended.assert_prints("the thread ends");
+    }
+
+    fn a_report_may_be_all(program) {
+        let ended = program(env!("CARGO_BIN_EXE_deadlock_policy")).arg("report").run();
+        ended.assert_signal(libc::SIGALRM);
+        assert_eq!(ended.stderr.matches(ALL_ASLEEP).count(), 1, "{ended}");
+    }
+
+    fn nobody_looks_if_told_so(program) {
+        let ended = program(env!("CARGO_BIN_EXE_deadlock_policy")).arg("off").run();
+        ended.assert_signal(libc::SIGALRM);
+        assert_eq!(ended.stderr, "", "{ended}");
+    }
+
+    fn an_implicit_runtime_never_ends_the_process(program) {
+        let ended = program(env!("CARGO_BIN_EXE_implicit_runtime")).run();
+        ended.assert_signal(libc::SIGALRM);
+        assert_eq!((&*ended.stdout, &*ended.stderr), ("", ""), "{ended}");
+    }
+
+    fn d9_there_is_no_alarm_while_somebody_can_be_woken(program) {
+        for waker in ["timer", "after_func", "thread", "blocking", "sleeping", "socket", "run"] {
+            let ended = program(env!("CARGO_BIN_EXE_alive")).arg(waker).run();
+            assert!(ended.status.success(), "{waker}: {ended}");
+            assert_eq!((&*ended.stdout, &*ended.stderr), ("woken\n", ""), "{waker}: {ended}");
+        }
+    }
+
+    fn d9_there_is_no_alarm_in_a_storm(program) {
+        for procs in [1, 2, 4] {
+            let storm = program(env!("CARGO_BIN_EXE_alive_storm")).arg("1").var("GORT_PROCS", procs);
+            let ended = storm.run();
+            assert!(ended.status.success(), "{procs}: {ended}");
+            assert_eq!(ended.stderr, "", "{procs}: {ended}");
+            let looks = ended.stdout.split_whitespace().nth(2).and_then(|n| n.parse::<u64>().ok());
+            // Else the test would show nothing.
+            assert!(looks.is_some_and(|looks| looks > 100), "{procs}: {ended}");
+        }
+    }
+}
