@@ -270,7 +270,7 @@ fn judge() -> Verdict {
     let Some(ps_taken) = ps_taken_if_all_idle() else {
         return Verdict::Unsure;
     };
-    let threads_ours = our_threads();
+    let threads_ours = m::threads();
     let Some(threads) = thread::count() else {
         return Verdict::Alive;
     };
@@ -281,7 +281,7 @@ fn judge() -> Verdict {
         return Verdict::Unsure;
     };
     // b
-    if ps_taken_if_all_idle() != Some(ps_taken) || our_threads() != threads_ours {
+    if ps_taken_if_all_idle() != Some(ps_taken) || m::threads() != threads_ours {
         return Verdict::Unsure;
     }
     if census.goroutines == 0 && MAIN_EXITED.load(Ordering::Relaxed) {
@@ -297,13 +297,6 @@ fn judge() -> Verdict {
 fn ps_taken_if_all_idle() -> Option<u64> {
     let global = SCHED.global.lock();
     global.all_idle().then_some(global.ps_taken)
-}
-
-/// How many have begun, and how many of them have ended (A5).
-fn our_threads() -> (u32, u32) {
-    // In this order the difference is not negative.
-    let ended = m::THREADS_ENDED.load(Ordering::Acquire);
-    (m::THREADS_BEGUN.load(Ordering::Acquire), ended)
 }
 
 /// What [`count_parked`] has found.

@@ -42,6 +42,7 @@ pub mod poll_fd;
 
 pub mod deadlock;
 pub mod dump;
+pub mod hang;
 mod report;
 pub mod runtime;
 pub mod snapshot;

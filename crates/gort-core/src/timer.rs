@@ -131,6 +131,13 @@ impl Timers {
         }
     }
 
+    /// Whether `f` holds for all timers, which do not fire meanwhile. `f` takes no lock and does not allocate.
+    pub(crate) fn all(&self, mut f: impl FnMut(&TimerNode) -> bool) -> bool {
+        let heap = self.heap.lock();
+        // SAFETY: a node in a heap is alive, and leaves it under the lock only (contract of `start`).
+        heap.0.iter().all(|(_, node)| f(unsafe { node.as_ref() }))
+    }
+
     /// Moves all timers to `to`: this P goes away. Allocates, without a lock, if `to` has too little
     /// room.
     pub(crate) fn move_to(&self, to: &'static Timers) {
@@ -318,6 +325,12 @@ impl TimerNode {
     /// Whether the timer is waiting. A hint.
     pub fn is_armed(&self) -> bool {
         !self.heap.load(Ordering::Relaxed).is_null()
+    }
+
+    /// The argument, if the function is `fire`.
+    pub(crate) fn arg_for(&self, fire: Fire) -> Option<*mut ()> {
+        // Where the compiler has made two of one function the answer may be a no too many.
+        (self.fire as *const () == fire as *const ()).then(|| self.arg.load(Ordering::Acquire))
     }
 
     fn insert(&self, when_ns: u64, period_ns: u64) {

@@ -196,6 +196,11 @@ impl<T: Indexed> TimerHeap<T> {
         Some((entry.when_ns, entry.item))
     }
 
+    /// All timers, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, NonNull<T>)> {
+        self.entries.iter().map(|entry| (entry.when_ns, entry.item))
+    }
+
     /// Takes all timers, in no order: for a P that goes away and leaves its timers to another.
     ///
     /// Those that the iterator has not reached when it is dropped are out all the same.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use gort_core::sched::join::Outcome;
 use gort_core::sched::{self, SpawnOptions};
-use gort_core::{deadlock, runtime as core, snapshot};
+use gort_core::{clock, deadlock, hang, runtime as core, snapshot};
 
 pub use core::{ConfigError, DeadlockPolicy, PanicPolicy};
 
@@ -268,6 +268,8 @@ pub struct TestOptions {
 
 /// How long a test may take that sets no timeout.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often it is looked whether a test hangs.
+const HANG_LOOKS: Duration = Duration::from_millis(100);
 /// For how long goroutines of a test may still be ending after its body: goleak's 20 looks with
 /// growing pauses.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -330,6 +332,7 @@ pub fn run_test<T: Termination + 'static>(options: TestOptions, body: fn() -> T)
     let group = GROUPS.fetch_add(1, Ordering::Relaxed);
     core::ensure_started();
     let _hold = Hold::for_test(&options);
+    let harness = hang::Harness::new();
     let timeout = options.timeout.unwrap_or(TEST_TIMEOUT);
     let spawned = sched::spawn(
         move || body().report(),
@@ -344,11 +347,10 @@ pub fn run_test<T: Termination + 'static>(options: TestOptions, body: fn() -> T)
         Ok(handle) => handle,
         Err(error) => panic!("cannot start the test's goroutine: {error}"),
     };
-    let deadline = gort_core::clock::deadline_after(timeout);
-    let outcome = match handle.join_until(deadline) {
+    let outcome = match wait_for_test(handle, hang::Watch::new(group, &harness), timeout) {
         Ok(outcome) => outcome,
-        Err(_running) => panic!(
-            "{} has not ended after {timeout:?}; its goroutines:\n\n{}",
+        Err(hang) => panic!(
+            "{} {hang}; its goroutines:\n\n{}",
             options.name,
             crate::dump::of_group(group)
         ),
@@ -362,6 +364,28 @@ pub fn run_test<T: Termination + 'static>(options: TestOptions, body: fn() -> T)
         check_leaks(options.name, group);
     }
     code
+}
+
+/// Waits for the end of a test's body; the error says how it hangs.
+fn wait_for_test<T>(
+    mut handle: sched::JoinHandle<T>,
+    mut watch: hang::Watch,
+    timeout: Duration,
+) -> Result<Outcome<T>, String> {
+    let deadline = clock::deadline_after(timeout);
+    loop {
+        let look_at = clock::deadline_after(HANG_LOOKS).min(deadline);
+        handle = match handle.join_until(look_at) {
+            Ok(outcome) => return Ok(outcome),
+            Err(running) => running,
+        };
+        if watch.hangs() {
+            return Err("hangs: all its goroutines wait, and nothing is left to wake one".into());
+        }
+        if clock::now_ns() >= deadline {
+            return Err(format!("has not ended after {timeout:?}"));
+        }
+    }
 }
 
 /// Fails if members of the group are still there after a while.

@@ -78,6 +78,7 @@ const LAYERS: [Layers; 2] = [
             "report",
             "preempt",
             "deadlock",
+            "hang",
             "sysmon",
             "runtime",
         ],

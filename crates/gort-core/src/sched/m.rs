@@ -45,6 +45,13 @@ const MS_RESERVED: u32 = 100;
 pub(crate) static THREADS_BEGUN: AtomicU32 = AtomicU32::new(0);
 pub(crate) static THREADS_ENDED: AtomicU32 = AtomicU32::new(0);
 
+/// How many have begun, and how many of them have ended.
+pub(crate) fn threads() -> (u32, u32) {
+    // In this order the difference is not negative.
+    let ended = THREADS_ENDED.load(Ordering::Acquire);
+    (THREADS_BEGUN.load(Ordering::Acquire), ended)
+}
+
 /// A thread that runs goroutines.
 pub(crate) struct M {
     pub(crate) id: u64,

@@ -33,7 +33,7 @@ pub(crate) mod find_work;
 pub mod join;
 pub(crate) mod m;
 pub(crate) mod p;
-mod park;
+pub(crate) mod park;
 pub mod scope;
 pub(crate) mod shake;
 mod switch;

@@ -198,6 +198,13 @@ unsafe fn fire_timeout(arg: *mut (), _now_ns: u64, out: &mut ReadyList) {
     }
 }
 
+/// Whose timed wait a timer ends, if that is what it is for.
+pub(crate) fn waiter_of(timer: &TimerNode) -> Option<GRef> {
+    let arg = timer.arg_for(fire_timeout)?;
+    // SAFETY: `own_timer` set the G as the argument.
+    Some(unsafe { GRef::from_ptr(arg.cast()) })
+}
+
 /// Parks until somebody claims `round` of the current G and readies it, or until `deadline_ns`.
 ///
 /// The caller has opened `round` with `current().claim().open()` and has told the possible wakers.

@@ -79,6 +79,48 @@ fn a_test_that_hangs_fails() {
     park_for_ever();
 }
 
+#[gort::test]
+#[should_panic(expected = "hangs: all its goroutines wait")]
+fn a_test_whose_goroutines_wait_for_each_other_fails_at_once() {
+    let (sender, receiver) = gort::chan::bounded::<()>(0);
+    gort::go(move || {
+        let (_other_sender, other) = gort::chan::bounded::<()>(0);
+        let _ = other.recv();
+        drop(sender);
+    });
+    let _ = receiver.recv();
+}
+
+#[gort::test]
+fn a_test_that_a_plain_thread_wakes_does_not_hang() {
+    let (sender, receiver) = gort::chan::bounded(0);
+    std::thread::spawn(move || {
+        // waits: longer than goroutines must be parked to count as hung
+        std::thread::sleep(std::time::Duration::from_millis(600));
+        sender.send(7).unwrap();
+    });
+    assert_eq!(receiver.recv(), Ok(7));
+}
+
+#[gort::test]
+fn a_test_that_a_timer_wakes_does_not_hang() {
+    let (sender, receiver) = gort::chan::bounded(0);
+    let pause = std::time::Duration::from_millis(600);
+    gort::time::after_func(pause, move || sender.send(7).unwrap()).detach();
+    assert_eq!(receiver.recv(), Ok(7));
+}
+
+#[gort::test]
+fn a_test_that_a_blocking_call_wakes_does_not_hang() {
+    let (sender, receiver) = gort::chan::bounded(0);
+    gort::go(move || {
+        // waits: longer than goroutines must be parked to count as hung
+        gort::blocking(|| std::thread::sleep(std::time::Duration::from_millis(600)));
+        sender.send(7).unwrap();
+    });
+    assert_eq!(receiver.recv(), Ok(7));
+}
+
 #[gort::test(procs = 3)]
 fn procs_holds_during_the_test() {
     assert_eq!(gort::runtime::gomaxprocs(), 3);
