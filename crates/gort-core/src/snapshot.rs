@@ -86,6 +86,17 @@ fn collect(mut tracer: Option<Tracer>, may_interrupt: bool) -> Vec<Goroutine> {
     all
 }
 
+/// Who waits for whose end: pairs of goroutines' numbers. Others go on meanwhile.
+pub fn joins() -> Vec<(u64, u64)> {
+    let mut all = Vec::new();
+    slab::each(|gp| {
+        if let Some(joiner) = sched::join::joiner_of(gp).filter(|joiner| joiner.is_goroutine()) {
+            all.push((joiner.id(), gp.id()));
+        }
+    });
+    all
+}
+
 /// Whether a goroutine in this state is on some thread, with its stack in use.
 pub(crate) fn is_on_a_thread(state: State) -> bool {
     matches!(

@@ -20,6 +20,7 @@
 
 pub mod chan;
 pub mod debug;
+mod deadlock;
 mod dump;
 mod go;
 pub mod net;

@@ -52,7 +52,7 @@ where
         core::ensure_started();
         core::begin_program();
     }
-    deadlock::set_describe(crate::dump::all);
+    deadlock::set_describe(crate::deadlock::describe);
     match core::run_main(f, Location::caller()) {
         Ok(Outcome::Returned(value)) => value,
         Ok(Outcome::Panicked(payload)) => panic::resume_unwind(payload),

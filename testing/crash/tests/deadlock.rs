@@ -34,6 +34,42 @@ in_both_modes! {
     fn a_mutex_locked_twice(program) {
         let ended = program(env!("CARGO_BIN_EXE_deadlock_mutex_twice")).run();
         assert_deadlock(&ended, "deadlock_mutex_twice", &["sync.Mutex.Lock"]);
+        ended.assert_says("waiting in a circle:\n\tgoroutine 1 waits at ");
+        ended.assert_says(", which it has itself locked\n");
+    }
+
+    fn two_mutexes_in_opposite_order(program) {
+        let ended = program(env!("CARGO_BIN_EXE_deadlock_lock_order")).run();
+        assert_deadlock(&ended, "deadlock_lock_order", &["sync.Mutex.Lock", "join"]);
+        let circle = ended.stderr.split("waiting in a circle:\n").nth(1).unwrap_or_default();
+        let who: Vec<&str> = circle.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+        let holders: Vec<&str> = circle.lines().filter_map(|line| line.rsplit(' ').nth(2)).collect();
+        assert_eq!(who.len(), 2, "{ended}");
+        assert_eq!([who[1], who[0]], *holders, "they wait for each other: {ended}");
+        assert!(!who.contains(&"1"), "main waits beside the circle: {ended}");
+    }
+
+    fn a_guard_that_was_forgotten(program) {
+        let ended = program(env!("CARGO_BIN_EXE_deadlock_forgotten_guard")).run();
+        assert_deadlock(&ended, "deadlock_forgotten_guard", &["sync.Mutex.Lock"]);
+        ended.assert_says("a lock left locked:\n\tgoroutine 1 waits at ");
+        ended.assert_says(", which has ended, had locked\n");
+    }
+
+    fn d13_a_lock_read_twice_while_a_writer_waits(program) {
+        let ended = program(env!("CARGO_BIN_EXE_deadlock_rw_recursion")).run();
+        let (first, second) = ("deadlock_rw_recursion.rs:11:22", "deadlock_rw_recursion.rs:20:23");
+        if cfg!(debug_assertions) {
+            ended.assert_status(101);
+            ended.assert_says("sync: RWMutex read-locked twice by one goroutine, while a writer waits");
+        } else {
+            let reasons = ["sync.RWMutex.RLock", "sync.RWMutex.Lock"];
+            assert_deadlock(&ended, "deadlock_rw_recursion", &reasons);
+            ended.assert_says("waiting in a circle:\n");
+            ended.assert_says("which goroutine 1 has been the last to lock for reading at ");
+        }
+        ended.assert_says(first);
+        ended.assert_says(second);
     }
 
     fn a_wait_group_that_waits_for_more_than_there_are(program) {

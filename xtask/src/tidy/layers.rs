@@ -88,7 +88,7 @@ const LAYERS: [Layers; 2] = [
         package: "crates/gort",
         modules: &[
             "go", "task", "chan", "sync", "time", "net", "io", "context", "blocking", "dump",
-            "debug", "runtime",
+            "debug", "deadlock", "runtime",
         ],
         exceptions: &[],
     },

@@ -296,6 +296,12 @@ pub fn current_goroutine() -> Option<GRef> {
     running_here().filter(|gp| gp.is_goroutine())
 }
 
+/// The number of the current goroutine; 0 on a plain thread.
+#[inline]
+pub fn current_id() -> u64 {
+    running_here().map_or(0, GRef::id)
+}
+
 /// The G of the code that calls, if it has one: none on a system stack.
 #[inline]
 pub(crate) fn running_here() -> Option<GRef> {

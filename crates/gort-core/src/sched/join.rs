@@ -141,6 +141,14 @@ pub(super) fn finish(gp: GRef) -> bool {
     old & RELEASED != 0
 }
 
+/// Who is parked for the end of `gp`, if that is a goroutine or thread. For reports.
+pub(crate) fn joiner_of(gp: GRef) -> Option<GRef> {
+    let word = gp.get().join.load(Ordering::Acquire);
+    let address = word & !FLAGS;
+    // SAFETY: without ASYNC the address is a G's, which is never freed (J3).
+    (address != 0 && word & ASYNC == 0).then(|| unsafe { GRef::from_ptr(address as *mut _) })
+}
+
 /// The goroutine has left its stack. True if the descriptor is the caller's to free (J4).
 pub(super) fn left(gp: GRef) -> bool {
     gp.get().join.fetch_or(LEFT, Ordering::AcqRel) & RELEASED != 0

@@ -25,6 +25,7 @@
 
 mod barrier;
 mod condvar;
+mod holder;
 mod lazy_lock;
 pub mod mpsc;
 mod mutex;
@@ -35,6 +36,7 @@ mod raw_once;
 mod raw_rw_lock;
 mod raw_semaphore;
 mod raw_wait_group;
+mod recursion;
 mod rw_lock;
 mod semaphore;
 mod spin;
@@ -58,6 +60,8 @@ pub use rw_lock::{
 };
 pub use semaphore::{Permit, Semaphore};
 pub use wait_group::WaitGroup;
+
+pub(crate) use wait_table::{Blocked, blocked};
 
 use gort_core::wait_reason::WaitReason;
 use gort_core::{clock, fatal, sched};

@@ -47,6 +47,7 @@
 use std::fmt;
 
 use super::atomic::{AtomicU32, Ordering};
+use super::holder::{HeldBy, Holder};
 use super::spin::Spin;
 use super::wait_table::{self, Key, Wait, Woken};
 use super::{WaitReason, clock, fatal, sched};
@@ -63,12 +64,13 @@ const STARVING_AFTER_NS: u64 = 1_000_000;
 const TRY_AGAIN: u64 = 0;
 const HANDED_OVER: u64 = 1;
 
-/// A mutex without data: Go's algorithm, four bytes.
+/// A mutex without data: Go's algorithm. Eight bytes, as Go's; half of them say who has locked it.
 ///
 /// It is `lock_api`'s raw mutex under [`Mutex`](super::Mutex).
 pub struct RawMutex {
     /// Writers: all who lock and unlock. Acquire on taking pairs with release on freeing.
     state: AtomicU32,
+    pub(super) holder: Holder,
 }
 
 impl RawMutex {
@@ -77,6 +79,7 @@ impl RawMutex {
     pub(super) const fn new() -> RawMutex {
         RawMutex {
             state: AtomicU32::new(0),
+            holder: Holder::new(),
         }
     }
 
@@ -85,6 +88,7 @@ impl RawMutex {
     pub(super) fn new() -> RawMutex {
         RawMutex {
             state: AtomicU32::new(0),
+            holder: Holder::new(),
         }
     }
 
@@ -104,6 +108,15 @@ impl RawMutex {
     /// LOCKED alone decides (M1), so one instruction (`lock bts`) does it whatever the other bits are.
     #[inline]
     pub(super) fn try_acquire(&self) -> bool {
+        let is_ours = self.try_acquire_quietly();
+        if is_ours {
+            self.holder.note();
+        }
+        is_ours
+    }
+
+    #[inline]
+    fn try_acquire_quietly(&self) -> bool {
         self.state.fetch_or(LOCKED, Ordering::Acquire) & LOCKED == 0
     }
 
@@ -112,6 +125,13 @@ impl RawMutex {
     #[track_caller]
     pub(super) fn acquire(&self, reason: WaitReason, deadline_ns: u64) -> bool {
         self.try_acquire() || self.acquire_slow(reason, deadline_ns)
+    }
+
+    /// As [`acquire`](Self::acquire), and leaves it to the caller to say who holds the lock.
+    #[inline]
+    #[track_caller]
+    pub(super) fn acquire_quietly(&self, reason: WaitReason, deadline_ns: u64) -> bool {
+        self.try_acquire_quietly() || self.acquire_slow(reason, deadline_ns)
     }
 
     /// Whether somebody owns the lock.
@@ -174,6 +194,7 @@ impl RawMutex {
                     .exchange(state, (state | LOCKED) & !token(is_woken))
                     .is_ok()
                 {
+                    self.holder.note();
                     return true;
                 }
                 continue;
@@ -196,6 +217,7 @@ impl RawMutex {
             // The token, if we held it, went back in that step.
             let mut how = Wait::new(reason, deadline_ns);
             how.front = waiting_since_ns.is_some();
+            how.held_by = HeldBy::One(&raw const self.holder);
             let since_ns = *waiting_since_ns.get_or_insert_with(clock::now_ns);
             match bucket.wait(self.key(), how) {
                 Woken::TimedOut(bucket) => {
@@ -211,6 +233,7 @@ impl RawMutex {
                         if !is_starving {
                             self.state.fetch_and(!STARVING, Ordering::Relaxed);
                         }
+                        self.holder.note();
                         return true;
                     }
                     is_woken = true;

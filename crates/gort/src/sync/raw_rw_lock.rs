@@ -41,9 +41,10 @@
 use std::fmt;
 
 use super::atomic::{AtomicU32, Ordering};
+use super::holder::{HeldBy, Holder, Place};
 use super::raw_mutex::RawMutex;
 use super::wait_table::{self, Bucket, Key, Wait, Woken};
-use super::{WaitReason, fatal};
+use super::{WaitReason, fatal, recursion};
 
 const WRITER: u32 = 1;
 const PENDING: u32 = 2;
@@ -63,6 +64,9 @@ pub struct RawRwLock {
     state: AtomicU32,
     /// Owned by the writer that is inside or next.
     writers: RawMutex,
+    /// Who entered last as a reader, and where.
+    reader: Holder,
+    read_at: Place,
 }
 
 impl RawRwLock {
@@ -72,6 +76,8 @@ impl RawRwLock {
         RawRwLock {
             state: AtomicU32::new(0),
             writers: RawMutex::new(),
+            reader: Holder::new(),
+            read_at: Place::new(),
         }
     }
 
@@ -81,6 +87,8 @@ impl RawRwLock {
         RawRwLock {
             state: AtomicU32::new(0),
             writers: RawMutex::new(),
+            reader: Holder::new(),
+            read_at: Place::new(),
         }
     }
 
@@ -123,12 +131,14 @@ impl RawRwLock {
 
     /// Enters as a reader if no writer is inside or waiting.
     #[inline]
+    #[track_caller]
     pub(super) fn try_read(&self) -> bool {
         self.enter_unless(FOR_ALL)
     }
 
     /// Enters as a reader if no writer is inside.
     #[inline]
+    #[track_caller]
     pub(super) fn try_read_recursive(&self) -> bool {
         self.enter_unless(FOR_RECURSIVE)
     }
@@ -148,22 +158,38 @@ impl RawRwLock {
     }
 
     #[inline]
+    #[track_caller]
     fn enter_unless(&self, obstacles: u32) -> bool {
         // A guess that is right where it is hot saves the load: after another locked instruction on
         // the word, as in a loop, that would wait for it (5 of 12 ns). A wrong one tells the state.
         let mut state = 0;
         while state & obstacles == 0 {
             match self.exchange(state, with_reader(state), Ordering::Acquire) {
-                Ok(_) => return true,
+                Ok(_) => {
+                    self.entered();
+                    return true;
+                }
                 Err(now) => state = now,
             }
         }
         false
     }
 
+    /// For reports: we are inside as a reader.
+    #[inline]
+    #[track_caller]
+    fn entered(&self) {
+        self.reader.note();
+        self.read_at.note();
+        recursion::entered(self.readers_key());
+    }
+
     #[cold]
     #[track_caller]
     fn read_slow(&self, obstacles: u32, deadline_ns: u64) -> bool {
+        if obstacles & self.state.load(Ordering::Relaxed) & PENDING != 0 {
+            recursion::check(self.readers_key(), deadline_ns);
+        }
         let bucket = wait_table::lock_to_wait(self.readers_key());
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
@@ -173,16 +199,22 @@ impl RawRwLock {
                 (state | READERS_QUEUED, Ordering::Relaxed)
             };
             match self.exchange(state, next, order) {
-                Ok(_) if state & obstacles == 0 => return true,
+                Ok(_) if state & obstacles == 0 => {
+                    self.entered();
+                    return true;
+                }
                 Ok(_) => break,
                 Err(now) => state = now,
             }
         }
-        match bucket.wait(
-            self.readers_key(),
-            Wait::new(WaitReason::RwLockRead, deadline_ns),
-        ) {
-            Woken::Granted(_) => true,
+        let mut how = Wait::new(WaitReason::RwLockRead, deadline_ns);
+        // The writer that is inside or next.
+        how.held_by = HeldBy::One(&raw const self.writers.holder);
+        match bucket.wait(self.readers_key(), how) {
+            Woken::Granted(_) => {
+                self.entered();
+                true
+            }
             Woken::TimedOut(bucket) => {
                 if bucket.is_empty(self.readers_key()) {
                     self.state.fetch_and(!READERS_QUEUED, Ordering::Relaxed);
@@ -195,6 +227,7 @@ impl RawRwLock {
     /// Leaves as a reader. Ends the process if there is none.
     #[inline]
     pub(super) fn leave_read(&self) {
+        recursion::leaving(self.readers_key());
         // A guess, as in `enter_unless`.
         let mut state = ONE_READER;
         loop {
@@ -254,13 +287,22 @@ impl RawRwLock {
     #[inline]
     #[track_caller]
     pub(super) fn write(&self, deadline_ns: u64) -> bool {
-        self.writers.acquire(WaitReason::RwLockWrite, deadline_ns)
-            && (self.exchange(0, WRITER, Ordering::Acquire).is_ok() || self.write_slow(deadline_ns))
+        if !self
+            .writers
+            .acquire_quietly(WaitReason::RwLockWrite, deadline_ns)
+        {
+            return false;
+        }
+        let is_inside = self.exchange(0, WRITER, Ordering::Acquire).is_ok();
+        // Not between the two: a locked instruction waits for the stores before it (3 of 32 ns).
+        self.writers.holder.note();
+        is_inside || self.write_slow(deadline_ns)
     }
 
     #[cold]
     #[track_caller]
     fn write_slow(&self, deadline_ns: u64) -> bool {
+        recursion::writer_waits(self.readers_key(), deadline_ns);
         let bucket = wait_table::lock_to_wait(self.writer_key());
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
@@ -273,10 +315,9 @@ impl RawRwLock {
                 Err(now) => state = now,
             }
         }
-        match bucket.wait(
-            self.writer_key(),
-            Wait::new(WaitReason::RwLockWrite, deadline_ns),
-        ) {
+        let mut how = Wait::new(WaitReason::RwLockWrite, deadline_ns);
+        how.held_by = HeldBy::Readers(&raw const self.reader, &raw const self.read_at);
+        match bucket.wait(self.writer_key(), how) {
             Woken::Granted(_) => true,
             Woken::TimedOut(mut bucket) => {
                 // The last reader may have been here, found us timed out, and cleared it.
@@ -306,7 +347,9 @@ impl RawRwLock {
 
     /// The writer becomes a reader; those that wait to read enter with it.
     #[inline]
+    #[track_caller]
     pub(super) fn downgrade(&self) {
+        self.entered();
         if let Err(state) = self.exchange(WRITER, ONE_READER, Ordering::Release) {
             if state & WRITER == 0 {
                 fatal!("sync: Unlock of unlocked RWMutex");

@@ -66,6 +66,7 @@ unsafe impl lock_api::RawRwLock for RawRwLock {
     }
 
     #[inline]
+    #[track_caller]
     fn try_lock_shared(&self) -> bool {
         self.try_read()
     }
@@ -137,6 +138,7 @@ unsafe impl RawRwLockFair for RawRwLock {
 // SAFETY: afterwards the caller is a reader inside, and no writer is (R1).
 unsafe impl RawRwLockDowngrade for RawRwLock {
     #[inline]
+    #[track_caller]
     unsafe fn downgrade(&self) {
         RawRwLock::downgrade(self);
     }
@@ -181,6 +183,7 @@ unsafe impl RawRwLockRecursive for RawRwLock {
     }
 
     #[inline]
+    #[track_caller]
     fn try_lock_shared_recursive(&self) -> bool {
         self.try_read_recursive()
     }

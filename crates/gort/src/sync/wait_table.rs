@@ -31,12 +31,14 @@
 use std::cell::Cell;
 use std::fmt;
 use std::mem::ManuallyDrop;
+use std::panic::Location;
 use std::ptr;
 
 use gort_core::g::{self, GRef};
 use gort_core::lock;
 use gort_queue::claim::Round;
 
+use super::holder::HeldBy;
 use super::{WaitReason, sched};
 
 /// No deadline.
@@ -99,6 +101,7 @@ struct Waiter {
     /// From the waiter to the waker: what it asks for. From the waker to the waiter: what it got.
     word: Cell<u64>,
     in_table: Cell<bool>,
+    held_by: HeldBy,
     next: Cell<*const Waiter>,
     prev: Cell<*const Waiter>,
     /// W4.
@@ -255,6 +258,26 @@ impl Tree {
         link.set(new);
     }
 
+    /// Calls `f` with all waiters.
+    fn each<'a>(&'a self, f: &mut impl FnMut(&'a Waiter)) {
+        Tree::each_below(self.root.get(), f);
+    }
+
+    fn each_below<'a>(link: *const Waiter, f: &mut impl FnMut(&'a Waiter)) {
+        // SAFETY: links in the tree name nodes in the table.
+        let Some(first) = (unsafe { Waiter::at(link) }) else {
+            return;
+        };
+        Tree::each_below(first.left.get(), f);
+        let mut at = Some(first);
+        while let Some(waiter) = at {
+            f(waiter);
+            // SAFETY: the neighbour, if there is one, is in the table.
+            at = unsafe { Waiter::at(waiter.next.get()) };
+        }
+        Tree::each_below(first.right.get(), f);
+    }
+
     /// Joins two subtrees, all keys of the first below those of the second, at `link`.
     fn merge(mut link: &Cell<*const Waiter>, mut low: *const Waiter, mut high: *const Waiter) {
         // SAFETY: links in the tree name nodes in the table.
@@ -273,6 +296,53 @@ impl Tree {
     }
 }
 
+/// A goroutine that waits for a lock, at some moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blocked {
+    /// Its number.
+    pub(crate) waiter: u64,
+    /// The lock's address.
+    pub(crate) lock: usize,
+    /// The low half of the number of whoever has locked it; 0 for a plain thread.
+    pub(crate) holder: u32,
+    /// Where that was, if it is known.
+    pub(crate) held_at: Option<&'static Location<'static>>,
+}
+
+/// All goroutines that wait for a lock that somebody holds. Others go on meanwhile.
+pub(crate) fn blocked() -> Vec<Blocked> {
+    let mut all = Vec::new();
+    for slot in &TABLE {
+        let before = all.len();
+        loop {
+            // Nothing is allocated while the bucket is locked.
+            let mut has_room = true;
+            slot.0.lock().each(&mut |waiter| {
+                // SAFETY: the waiter is in the table, so it waits for the lock (W2).
+                let held = unsafe { waiter.held_by.read() };
+                if let Some((holder, held_at)) = held.filter(|_| waiter.g.is_goroutine()) {
+                    has_room &= all.len() < all.capacity();
+                    if has_room {
+                        all.push(Blocked {
+                            waiter: waiter.g.id(),
+                            // Both keys of a lock stand for it.
+                            lock: waiter.key.0 & !1,
+                            holder,
+                            held_at,
+                        });
+                    }
+                }
+            });
+            if has_room {
+                break;
+            }
+            all.truncate(before);
+            all.reserve(all.capacity().max(64));
+        }
+    }
+    all
+}
+
 /// How to wait.
 pub(super) struct Wait {
     pub(super) reason: WaitReason,
@@ -281,6 +351,8 @@ pub(super) struct Wait {
     pub(super) front: bool,
     /// For the waker to see (`pop_if`).
     pub(super) asks: u64,
+    /// For reports.
+    pub(super) held_by: HeldBy,
 }
 
 impl Wait {
@@ -292,6 +364,7 @@ impl Wait {
             deadline_ns,
             front: false,
             asks: 0,
+            held_by: HeldBy::Nobody,
         }
     }
 }
@@ -409,6 +482,7 @@ impl Bucket {
             round: (how.deadline_ns != NEVER).then(|| g.claim().open()),
             word: Cell::new(how.asks),
             in_table: Cell::new(false),
+            held_by: how.held_by,
             next: Cell::new(ptr::null()),
             prev: Cell::new(ptr::null()),
             last: Cell::new(ptr::null()),
@@ -471,6 +545,7 @@ mod tests {
             round: None,
             word: Cell::new(id),
             in_table: Cell::new(false),
+            held_by: HeldBy::Nobody,
             next: Cell::new(ptr::null()),
             prev: Cell::new(ptr::null()),
             last: Cell::new(ptr::null()),

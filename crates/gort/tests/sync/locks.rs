@@ -21,7 +21,78 @@ static RW_IN_A_STATIC: RwLock<u32> = RwLock::new(1);
 fn locks_are_small_and_const() {
     *IN_A_STATIC.lock() += 1;
     *RW_IN_A_STATIC.write() += 1;
-    assert_eq!((size_of::<RawMutex>(), size_of::<RawRwLock>()), (4, 8));
+    // As Go's: half is what reports of deadlocks need.
+    assert_eq!((size_of::<RawMutex>(), size_of::<RawRwLock>()), (8, 24));
+}
+
+/// Starts a writer that waits, with or without a deadline.
+fn waiting_writer(lock: &Arc<RwLock<u32>>, limit: Option<Duration>) -> gort::JoinHandle<()> {
+    let writer = {
+        let lock = Arc::clone(lock);
+        gort::go(move || match limit {
+            None => *lock.write() += 1,
+            Some(limit) => assert!(lock.try_write_for(limit).is_none()),
+        })
+    };
+    // A writer that waits keeps new readers out; one with a deadline may have given up by now.
+    while !writer.is_finished() && lock.try_read().is_some() {
+        gort::yield_now();
+    }
+    writer
+}
+
+/// D13: an error only where it would wait for itself.
+#[gort::test]
+#[cfg_attr(
+    debug_assertions,
+    should_panic(expected = "sync: RWMutex read-locked twice")
+)]
+fn d13_a_second_read_lock_behind_a_writer_panics_in_debug_builds() {
+    let lock = Arc::new(RwLock::new(0));
+    let first = lock.read();
+    let writer = waiting_writer(&lock, None);
+    if cfg!(debug_assertions) {
+        drop(lock.read());
+    }
+    drop(first);
+    writer.join().unwrap();
+}
+
+#[gort::test]
+fn d13_a_second_read_lock_that_is_granted_is_no_error() {
+    let lock = Arc::new(RwLock::new(0));
+    let first = lock.read();
+    drop((lock.read(), lock.read_recursive()));
+
+    // Past the writer that waits.
+    let writer = waiting_writer(&lock, None);
+    drop(lock.read_recursive());
+    assert!(lock.try_read_for(SHORT).is_none());
+    drop(first);
+    writer.join().unwrap();
+
+    // The writer gives up.
+    let first = lock.read();
+    let writer = waiting_writer(&lock, Some(SHORT));
+    drop(lock.read());
+    drop(first);
+    writer.join().unwrap();
+
+    // Another goroutine's guard, dropped here, and the other way round.
+    let guard = {
+        let lock = Arc::clone(&lock);
+        gort::go(move || gort::sync::RwLock::read_arc(&lock))
+            .join()
+            .unwrap()
+    };
+    let writer = waiting_writer(&lock, None);
+    let reader = {
+        let lock = Arc::clone(&lock);
+        gort::go(move || *lock.read())
+    };
+    drop(guard);
+    writer.join().unwrap();
+    assert!(reader.join().unwrap() >= 1);
 }
 
 #[test]

@@ -13,8 +13,8 @@ fn main() {
         let lock = Arc::clone(&lock);
         gort::go(move || *lock.write() += 1)
     };
-    // Until the writer has announced itself, readers may enter.
-    while lock.try_read().is_some() {
+    // A parked writer has announced itself.
+    while !gort::runtime::stacks().contains("[sync.RWMutex.Lock") {
         gort::yield_now();
     }
     let second = lock.read();
