@@ -182,6 +182,29 @@ impl fmt::Display for Ended {
     }
 }
 
+/// For the programs: allows the process `more` bytes of address space beside what it has.
+///
+/// # Panics
+///
+/// There is no `/proc`, or the limit is refused.
+pub fn limit_memory(more: u64) {
+    let pages = std::fs::read_to_string("/proc/self/statm").expect("/proc is there");
+    let pages = pages
+        .split(' ')
+        .next()
+        .and_then(|pages| pages.parse::<u64>().ok());
+    // SAFETY: asks for a number.
+    let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
+    let bytes = pages.expect("the first field") * page_bytes + more;
+    let limit = libc::rlimit {
+        rlim_cur: bytes,
+        rlim_max: bytes,
+    };
+    // SAFETY: reads the limit.
+    let answer = unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) };
+    assert_eq!(answer, 0, "setrlimit: {}", std::io::Error::last_os_error());
+}
+
 /// Makes a test of a check for each thread-local mode: `own` and `thread`.
 ///
 /// ```text

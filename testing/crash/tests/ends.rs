@@ -27,4 +27,33 @@ in_both_modes! {
         ended.assert_prints("is_panic: true");
         ended.assert_prints("payload: 杰克穷死");
     }
+
+    fn a_panic_while_another_unwinds_aborts(program) {
+        let ended = program(env!("CARGO_BIN_EXE_panic_in_drop")).run();
+        ended.assert_signal(libc::SIGABRT);
+        ended.assert_says("from the body");
+        ended.assert_says("from the destructor");
+        assert_eq!(ended.stdout, "", "{ended}");
+    }
+
+    fn an_unlock_of_what_is_not_locked_aborts(program) {
+        let ended = program(env!("CARGO_BIN_EXE_fatal_unlock")).run();
+        ended.assert_signal(libc::SIGABRT);
+        ended.assert_says("gort: fatal: sync: unlock of unlocked mutex\n");
+        assert_eq!(ended.stdout, "", "{ended}");
+    }
+
+    fn goroutines_that_find_no_room_are_an_error_and_the_others_go_on(program) {
+        let ended = program(env!("CARGO_BIN_EXE_memory_limit")).run();
+        ended.assert_status(0);
+        ended.assert_prints("all went on");
+        assert_eq!(ended.stderr, "", "{ended}");
+    }
+
+    fn sc20_no_more_threads_end_the_program(program) {
+        let ended = program(env!("CARGO_BIN_EXE_thread_limit")).run();
+        ended.assert_status(2);
+        ended.assert_says("runtime: cannot make a thread: ");
+        ended.assert_says("\nfatal error: thread exhaustion\n");
+    }
 }
