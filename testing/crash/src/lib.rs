@@ -16,9 +16,11 @@
 //! for its kind.
 
 use std::fmt;
-use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
+use std::io::{self, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Once;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -59,7 +61,38 @@ impl Program {
             .env_remove("RUST_BACKTRACE")
             .env_remove("GORT_SHAKE")
             .env_remove("GORT_SHAKE_MIGRATE");
+        // SAFETY: between fork and exec only `setrlimit` is called, which is async-signal-safe.
+        unsafe { command.pre_exec(leave_no_core) };
         Program { command }
+    }
+
+    /// As [`at`](Self::at), but built with `panic = "abort"` (the profile `abort`), which is done here, once.
+    ///
+    /// # Panics
+    ///
+    /// It does not build.
+    pub fn without_unwinding(path: &str) -> Program {
+        static BUILT: Once = Once::new();
+        let path = Path::new(path);
+        let (folder, name) = (path.parent(), path.file_name());
+        let target = folder.and_then(Path::parent).expect("target/PROFILE/NAME");
+        BUILT.call_once(|| {
+            let built = Command::new(env!("CARGO"))
+                .args([
+                    "build",
+                    "--quiet",
+                    "--profile=abort",
+                    "--bins",
+                    "--manifest-path",
+                ])
+                .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+                .arg("--target-dir")
+                .arg(target)
+                .status();
+            assert!(built.expect("cargo is there").success());
+        });
+        let name = name.expect("target/PROFILE/NAME");
+        Program::at(&target.join("abort").join(name).to_string_lossy())
     }
 
     /// Sets an environment variable.
@@ -119,6 +152,19 @@ impl Program {
             elapsed,
             is_hung,
         }
+    }
+}
+
+/// Those that abort do so on purpose.
+fn leave_no_core() -> io::Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: reads the limit.
+    match unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const limit) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -118,6 +118,12 @@ in_both_modes! {
         assert_eq!((&*ended.stdout, &*ended.stderr), ("", ""), "{ended}");
     }
 
+    fn an_implicit_runtime_leaves_sigquit_alone(program) {
+        let ended = program(env!("CARGO_BIN_EXE_implicit_runtime")).arg("quit").run();
+        ended.assert_signal(libc::SIGQUIT);
+        assert_eq!((&*ended.stdout, &*ended.stderr), ("", ""), "{ended}");
+    }
+
     fn d9_there_is_no_alarm_while_somebody_can_be_woken(program) {
         for waker in ["timer", "after_func", "thread", "blocking", "sleeping", "socket", "run"] {
             let ended = program(env!("CARGO_BIN_EXE_alive")).arg(waker).run();

@@ -1,6 +1,6 @@
 //! Programs that end by a panic, by `goexit`, or by what the runtime cannot go on after.
 
-use gort_crash::in_both_modes;
+use gort_crash::{Program, in_both_modes};
 
 in_both_modes! {
     fn pn03_goexit_in_main_lets_the_others_finish(program) {
@@ -49,11 +49,14 @@ in_both_modes! {
         ended.assert_prints("all went on");
         assert_eq!(ended.stderr, "", "{ended}");
     }
+}
 
-    fn sc20_no_more_threads_end_the_program(program) {
-        let ended = program(env!("CARGO_BIN_EXE_thread_limit")).run();
-        ended.assert_status(2);
-        ended.assert_says("runtime: cannot make a thread: ");
-        ended.assert_says("\nfatal error: thread exhaustion\n");
-    }
+/// Where there are own blocks: a goroutine that has a thread anyway needs no other to block in.
+#[test]
+fn sc20_no_more_threads_end_the_program() {
+    let program = Program::at(env!("CARGO_BIN_EXE_thread_limit"));
+    let ended = program.var("GORT_TLS", "own").run();
+    ended.assert_status(2);
+    ended.assert_says("runtime: cannot make a thread: ");
+    ended.assert_says("\nfatal error: thread exhaustion\n");
 }
