@@ -256,7 +256,7 @@ fn policy() -> DeadlockPolicy {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verdict {
-    /// Somebody can be woken, and an M will take a P for it.
+    /// Somebody goes on or can be woken, and an M will take a P for it.
     Alive,
     /// Somebody can be woken, or not, and no P need be taken until that changes.
     Unsure,
@@ -277,9 +277,10 @@ fn judge() -> Verdict {
     if find_work::next_timer_ns() != NEVER || netpoll::waiters() != 0 {
         return Verdict::Alive;
     }
-    let Some(census) = count_parked() else {
-        return Verdict::Unsure;
-    };
+    let census = count_parked();
+    if census.is_any_about {
+        return Verdict::Alive;
+    }
     // b
     if ps_taken_if_all_idle() != Some(ps_taken) || m::threads() != threads_ours {
         return Verdict::Unsure;
@@ -303,13 +304,14 @@ fn ps_taken_if_all_idle() -> Option<u64> {
 #[derive(Default)]
 struct Census {
     goroutines: usize,
+    /// A goroutine is not parked. It will need a P to become so.
+    is_any_about: bool,
     threads_in_run: u32,
 }
 
-/// Counts the goroutines, and the threads in `run`; `None` if one of them is not parked.
-fn count_parked() -> Option<Census> {
+/// Counts the goroutines, and the threads in `run`, as far as they are parked.
+fn count_parked() -> Census {
     let mut census = Census::default();
-    let mut all_parked = true;
     slab::each(|gp| {
         let g = gp.get();
         match g.status.load() {
@@ -317,8 +319,10 @@ fn count_parked() -> Option<Census> {
             State::Waiting if g.kind.get() == Kind::Thread => census.threads_in_run += 1,
             State::Waiting if g.has_flag(flags::SYSTEM) => {}
             State::Waiting => census.goroutines += 1,
-            _ => all_parked = false,
+            // It is about to leave `run`, and counts as any other thread.
+            _ if g.kind.get() == Kind::Thread => {}
+            _ => census.is_any_about = true,
         }
     });
-    all_parked.then_some(census)
+    census
 }

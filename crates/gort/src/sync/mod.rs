@@ -64,4 +64,4 @@ pub use wait_group::WaitGroup;
 pub(crate) use wait_table::{Blocked, blocked};
 
 use gort_core::wait_reason::WaitReason;
-use gort_core::{clock, fatal, sched};
+use gort_core::{clock, fatal, g, sched};
