@@ -19,8 +19,8 @@
 #![warn(missing_docs)]
 
 pub mod chan;
-pub mod debug;
 mod deadlock;
+pub mod debug;
 mod dump;
 mod go;
 pub mod net;

@@ -5,5 +5,6 @@ pub mod epoll;
 pub mod futex;
 pub mod membarrier;
 pub mod probe;
+pub mod signal;
 pub mod socket;
 pub mod thread;

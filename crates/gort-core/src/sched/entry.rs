@@ -13,6 +13,7 @@
 //! else's, whatever libc runs thread-locals how.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr::{self, NonNull};
@@ -29,6 +30,7 @@ use super::m::{self, M};
 use super::scope::ScopeData;
 use super::{SCHED, park, switch, syscall, wake};
 use crate::g::{self, GRef, Kind, flags, slab};
+use crate::os::signal::{self, AlternateStack};
 use crate::os::thread;
 use crate::settings;
 use crate::thread_state;
@@ -471,6 +473,8 @@ struct BoundEnd {
     gp: GRef,
     mp: &'static M,
     header: Header,
+    /// Signal handlers run on it, also in the thread's destructors.
+    alternate: Option<AlternateStack>,
     /// Rounds of key destructors so far.
     rounds: u32,
     dropped: bool,
@@ -559,6 +563,7 @@ unsafe fn bound_main<F>(start: *mut Header, gp: GRef, mp: &'static M) {
     thread_state::set_current(Some(gp.0.cast()));
     m::THREADS_BEGUN.fetch_add(1, Ordering::Release);
     mp.tid.store(thread::tid(), Ordering::Relaxed);
+    let alternate = signal::alternate_stack();
     mp.sleep();
     m::take_next_p(mp);
     switch::begin(mp, gp);
@@ -580,10 +585,35 @@ unsafe fn bound_main<F>(start: *mut Header, gp: GRef, mp: &'static M) {
         gp,
         mp,
         header,
+        alternate,
         rounds: 0,
         dropped,
     });
-    set_end(Box::into_raw(end).cast());
+    let end = Box::into_raw(end);
+    set_end(end.cast());
+    // The last to be registered is the first to be destroyed; where it cannot be, std's destructors
+    // have begun, and do without.
+    let _ = RENEWAL.try_with(|renewal| renewal.0.set(end));
+}
+
+/// std ends a thread's signal handling before the destructors of its thread-locals. Those are still
+/// the goroutine's: as the first of them this sets its alternate stack again.
+struct Renewal(Cell<*mut BoundEnd>);
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        // SAFETY: null, or the box of this thread's end: alive until the last round of key
+        // destructors, which come after this one.
+        if let Some(end) = unsafe { self.0.get().as_mut() }
+            && let Some(alternate) = &mut end.alternate
+        {
+            alternate.renew();
+        }
+    }
+}
+
+thread_local! {
+    static RENEWAL: Renewal = const { Renewal(Cell::new(ptr::null_mut())) };
 }
 
 /// Has [`bound_end`] called with `value` in the next round of this thread's key destructors.
@@ -624,6 +654,7 @@ unsafe extern "C" fn bound_end(value: *mut c_void) {
         gp,
         mp,
         header,
+        alternate,
         dropped,
         ..
     } = *end;
@@ -641,6 +672,7 @@ unsafe extern "C" fn bound_end(value: *mut c_void) {
     // SAFETY: the goroutine is dead and on no list; nobody else names the M.
     unsafe { m::free_bound(mp) };
     wake::hand_off(pp);
+    drop(alternate);
     m::THREADS_ENDED.fetch_add(1, Ordering::Release);
 }
 

@@ -29,7 +29,7 @@ use super::switch::{self, Action};
 use super::{SCHED, find_work, wake};
 use crate::g::{GRef, Kind};
 use crate::lock::MutexGuard;
-use crate::os::{futex, thread};
+use crate::os::{futex, signal, thread};
 use crate::thread_state;
 
 /// Stack of an M. No user code runs on it; epoll's event buffer and the unwinder fit well.
@@ -294,6 +294,8 @@ pub(crate) fn take_next_p(mp: &'static M) {
 extern "C" fn run(mp: &'static M) {
     THREADS_BEGUN.fetch_add(1, Ordering::Release);
     thread_state::set_self_m(ptr::from_ref(mp) as usize);
+    // Kept: an M never ends.
+    std::mem::forget(signal::alternate_stack());
     mp.tid.store(thread::tid(), Ordering::Relaxed);
     // SAFETY: on the M's own thread, once, with FS its own.
     unsafe { *mp.tls.get() = ThreadTls::capture() };

@@ -1,0 +1,480 @@
+//! Signals: handlers that keep what was there before, alternate stacks, and signals to one thread.
+//!
+//! A process has one handler per signal, and libraries share it by chaining: [`install`] remembers the
+//! action it replaces, and our handler passes on with [`chain`] whatever is not ours. What was there
+//! then acts as the kernel would have had it: its mask applies, a one-shot handler is used once, and
+//! the default action is taken by the kernel itself. One difference remains: it runs on the stack ours
+//! runs on, the alternate one.
+//!
+//! An alternate stack belongs to a kernel thread, and goroutines move between those: so each M has
+//! one, set at its start ([`alternate_stack`]), and a handler always runs on that of the M it
+//! interrupted. std gives its threads 8 KiB, too little to walk a stack on, and no more than a signal
+//! frame where the processor has AVX-512 or AMX.
+//!
+//! Elsewhere: which signals are taken and what is done about them (`preempt`, `overflow`).
+
+use std::ffi::{c_int, c_void};
+use std::mem::{self, MaybeUninit};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+/// A signal's handler with all its arguments.
+pub type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+
+/// Signals are numbered from 1 to 64.
+const SIGNALS: usize = 65;
+
+/// An action that [`install`] replaced.
+#[derive(Debug)]
+struct Replaced {
+    action: libc::sigaction,
+    /// Whether a one-shot handler has been called. Readers and writers: `chain`.
+    used: AtomicBool,
+}
+
+/// By signal number; null where nothing was replaced. Written by `install`, never freed: a handler
+/// may be reading it at any time.
+static REPLACED: [AtomicPtr<Replaced>; SIGNALS] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS];
+
+/// What [`install`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Old {
+    /// The default action.
+    Default,
+    /// The signal was ignored.
+    Ignored,
+    /// Somebody's handler.
+    Handler,
+    /// The very handler that was to be installed.
+    Ours,
+}
+
+/// Makes `handler` the process's handler of `signo`, with `SA_SIGINFO` and the further `flags`, and
+/// remembers what it replaces for [`chain`]. Installed again it changes nothing; when somebody has
+/// replaced it meanwhile, it comes first again and chains to them.
+///
+/// # Panics
+///
+/// `signo` is no signal, or one that cannot be handled.
+pub fn install(signo: c_int, handler: Handler, flags: c_int) -> Old {
+    let ours = handler as *const () as libc::sighandler_t;
+    let found = action_of(signo);
+    if found.sa_sigaction == ours {
+        return Old::Ours;
+    }
+    // What was there is known before the first signal can come to us.
+    remember(signo, found);
+    // SAFETY: all zero is a valid `sigaction`.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    action.sa_sigaction = ours;
+    action.sa_flags = libc::SA_SIGINFO | flags;
+    let replaced = set_action(signo, &action);
+    if replaced.sa_sigaction != found.sa_sigaction && replaced.sa_sigaction != ours {
+        // Another thread installed its own between our look and our change: chain to that one.
+        remember(signo, replaced);
+    }
+    match found.sa_sigaction {
+        libc::SIG_DFL => Old::Default,
+        libc::SIG_IGN => Old::Ignored,
+        _ => Old::Handler,
+    }
+}
+
+fn remember(signo: c_int, action: libc::sigaction) {
+    let replaced = Box::new(Replaced {
+        action,
+        used: AtomicBool::new(false),
+    });
+    REPLACED[signo as usize].store(Box::into_raw(replaced), Ordering::Release);
+}
+
+/// Whether `signo` has its default action, whoever set it.
+pub fn is_default(signo: c_int) -> bool {
+    action_of(signo).sa_sigaction == libc::SIG_DFL
+}
+
+/// Does with a signal what would have been done before [`install`]. Async-signal-safe; for use in the
+/// handler, with its arguments.
+///
+/// May return only after the handler that was there has, and not at all if that one jumps away or the
+/// signal ends the process. A fault that nobody handles comes again when our handler returns, and then
+/// ends the process with the right status.
+///
+/// # Safety
+///
+/// The arguments are those of a signal handler that was installed with [`install`] and runs.
+pub unsafe fn chain(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: what is published there stays, and is written no more but for its atomic.
+    let replaced = unsafe { REPLACED[signo as usize].load(Ordering::Acquire).as_ref() };
+    // SAFETY: the caller's `info` is the kernel's.
+    let is_fault = is_fault(signo) && unsafe { (*info).si_code } > 0;
+    let Some(replaced) = replaced else {
+        return act_by_default(signo, is_fault);
+    };
+    let action = &replaced.action;
+    let is_spent =
+        action.sa_flags & libc::SA_RESETHAND != 0 && replaced.used.swap(true, Ordering::Relaxed);
+    match action.sa_sigaction {
+        _ if is_spent => act_by_default(signo, is_fault),
+        libc::SIG_DFL => act_by_default(signo, is_fault),
+        // The kernel lets nobody ignore a fault.
+        libc::SIG_IGN if is_fault => act_by_default(signo, is_fault),
+        libc::SIG_IGN => {}
+        address => {
+            let mask = Masked::as_for(signo, action);
+            if action.sa_flags & libc::SA_SIGINFO != 0 {
+                // SAFETY: an action with SA_SIGINFO has a handler of this form.
+                let handler: Handler = unsafe { mem::transmute(address) };
+                handler(signo, info, context);
+            } else {
+                // SAFETY: an action without SA_SIGINFO has a handler of this form.
+                let handler: extern "C" fn(c_int) = unsafe { mem::transmute(address) };
+                handler(signo);
+            }
+            drop(mask);
+        }
+    }
+}
+
+/// Whether the kernel sends `signo` for what an instruction did.
+fn is_fault(signo: c_int) -> bool {
+    matches!(
+        signo,
+        libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP
+    )
+}
+
+/// The default action, taken by the kernel. Async-signal-safe.
+fn act_by_default(signo: c_int, is_fault: bool) {
+    match signo {
+        libc::SIGURG | libc::SIGCHLD | libc::SIGWINCH | libc::SIGCONT => {}
+        libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => {
+            // SAFETY: `kill` takes any numbers.
+            unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
+        }
+        _ => {
+            // SAFETY: all zero is a valid `sigaction`: the default one.
+            let default: libc::sigaction = unsafe { mem::zeroed() };
+            // SAFETY: reads one action. With an `assert` instead of the answer ignored a handler
+            // could unwind.
+            unsafe { libc::sigaction(signo, &raw const default, ptr::null_mut()) };
+            if !is_fault {
+                // Comes at once: it is let through, and ends the process.
+                send(super::thread::tid(), signo);
+                let mut set = empty_set();
+                // SAFETY: `set` is a set, `signo` a signal; the old mask is not asked for.
+                unsafe {
+                    libc::sigaddset(&raw mut set, signo);
+                    libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut());
+                }
+            }
+        }
+    }
+}
+
+/// Sends `signo` to one thread of this process. False if there is no such thread (any more).
+/// Async-signal-safe.
+pub fn send(tid: u32, signo: c_int) -> bool {
+    // SAFETY: `tgkill` takes any numbers; the process is ours.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, signo) == 0 }
+}
+
+/// The signal mask that a chained handler expects; the one before comes back with the drop.
+struct Masked(libc::sigset_t);
+
+impl Masked {
+    fn as_for(signo: c_int, action: &libc::sigaction) -> Masked {
+        let mut before = empty_set();
+        let mut own = empty_set();
+        // SAFETY: the sets are sets, and `signo` is a signal.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const action.sa_mask, &raw mut before);
+            if action.sa_flags & libc::SA_NODEFER != 0 {
+                libc::sigaddset(&raw mut own, signo);
+                libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const own, ptr::null_mut());
+            }
+        }
+        Masked(before)
+    }
+}
+
+impl Drop for Masked {
+    fn drop(&mut self) {
+        // SAFETY: the set is one that `pthread_sigmask` gave; the old mask is not asked for.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
+    }
+}
+
+fn empty_set() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: `sigemptyset` writes the whole set.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        set.assume_init()
+    }
+}
+
+fn action_of(signo: c_int) -> libc::sigaction {
+    let mut action = MaybeUninit::zeroed();
+    // SAFETY: writes one action; none is set.
+    let result = unsafe { libc::sigaction(signo, ptr::null(), action.as_mut_ptr()) };
+    assert_eq!(result, 0, "{signo} is no signal");
+    // SAFETY: written by `sigaction`, which succeeded.
+    unsafe { action.assume_init() }
+}
+
+fn set_action(signo: c_int, action: &libc::sigaction) -> libc::sigaction {
+    let mut old = MaybeUninit::zeroed();
+    // SAFETY: reads one action and writes one.
+    let result = unsafe { libc::sigaction(signo, action, old.as_mut_ptr()) };
+    assert_eq!(result, 0, "signal {signo} cannot be handled");
+    // SAFETY: written by `sigaction`, which succeeded.
+    unsafe { old.assume_init() }
+}
+
+// ---- alternate stacks ----
+
+/// Room for handlers that walk a stack, wait, and are interrupted by others, beside the kernel's
+/// frames. Address space: the pages are touched when a signal comes.
+const HANDLER_BYTES: usize = 48 << 10;
+/// Below an alternate stack: its own overflow is a fault instead of a stranger's memory.
+const GUARD_BYTES: usize = 64 << 10;
+
+/// An alternate signal stack that belongs to the thread that made it.
+///
+/// Dropped, on the same thread, it gives back what the thread had before. An M never ends and forgets
+/// it.
+#[derive(Debug)]
+pub struct AlternateStack {
+    /// The lowest byte of the guard.
+    mapping: *mut c_void,
+    bytes: usize,
+    /// What the thread had before; disabled if it had none, or it is gone.
+    before: libc::stack_t,
+}
+
+/// Gives this thread an alternate signal stack with room for our handlers: 48 KiB and two of the
+/// kernel's frames, with a guard below. `None` if it has one at least as large, or there is no memory
+/// for it: then handlers run on what it has.
+pub fn alternate_stack() -> Option<AlternateStack> {
+    let bytes = stack_bytes();
+    let before = current_stack();
+    let is_busy = before.ss_flags & libc::SS_ONSTACK != 0;
+    if is_busy || before.ss_flags & libc::SS_DISABLE == 0 && before.ss_size >= bytes {
+        return None;
+    }
+    let whole = GUARD_BYTES + bytes;
+    // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nothing.
+    let mapping = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            whole,
+            libc::PROT_NONE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            -1,
+            0,
+        )
+    };
+    if mapping == libc::MAP_FAILED {
+        return None;
+    }
+    let stack = AlternateStack {
+        mapping,
+        bytes,
+        before,
+    };
+    // SAFETY: the upper part of the mapping just made.
+    let opened = unsafe { libc::mprotect(stack.base(), bytes, libc::PROT_READ | libc::PROT_WRITE) };
+    if opened != 0 {
+        stack.unmap();
+        return None;
+    }
+    stack.set();
+    Some(stack)
+}
+
+impl AlternateStack {
+    fn base(&self) -> *mut c_void {
+        self.mapping.wrapping_byte_add(GUARD_BYTES)
+    }
+
+    fn set(&self) {
+        let ours = libc::stack_t {
+            ss_sp: self.base(),
+            ss_flags: 0,
+            ss_size: self.bytes,
+        };
+        // SAFETY: the stack is mapped for as long as it is set: the owner sets another before it
+        // unmaps. Fails on a handler's stack only, where it changes nothing.
+        unsafe { libc::sigaltstack(&raw const ours, ptr::null_mut()) };
+    }
+
+    /// Sets it again if somebody has disabled it meanwhile. std does, at the end of its threads, and
+    /// frees what was there before ours: that never comes back.
+    pub fn renew(&mut self) {
+        if current_stack().ss_flags & libc::SS_DISABLE != 0 {
+            self.before = disabled();
+            self.set();
+        }
+    }
+
+    fn unmap(self) {
+        // SAFETY: our own mapping, which no thread has as its stack any more.
+        unsafe { libc::munmap(self.mapping, GUARD_BYTES + self.bytes) };
+        mem::forget(self);
+    }
+}
+
+impl Drop for AlternateStack {
+    fn drop(&mut self) {
+        let current = current_stack();
+        if current.ss_sp == self.base() {
+            // SAFETY: what the thread had before is still there (`renew`), or disabled.
+            unsafe { libc::sigaltstack(&raw const self.before, ptr::null_mut()) };
+        }
+        // SAFETY: our own mapping; the thread has another stack now, or had one already.
+        unsafe { libc::munmap(self.mapping, GUARD_BYTES + self.bytes) };
+    }
+}
+
+/// A multiple of the page, whatever the kernel's frame is.
+fn stack_bytes() -> usize {
+    // SAFETY: `getauxval` takes any number, and answers 0 where it has nothing.
+    let frame = unsafe { libc::getauxval(AT_MINSIGSTKSZ) } as usize;
+    (HANDLER_BYTES + 2 * frame.max(libc::MINSIGSTKSZ)).next_multiple_of(16 << 10)
+}
+
+/// The least stack on which the kernel delivers a signal here. From `include/uapi/linux/auxvec.h`.
+const AT_MINSIGSTKSZ: libc::c_ulong = 51;
+
+fn disabled() -> libc::stack_t {
+    libc::stack_t {
+        ss_sp: ptr::null_mut(),
+        ss_flags: libc::SS_DISABLE,
+        ss_size: 0,
+    }
+}
+
+fn current_stack() -> libc::stack_t {
+    let mut stack = disabled();
+    // SAFETY: writes one `stack_t`; none is set. It cannot fail.
+    unsafe { libc::sigaltstack(ptr::null(), &raw mut stack) };
+    stack
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    static OURS: AtomicUsize = AtomicUsize::new(0);
+    static THEIRS: AtomicUsize = AtomicUsize::new(0);
+
+    extern "C" fn ours(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+        OURS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: a handler's own arguments.
+        unsafe { chain(signo, info, context) };
+    }
+
+    extern "C" fn theirs_with_info(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+        // SAFETY: the kernel's siginfo.
+        assert_eq!(unsafe { (*info).si_code }, libc::SI_TKILL);
+        THEIRS.fetch_add(1, Ordering::Relaxed);
+    }
+
+    extern "C" fn theirs_plain(signo: c_int) {
+        assert_eq!(signo, libc::SIGUSR2);
+        THEIRS.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[track_caller]
+    fn set(signo: c_int, address: usize, flags: c_int) {
+        // SAFETY: all zero is valid; the address is a handler of the form that `flags` says.
+        let mut action: libc::sigaction = unsafe { mem::zeroed() };
+        action.sa_sigaction = address;
+        action.sa_flags = flags;
+        set_action(signo, &action);
+    }
+
+    fn raised(signo: c_int) -> (usize, usize) {
+        let before = (OURS.load(Ordering::Relaxed), THEIRS.load(Ordering::Relaxed));
+        assert!(send(super::super::thread::tid(), signo));
+        let after = (OURS.load(Ordering::Relaxed), THEIRS.load(Ordering::Relaxed));
+        (after.0 - before.0, after.1 - before.1)
+    }
+
+    /// One test: handlers and counters are the process's.
+    #[test]
+    fn what_was_there_is_called_after_ours() {
+        set(
+            libc::SIGUSR1,
+            theirs_with_info as *const () as usize,
+            libc::SA_SIGINFO,
+        );
+        assert_eq!(install(libc::SIGUSR1, ours, libc::SA_ONSTACK), Old::Handler);
+        assert_eq!(raised(libc::SIGUSR1), (1, 1));
+        assert_eq!(install(libc::SIGUSR1, ours, libc::SA_ONSTACK), Old::Ours);
+        assert_eq!(raised(libc::SIGUSR1), (1, 1));
+
+        set(libc::SIGUSR2, theirs_plain as *const () as usize, 0);
+        assert_eq!(install(libc::SIGUSR2, ours, libc::SA_ONSTACK), Old::Handler);
+        assert_eq!(raised(libc::SIGUSR2), (1, 1));
+
+        set(libc::SIGUSR2, libc::SIG_IGN, 0);
+        assert_eq!(install(libc::SIGUSR2, ours, libc::SA_ONSTACK), Old::Ignored);
+        assert_eq!(raised(libc::SIGUSR2), (1, 0));
+
+        assert!(is_default(libc::SIGURG));
+        assert_eq!(install(libc::SIGURG, ours, libc::SA_ONSTACK), Old::Default);
+        assert!(!is_default(libc::SIGURG));
+        assert_eq!(raised(libc::SIGURG), (1, 0));
+    }
+
+    #[test]
+    fn a_signal_to_a_thread_that_is_gone_is_refused() {
+        let tid = std::thread::spawn(super::super::thread::tid)
+            .join()
+            .unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while send(tid, 0) {
+            assert!(std::time::Instant::now() < deadline, "the thread stays");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_thread_gets_a_large_stack_and_its_own_back() {
+        std::thread::spawn(|| {
+            let before = current_stack();
+            let stack = alternate_stack().expect("std's is smaller");
+            let now = current_stack();
+            assert!(now.ss_size >= 32 << 10, "{}", now.ss_size);
+            assert_eq!(now.ss_sp, stack.base());
+            assert!(alternate_stack().is_none(), "it has a large one");
+            drop(stack);
+            assert_eq!(current_stack().ss_sp, before.ss_sp);
+            assert_eq!(current_stack().ss_flags, before.ss_flags);
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn a_stack_that_was_disabled_can_be_renewed() {
+        std::thread::spawn(|| {
+            let before = current_stack();
+            let mut stack = alternate_stack().expect("std's is smaller");
+            // SAFETY: no handler runs.
+            unsafe { libc::sigaltstack(&disabled(), ptr::null_mut()) };
+            stack.renew();
+            assert_eq!(current_stack().ss_sp, stack.base());
+            drop(stack);
+            assert_ne!(current_stack().ss_flags & libc::SS_DISABLE, 0);
+            // SAFETY: std's own stack, which std has not freed in this test.
+            unsafe { libc::sigaltstack(&raw const before, ptr::null_mut()) };
+        })
+        .join()
+        .unwrap();
+    }
+}
