@@ -25,6 +25,7 @@ pub mod os;
 
 mod atomic;
 pub mod clock;
+mod fork;
 pub mod light_lock;
 mod limits;
 pub mod lock;

@@ -33,6 +33,7 @@ use std::ops::{Deref, DerefMut};
 
 use crate::atomic::{AtomicU32, Ordering, light_fence};
 use crate::clock::{self, NEVER};
+use crate::fork;
 use crate::os::{futex, membarrier, thread};
 
 const FREE: u32 = 0;
@@ -105,6 +106,7 @@ impl<T> LightMutex<T> {
 
     #[cold]
     fn lock_slow(&self) {
+        fork::check("a lock that another thread held was taken");
         loop {
             let mut pauses = SPIN_PAUSES_FIRST;
             while pauses <= SPIN_PAUSES_LAST {

@@ -18,6 +18,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::fork;
 use crate::os::{futex, thread};
 
 const FREE: u32 = 0;
@@ -116,6 +117,7 @@ impl<T: ?Sized> Mutex<T> {
 
     #[cold]
     fn lock_slow(&self) {
+        fork::check("a lock that another thread held was taken");
         let mut pauses = SPIN_PAUSES_FIRST;
         while pauses <= SPIN_PAUSES_LAST {
             let word = self.word.load(Ordering::Relaxed);

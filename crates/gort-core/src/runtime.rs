@@ -17,7 +17,7 @@ use crate::lock::Mutex;
 use crate::sched::join::Outcome;
 use crate::sched::{self, SCHED, SpawnOptions, callbacks, m, p, shake, wake};
 use crate::timer::{self, Hooks, Timers};
-use crate::{deadlock, netpoll, report, settings, sysmon};
+use crate::{deadlock, fork, netpoll, report, settings, sysmon};
 
 pub use crate::deadlock::DeadlockPolicy;
 
@@ -144,6 +144,7 @@ pub fn ensure_started() {
 
 #[cold]
 fn start_default() {
+    fork::check("a goroutine or timer was started");
     match start(Config::default()) {
         Ok(()) | Err(ConfigError::AlreadyStarted) => {}
         Err(error) => fatal!("the runtime cannot start: {error}"),
@@ -161,6 +162,7 @@ pub fn is_started() -> bool {
 ///
 /// It runs already with other settings, a setting is nonsense, or a thread cannot be had.
 pub fn start(config: Config) -> Result<(), ConfigError> {
+    fork::check("the runtime was started");
     let mut settings = SETTINGS.lock();
     if let Some(known) = &*settings {
         let differs = config.procs.is_some_and(|n| n as u32 != gomaxprocs())
@@ -204,6 +206,7 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     p::add(&mut SCHED.global.lock(), &mut fresh);
     *settings = Some(Settings { config, source });
     limits::set_followed(source.is_limit());
+    guard_forks();
     // Under the lock: who finds the settings made may start goroutines.
     settings::set_started();
     drop(settings);
@@ -260,6 +263,20 @@ pub fn begin_program() {
     drop(settings);
     if allowed != Some(false) {
         report::take_sigquit();
+    }
+}
+
+/// Has children of `fork` know what they are.
+fn guard_forks() {
+    unsafe extern "C" fn in_child() {
+        fork::set_forked();
+        settings::set_stopped();
+        shake::set_always_on();
+    }
+    // SAFETY: the handler is async-signal-safe, as a child of many threads demands.
+    let error = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    if error != 0 {
+        fatal!("no memory for a handler of forks: error {error}");
     }
 }
 

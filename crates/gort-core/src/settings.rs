@@ -34,6 +34,11 @@ pub(crate) fn set_started() {
     STARTED.store(true, Ordering::Release);
 }
 
+/// In the child of a fork: nothing can be started any more.
+pub(crate) fn set_stopped() {
+    STARTED.store(false, Ordering::Relaxed);
+}
+
 /// Whether goroutines can be started.
 #[inline]
 pub(crate) fn is_started() -> bool {

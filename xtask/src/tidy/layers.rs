@@ -55,6 +55,7 @@ const LAYERS: [Layers; 2] = [
             "os::file",
             "os::probe",
             "fatal",
+            "fork",
             "atomic",
             "clock",
             "wait_reason",

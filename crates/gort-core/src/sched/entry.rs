@@ -29,6 +29,7 @@ use super::join::{self, JoinHandle, Outcome};
 use super::m::{self, M};
 use super::scope::ScopeData;
 use super::{SCHED, park, switch, syscall, wake};
+use crate::fork;
 use crate::g::{self, GRef, Kind, flags, slab};
 use crate::os::signal::{self, AlternateStack};
 use crate::os::thread;
@@ -138,6 +139,7 @@ where
     T: Send,
 {
     if !settings::is_started() {
+        fork::check("a goroutine was started");
         fatal!("a goroutine was started before the runtime");
     }
     if options.own_thread || !settings::has_own_tls() {
@@ -659,6 +661,7 @@ unsafe extern "C" fn bound_end(value: *mut c_void) {
         ..
     } = *end;
     publish_end(gp, header, dropped);
+    fork::check("a goroutine ended");
     if let Some(scope) = header.scope {
         // SAFETY: the scope waits for this call.
         unsafe { ScopeData::ended(scope) };

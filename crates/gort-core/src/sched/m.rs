@@ -27,6 +27,7 @@ use gort_queue::status::State;
 use super::p::{self, Global, P};
 use super::switch::{self, Action};
 use super::{SCHED, find_work, wake};
+use crate::fork;
 use crate::g::{GRef, Kind};
 use crate::lock::MutexGuard;
 use crate::os::{futex, signal, thread};
@@ -180,6 +181,7 @@ impl M {
     /// Sleeps until [`wake`](Self::wake).
     pub(crate) fn sleep(&self) {
         while self.note.load(Ordering::Acquire) == 0 {
+            fork::check("a goroutine stopped");
             futex::wait(&self.note, 0, u64::MAX);
         }
         self.note.store(0, Ordering::Relaxed);

@@ -23,6 +23,7 @@ use super::m::{self, M};
 use super::switch::{self, Action};
 use super::{SCHED, p, shake, syscall, wake};
 use crate::clock::{self, NEVER};
+use crate::fork;
 use crate::g::{self, G, GRef, Kind, slab};
 use crate::os::futex;
 use crate::timer::{self, ReadyList, TimerNode};
@@ -80,6 +81,7 @@ fn park_g(gp: GRef, reason: WaitReason, location: &'static Location<'static>) {
 /// Lets others run before `gp` parks, if the dice say so.
 #[cold]
 fn shake_before_park(gp: GRef) {
+    fork::check("a wait began");
     if gp.get().kind.get() == Kind::Thread {
         return;
     }
@@ -98,6 +100,7 @@ fn is_awake(g: &G) -> bool {
 
 /// A plain thread sleeps on its status word. True if it was woken, false at the deadline.
 fn park_thread(g: &G, deadline_ns: u64) -> bool {
+    fork::check("a wait began");
     if !g.status.stop_thread() {
         return true;
     }

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use super::m::M;
 use super::p::{self, Global, P};
 use super::{SCHED, wake};
+use crate::fork;
 use crate::g::GRef;
 
 /// [`CHANCE`] and [`MIGRATE`]. Writers: `set`, before the first goroutine; `reseed`. Readers: all that
@@ -33,6 +34,8 @@ static ROUND: AtomicU32 = AtomicU32::new(0);
 
 const CHANCE: u8 = 1;
 const MIGRATE: u8 = 2;
+/// See [`set_always_on`].
+const FORKED: u8 = 4;
 
 /// Among how many goroutines an M looks for one that it did not run last.
 const LOOKED_AT: usize = 64;
@@ -60,6 +63,11 @@ pub(crate) fn reseed(seed: Option<u64>) -> Option<u64> {
         None => MODE.fetch_and(!CHANCE, Ordering::Relaxed),
     };
     old
+}
+
+/// Has everybody take the cold paths, which look at `fork`: so nobody else has to. Async-signal-safe.
+pub(crate) fn set_always_on() {
+    MODE.store(MODE.load(Ordering::Relaxed) | FORKED, Ordering::Relaxed);
 }
 
 /// The seed, if the order is left to chance.
@@ -111,6 +119,7 @@ pub(crate) unsafe fn enqueue(pp: &P, gp: GRef) {
 /// The caller's M holds `pp`.
 #[cold]
 pub(crate) unsafe fn takes_long_way(pp: &P) -> bool {
+    fork::check("a goroutine stopped");
     // SAFETY: as the caller promises.
     is_left_to_chance() && unsafe { chance(4, pp) } == 0
 }

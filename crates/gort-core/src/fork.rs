@@ -1,0 +1,35 @@
+//! After `fork`: in the child only the thread that forked exists, and nothing can be scheduled there.
+//!
+//! The other Ms, sysmon and whoever held a lock are gone. A child may do what POSIX lets it do, call
+//! async-signal-safe functions until `exec` or `_exit`; `Command`, with `pre_exec` or without, does no
+//! more. What needs the scheduler ends the child with a clear text instead of waiting for ever: each
+//! place where a thread is about to sleep, or a goroutine to be started, calls [`check`].
+//!
+//! `runtime` registers the handler; hot paths have no check of their own (see `shake::always_on`).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether this process is the child of one in which the runtime ran, and has not called `exec`.
+/// Writer: the child's only thread.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Called in the child. Async-signal-safe.
+pub(crate) fn set_forked() {
+    FORKED.store(true, Ordering::Relaxed);
+}
+
+/// Whether threads of the runtime are missing because of a `fork`. Async-signal-safe.
+pub(crate) fn is_forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
+
+/// Ends the process if it is such a child, which tries to do `what`. Neither allocates nor locks.
+#[cold]
+pub(crate) fn check(what: &str) {
+    if is_forked() {
+        fatal!(
+            "{what} after fork without exec: the child has none of the runtime's threads; only \
+             async-signal-safe calls are allowed there, until exec or _exit"
+        )
+    }
+}

@@ -1,0 +1,111 @@
+//! What a child of `fork` does without `exec`: the argument says which call.
+//!
+//! Whatever becomes of the child, the parent goes on, and ends with the child's status: its signal
+//! plus 128, or its code.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+/// Runs `child` in a child process, which exits with 7 if it returns.
+fn in_child(child: impl FnOnce()) -> i32 {
+    // SAFETY: the child does what this program is about; the parent waits for it.
+    unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            child();
+            libc::_exit(7);
+        }
+        assert!(pid > 0, "no fork");
+        let mut status = 0;
+        assert_eq!(gort::blocking(|| libc::waitpid(pid, &mut status, 0)), pid);
+        if libc::WIFSIGNALED(status) {
+            128 + libc::WTERMSIG(status)
+        } else {
+            libc::WEXITSTATUS(status)
+        }
+    }
+}
+
+/// A lock that another goroutine holds at the fork.
+fn with_held_lock() -> i32 {
+    let lock = gort::sync::Mutex::new(());
+    let (held, is_held) = gort::chan::bounded(0);
+    let (done, is_done) = gort::chan::bounded::<()>(0);
+    gort::scope(|s| {
+        s.go(|| {
+            let _guard = lock.lock();
+            held.send(()).unwrap();
+            // Until the sender is gone.
+            let _ = is_done.recv();
+        });
+        is_held.recv().unwrap();
+        let status = in_child(|| drop(lock.lock()));
+        drop(done);
+        status
+    })
+}
+
+fn main() {
+    let way = std::env::args().nth(1).unwrap_or_default();
+    let status = gort::run(|| {
+        // The parent is as busy as a parent can be.
+        let (tx, rx) = gort::chan::bounded::<u32>(1);
+        let ticker = gort::time::Ticker::new(Duration::from_millis(1));
+        ticker.chan().recv().unwrap();
+        let status = match way.as_str() {
+            "nothing" => in_child(|| ()),
+            "go" => in_child(|| drop(gort::go(|| ()))),
+            "receive" => in_child(|| _ = rx.recv()),
+            // waits: no: nobody is there to wake the child
+            "sleep" => in_child(|| gort::time::sleep(Duration::from_secs(100))),
+            "yield" => in_child(|| {
+                for _ in 0..1000 {
+                    gort::yield_now();
+                }
+            }),
+            "lock" => with_held_lock(),
+            "return" => {
+                // The child of a goroutine returns from it: nobody is there to take over.
+                let handle = gort::go(|| {
+                    // SAFETY: what becomes of the child is what this program is about.
+                    let pid = unsafe { libc::fork() };
+                    assert!(pid >= 0, "no fork");
+                    pid
+                });
+                let pid = handle.join().unwrap();
+                let mut status = 0;
+                // SAFETY: waits for our child.
+                gort::blocking(|| unsafe { libc::waitpid(pid, &mut status, 0) });
+                128 + libc::WTERMSIG(status)
+            }
+            "plain_thread" => {
+                std::thread::scope(|s| s.spawn(|| in_child(|| _ = rx.recv())).join().unwrap())
+            }
+            "command" => {
+                let mut command = Command::new("true");
+                i32::from(!command.status().unwrap().success())
+            }
+            "pre_exec" => {
+                let mut command = Command::new("sh");
+                command.args(["-c", "exit 5"]);
+                // SAFETY: the hook makes one async-signal-safe call.
+                unsafe {
+                    command.pre_exec(|| {
+                        libc::umask(0o77);
+                        Ok(())
+                    })
+                };
+                command.status().unwrap().code().unwrap()
+            }
+            other => panic!("no such way: {other:?}"),
+        };
+        // The parent is none the worse for it.
+        gort::go(move || tx.send(1).unwrap()).join().unwrap();
+        assert_eq!(rx.recv(), Ok(1));
+        // waits: that a sleep ends is the point
+        gort::time::sleep(Duration::from_millis(1));
+        status
+    });
+    std::process::exit(status);
+}
