@@ -140,6 +140,38 @@ pub fn interrupted(addresses: &mut [usize]) -> Walk {
     walker.walk
 }
 
+/// Async-signal-safe: as [`interrupted`], for stacks of any depth: calls `visit` with each address until
+/// it answers false.
+#[inline(never)]
+pub fn interrupted_each(mut visit: &mut dyn FnMut(usize) -> bool) {
+    extern "C" fn each(frame: *mut Frame, visitor: *mut c_void) -> c_int {
+        // SAFETY: the visitor below, which nobody else uses during the walk.
+        let visitor = unsafe { &mut *visitor.cast::<Visitor<'_>>() };
+        let mut is_interrupted = 0;
+        // SAFETY: the unwinder's frame, during its callback.
+        let ip = unsafe { _Unwind_GetIPInfo(frame, &raw mut is_interrupted) };
+        visitor.has_begun |= is_interrupted != 0;
+        if !visitor.has_begun {
+            return GO_ON;
+        }
+        let address = ip.wrapping_add(usize::from(is_interrupted != 0));
+        if ip == 0 || !(visitor.visit)(address) {
+            return STOP;
+        }
+        GO_ON
+    }
+    struct Visitor<'a> {
+        visit: &'a mut dyn FnMut(usize) -> bool,
+        has_begun: bool,
+    }
+    let mut visitor = Visitor {
+        visit: &mut visit,
+        has_begun: false,
+    };
+    // SAFETY: `each` gets the visitor it expects; walking one's own stack has no other demand.
+    unsafe { _Unwind_Backtrace(each, (&raw mut visitor).cast()) };
+}
+
 /// Lets the unwinder do what it does at its first use, for those who cannot have it in a signal handler.
 pub fn prepare() {
     own(&mut [0]);

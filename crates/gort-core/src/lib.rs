@@ -44,6 +44,7 @@ pub mod poll_fd;
 pub mod deadlock;
 pub mod dump;
 pub mod hang;
+pub mod overflow;
 mod report;
 pub mod runtime;
 pub mod snapshot;

@@ -17,12 +17,12 @@ use crate::lock::Mutex;
 use crate::sched::join::Outcome;
 use crate::sched::{self, SCHED, SpawnOptions, callbacks, m, p, shake, wake};
 use crate::timer::{self, Hooks, Timers};
-use crate::{deadlock, fork, netpoll, report, settings, sysmon};
+use crate::{deadlock, fork, netpoll, overflow, report, settings, sysmon};
 
 pub use crate::deadlock::DeadlockPolicy;
 
-/// Stack of the main goroutine: the size of std's main thread.
-pub const MAIN_STACK_BYTES: usize = 8 << 20;
+/// Stack of the main goroutine: the size of std's main thread. More, if all are to have more.
+pub use crate::overflow::MAIN_STACK_BYTES;
 
 /// Default stack: address space, committed page by page. Debug frames are several times larger.
 const STACK_BYTES: usize = if cfg!(debug_assertions) {
@@ -196,6 +196,7 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     // 0 would say that somebody sleeps in the poller.
     SCHED.last_poll_ns.store(clock::now_ns(), Ordering::SeqCst);
     // What can fail comes before the first P: the next try may ask for fewer.
+    overflow::start().map_err(ConfigError::Thread)?;
     m::factory::start().map_err(ConfigError::Thread)?;
     if source.is_limit() {
         limits::start(follow_limits).map_err(ConfigError::Thread)?;
@@ -501,7 +502,7 @@ where
     T: Send,
 {
     let options = SpawnOptions {
-        stack_bytes: Some(MAIN_STACK_BYTES),
+        stack_bytes: Some(MAIN_STACK_BYTES.max(settings::default_class().slot_bytes())),
         location,
         ..SpawnOptions::new()
     };

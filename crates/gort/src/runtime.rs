@@ -14,7 +14,8 @@ use gort_core::{clock, deadlock, hang, runtime as core, snapshot};
 
 pub use core::{ConfigError, DeadlockPolicy, PanicPolicy};
 
-/// Runs `f` as a goroutine with a main thread's stack (8 MiB) while the calling thread waits.
+/// Runs `f` as a goroutine with a main thread's stack (8 MiB, or more if all goroutines are to have more)
+/// while the calling thread waits.
 ///
 /// `f` may borrow. The runtime stays up for later calls; other goroutines that `f` started go on.
 /// Inside a goroutine it just calls `f`.

@@ -77,6 +77,7 @@ const LAYERS: [Layers; 2] = [
             "snapshot",
             "dump",
             "report",
+            "overflow",
             "preempt",
             "deadlock",
             "hang",

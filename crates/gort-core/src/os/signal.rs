@@ -206,6 +206,16 @@ impl Drop for Masked {
     }
 }
 
+/// Keeps every signal from this thread, for good. Async-signal-safe.
+pub(crate) fn block_all() {
+    let mut set = empty_set();
+    // SAFETY: `set` is a set; the old mask is not asked for.
+    unsafe {
+        libc::sigfillset(&raw mut set);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut());
+    }
+}
+
 fn empty_set() -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
     // SAFETY: `sigemptyset` writes the whole set.

@@ -1,5 +1,8 @@
 //! Facts about threads and processors.
 
+use std::mem::MaybeUninit;
+use std::ptr;
+
 /// The kernel's id of this thread.
 pub fn tid() -> u32 {
     // SAFETY: `gettid` takes nothing and cannot fail.
@@ -78,6 +81,85 @@ pub fn set_name(name: &str) {
     bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
     // SAFETY: PR_SET_NAME reads a string of up to 16 bytes; `bytes` ends with a zero.
     unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) };
+}
+
+/// Guard below a thread's stack that [`guard_stack`] adds: as below a goroutine's, because C code
+/// without stack probes can jump over the one page that libc leaves.
+pub const STACK_GUARD_BYTES: usize = 64 << 10;
+
+/// Where a thread's stack ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stack {
+    /// The lowest byte of the guard.
+    guard: usize,
+    /// The first byte above it.
+    limit: usize,
+    /// The lowest byte of our part of the guard, if there is one: from here to `limit`.
+    added: Option<usize>,
+    /// Bytes for frames that were asked for.
+    pub bytes: usize,
+}
+
+/// From `include/uapi/asm-generic/mman-common.h`; Linux 6.13 has them.
+const MADV_GUARD_INSTALL: i32 = 102;
+const MADV_GUARD_REMOVE: i32 = 103;
+
+/// Makes the lowest part of this thread's stack a guard too, where the kernel has guards that cost no
+/// mapping. `asked` is the size asked for, without that part. `None` if libc does not say where the
+/// stack is. Calls malloc.
+pub fn guard_stack(asked: usize) -> Option<Stack> {
+    let mut attributes = MaybeUninit::uninit();
+    let (mut base, mut bytes, mut guard_bytes) = (ptr::null_mut(), 0, 0);
+    // SAFETY: `pthread_getattr_np` writes the attributes, which are read and destroyed only if it did;
+    // the out-pointers are of the types asked for.
+    unsafe {
+        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
+            return None;
+        }
+        libc::pthread_attr_getguardsize(attributes.as_ptr(), &raw mut guard_bytes);
+        libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut base, &raw mut bytes);
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+    }
+    let base = base as usize;
+    // libc's guard lies below the stack; in glibc before 2.27 it was counted to it.
+    let has_room = bytes > 2 * STACK_GUARD_BYTES && base.is_multiple_of(4096);
+    // SAFETY: the range is the far end of our own stack, which no frame has reached; an advice that the
+    // kernel does not know, or not for this memory, changes nothing.
+    let is_added = has_room
+        && unsafe {
+            libc::madvise(
+                base as *mut libc::c_void,
+                STACK_GUARD_BYTES,
+                MADV_GUARD_INSTALL,
+            ) == 0
+        };
+    let added = if is_added { STACK_GUARD_BYTES } else { 0 };
+    Some(Stack {
+        guard: base.saturating_sub(guard_bytes),
+        limit: base + added.max(guard_bytes),
+        added: is_added.then_some(base),
+        bytes: asked,
+    })
+}
+
+impl Stack {
+    /// Whether a touch of `address` is an overflow of this stack.
+    pub fn guards(&self, address: usize) -> bool {
+        (self.guard..self.limit).contains(&address)
+    }
+
+    /// Takes our part of the guard away: libc gives the stack to another thread.
+    ///
+    /// # Safety
+    ///
+    /// On the thread that [`guard_stack`] was called on, at its end.
+    pub unsafe fn unguard(self) {
+        if let Some(base) = self.added {
+            let bytes = STACK_GUARD_BYTES;
+            // SAFETY: the range is part of the caller's stack, and a guard since `guard_stack`.
+            unsafe { libc::madvise(base as *mut libc::c_void, bytes, MADV_GUARD_REMOVE) };
+        }
+    }
 }
 
 /// Tells the processor that this is a spin loop.

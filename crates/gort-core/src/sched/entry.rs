@@ -526,11 +526,11 @@ where
     let start = SendPtr(Box::into_raw(start).cast::<Header>());
     let spawned = std::thread::Builder::new()
         .name(thread_name.replace('\0', "?"))
-        .stack_size(bytes);
+        .stack_size(bytes + thread::STACK_GUARD_BYTES);
     let spawned = spawned.spawn(move || {
         let start = start;
         // SAFETY: the spawner's box, used once, on the goroutine's own thread.
-        unsafe { bound_main::<F>(start.0, gp, mp) }
+        unsafe { bound_main::<F>(start.0, gp, mp, bytes) }
     });
     if let Err(error) = spawned {
         // SAFETY: the thread was not made, so the box is still ours.
@@ -556,16 +556,17 @@ struct SendPtr(*mut Header);
 // SAFETY: the closure behind it is Send (`spawn_unchecked`'s bound), and only one thread uses it.
 unsafe impl Send for SendPtr {}
 
-/// The thread of a bound goroutine.
+/// The thread of a bound goroutine that asked for `bytes` of stack.
 ///
 /// # Safety
 ///
 /// `start` is a boxed `Start<F>` that nobody else uses.
-unsafe fn bound_main<F>(start: *mut Header, gp: GRef, mp: &'static M) {
+unsafe fn bound_main<F>(start: *mut Header, gp: GRef, mp: &'static M, bytes: usize) {
     thread_state::set_current(Some(gp.0.cast()));
     m::THREADS_BEGUN.fetch_add(1, Ordering::Release);
     mp.tid.store(thread::tid(), Ordering::Relaxed);
     let alternate = signal::alternate_stack();
+    mp.stack.set(thread::guard_stack(bytes));
     mp.sleep();
     m::take_next_p(mp);
     switch::begin(mp, gp);
@@ -660,20 +661,25 @@ unsafe extern "C" fn bound_end(value: *mut c_void) {
         dropped,
         ..
     } = *end;
-    publish_end(gp, header, dropped);
     fork::check("a goroutine ended");
+    publish_end(gp, header, dropped);
     if let Some(scope) = header.scope {
         // SAFETY: the scope waits for this call.
         unsafe { ScopeData::ended(scope) };
     }
     m::transition(gp, State::Running, State::Dead);
     let pp = mp.release();
+    let stack = mp.stack.take();
     thread_state::set_current(None);
     if join::left(gp) {
         slab::free(gp);
     }
     // SAFETY: the goroutine is dead and on no list; nobody else names the M.
     unsafe { m::free_bound(mp) };
+    if let Some(stack) = stack {
+        // SAFETY: at the end of this thread, which needs little more of its stack.
+        unsafe { stack.unguard() };
+    }
     wake::hand_off(pp);
     drop(alternate);
     m::THREADS_ENDED.fetch_add(1, Ordering::Release);

@@ -83,6 +83,8 @@ pub(crate) struct M {
     note: AtomicU32,
     next_idle: Cell<*mut M>,
     pub(crate) tid: AtomicU32,
+    /// The thread's own stack, for an M whose goroutine runs on it.
+    pub(crate) stack: Cell<Option<thread::Stack>>,
 }
 
 // SAFETY: the cells belong to the M's own thread, but for `next_p` (M2) and `next_idle` (global lock).
@@ -119,6 +121,7 @@ impl M {
             note: AtomicU32::new(0),
             next_idle: Cell::new(ptr::null_mut()),
             tid: AtomicU32::new(0),
+            stack: Cell::new(None),
         }))
     }
 

@@ -3,6 +3,7 @@
 //! Whatever becomes of the child, the parent goes on, and ends with the child's status: its signal
 //! plus 128, or its code.
 
+use std::hint::black_box;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -25,6 +26,15 @@ fn in_child(child: impl FnOnce()) -> i32 {
             libc::WEXITSTATUS(status)
         }
     }
+}
+
+#[inline(never)]
+fn recurse(depth: u64) -> u64 {
+    let frame = black_box([depth; 32]);
+    if depth == u64::MAX {
+        return 0;
+    }
+    recurse(depth + 1) + black_box(&frame)[7]
 }
 
 /// A lock that another goroutine holds at the fork.
@@ -64,6 +74,7 @@ fn main() {
                     gort::yield_now();
                 }
             }),
+            "overflow" => in_child(|| _ = recurse(0)),
             "lock" => with_held_lock(),
             "return" => {
                 // The child of a goroutine returns from it: nobody is there to take over.
