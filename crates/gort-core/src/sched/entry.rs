@@ -533,11 +533,12 @@ where
         unsafe { bound_main::<F>(start.0, gp, mp, bytes) }
     });
     if let Err(error) = spawned {
-        // SAFETY: the thread was not made, so the box is still ours.
-        drop(unsafe { Box::from_raw(start.0.cast::<Start<F>>()) });
         // SAFETY: nobody else has seen the M.
         unsafe { m::free_bound(mp) };
         slab::free(gp);
+        // Last: the closure's drop may unwind.
+        // SAFETY: the thread was not made, so the box is still ours.
+        drop(unsafe { Box::from_raw(start.0.cast::<Start<F>>()) });
         return Err(io::Error::new(
             error.kind(),
             format!(

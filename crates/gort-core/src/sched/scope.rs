@@ -134,21 +134,26 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        self.data.begin();
-        let data = NonNull::from(&self.data);
-        // SAFETY: the scope's owner waits, on every path, until the goroutine has called `ended`;
-        // closure and result borrow what outlives 'scope, so at least until then.
-        match unsafe { spawn_unchecked(f, options, Some(data)) } {
-            Ok(handle) => Ok(ScopedHandle {
-                handle: Some(handle),
-                data: &self.data,
-            }),
-            Err(error) => {
-                // SAFETY: counted above; there is no goroutine that would.
-                unsafe { ScopeData::ended(data) };
-                Err(error)
+        /// Counts the goroutine out that there never was, also when its closure's drop unwinds.
+        struct Begun(NonNull<ScopeData>);
+        impl Drop for Begun {
+            fn drop(&mut self) {
+                // SAFETY: counted by `begin`; there is no goroutine that would.
+                unsafe { ScopeData::ended(self.0) };
             }
         }
+        self.data.begin();
+        let data = NonNull::from(&self.data);
+        let begun = Begun(data);
+        // SAFETY: the scope's owner waits, on every path, until the goroutine has called `ended`;
+        // closure and result borrow what outlives 'scope, so at least until then.
+        let handle = unsafe { spawn_unchecked(f, options, Some(data)) }?;
+        // The goroutine does it.
+        std::mem::forget(begun);
+        Ok(ScopedHandle {
+            handle: Some(handle),
+            data: &self.data,
+        })
     }
 }
 

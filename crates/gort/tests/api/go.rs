@@ -212,3 +212,25 @@ fn parking_inside_blocking_is_legal() {
         assert_eq!(sum, 120);
     });
 }
+
+/// The scope must not wait for a goroutine that there never was.
+#[test]
+fn a_scope_ends_when_a_refused_closures_drop_panics() {
+    struct PanicsInDrop;
+    impl Drop for PanicsInDrop {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    let ended = gort::go(|| {
+        gort::scope(|s| {
+            let value = PanicsInDrop;
+            // No goroutine can have such a stack.
+            let builder = gort::Builder::new().stack_size(0);
+            let _ = builder.go_scoped(s, move || drop(value));
+        });
+    });
+    let ended = ended.join_timeout(Duration::from_secs(10));
+    let error = ended.expect("the scope ends").unwrap_err();
+    assert_eq!(*error.into_panic().downcast::<&str>().unwrap(), "dropped");
+}
