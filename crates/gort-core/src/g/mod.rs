@@ -47,6 +47,25 @@ pub enum Kind {
     Thread = 2,
 }
 
+/// A [`Kind`] that its owner writes while others may be reading.
+pub(crate) struct KindCell(AtomicU8);
+
+impl KindCell {
+    #[inline]
+    pub(crate) fn get(&self) -> Kind {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Kind::Stackful,
+            1 => Kind::Bound,
+            _ => Kind::Thread,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, kind: Kind) {
+        self.0.store(kind as u8, Ordering::Relaxed);
+    }
+}
+
 /// Bits of `G::flags`.
 pub(crate) mod flags {
     /// One of the runtime's own goroutines: not counted, not listed.
@@ -82,7 +101,8 @@ pub(crate) const RESULT_INLINE_BYTES: usize = 24;
 #[repr(C, align(128))]
 pub struct G {
     pub(crate) status: Status,
-    pub(crate) kind: Cell<Kind>,
+    /// Writer: the owner (G4). Readers: dumps.
+    pub(crate) kind: KindCell,
     /// Writer: the goroutine, before it parks. Readers: dumps.
     pub(crate) reason: AtomicU8,
     /// Writer: the owner (G4). Readers: dumps and counters.
@@ -138,7 +158,7 @@ impl G {
     pub(crate) fn unused() -> G {
         G {
             status: Status::new(State::Idle),
-            kind: Cell::new(Kind::Stackful),
+            kind: KindCell(AtomicU8::new(Kind::Stackful as u8)),
             reason: AtomicU8::new(0),
             flags: AtomicU8::new(0),
             claim: Claim::new(),
