@@ -467,7 +467,9 @@ pub fn checkpoint() {
 /// Ends the current goroutine from any depth of calls: destructors run, nothing is printed, and `join`
 /// gives an error that says so.
 ///
-/// It is an unwind: a `catch_unwind` on the way sees it, and may resume it.
+/// It is an unwind: a `catch_unwind` on the way sees it, and may resume it. Where nothing can be unwound
+/// the program ends with status 2 and a text: in a destructor that a panic runs, in the destructor of
+/// a thread-local (the goroutine is ending already), and with `panic = "abort"`.
 ///
 /// # Panics
 ///

@@ -60,3 +60,14 @@ fn sc20_no_more_threads_end_the_program() {
     ended.assert_says("runtime: cannot make a thread: ");
     ended.assert_says("\nfatal error: thread exhaustion\n");
 }
+
+in_both_modes! {
+    fn goexit_in_a_thread_locals_destructor_says_so(program) {
+        let ended = program(env!("CARGO_BIN_EXE_goexit_in_destructor")).run();
+        ended.assert_status(2);
+        ended.assert_prints("the closure has ended");
+        ended.assert_says(
+            "fatal error: goexit in a thread-local's destructor: the goroutine is ending already",
+        );
+    }
+}

@@ -76,6 +76,8 @@ pub(crate) mod flags {
     pub(crate) const IN_USE: u8 = 4;
     /// A plain thread that does nothing but wait for a main goroutine.
     pub(crate) const IN_RUN: u8 = 8;
+    /// Its closure has ended, and its thread-locals are being destroyed.
+    pub(crate) const ENDING: u8 = 16;
 }
 
 /// Rarely used facts about a goroutine, boxed so that the descriptor stays at 128 bytes.

@@ -403,11 +403,10 @@ fn end(gp: GRef, header: Header) -> ! {
         // SAFETY: RELEASED was seen, so the handle does not take the result (J2).
         unsafe { (header.drop_result)(gp, header.scope) };
     }
-    // SAFETY: on the goroutine, at its end, FS its own.
-    unsafe { tls::run_destructors() };
+    run_destructors(gp);
     publish_end(gp, header, dropped);
-    // SAFETY: as above: what a late drop of the result has set up again goes too.
-    unsafe { tls::run_destructors() };
+    // What a late drop of the result has set up again goes too.
+    run_destructors(gp);
     syscall::end_locked(gp);
     if let Some(scope) = header.scope {
         // SAFETY: the scope waits for this call.
@@ -416,6 +415,14 @@ fn end(gp: GRef, header: Header) -> ! {
     // SAFETY: the current goroutine is stackful and runs on its M with a P; nothing on its stack is
     // needed any more.
     unsafe { switch::leave_for_good(M::of(gp), gp) }
+}
+
+/// Runs the destructors of a stackful goroutine's thread-locals.
+fn run_destructors(gp: GRef) {
+    gp.get().set_flag(flags::ENDING, true);
+    // SAFETY: on the goroutine, at its end, FS its own.
+    unsafe { tls::run_destructors() };
+    gp.get().set_flag(flags::ENDING, false);
 }
 
 /// Counts the goroutine out and shows its result to the handle.
@@ -451,12 +458,18 @@ pub fn exiting(payload: &(dyn Any + Send)) -> bool {
 /// Outside a goroutine.
 #[track_caller]
 pub fn goexit() -> ! {
-    if g::current_goroutine().is_none() {
+    let Some(gp) = g::current_goroutine() else {
         panic!("goexit outside a goroutine: a plain thread ends by returning");
-    }
+    };
     if cfg!(panic = "abort") {
         crate::fatal::exit_with(format_args!(
             "goexit needs unwinding, and this program was built with panic = \"abort\""
+        ));
+    }
+    if gp.get().has_flag(flags::ENDING) {
+        // An unwind there is the end of the process, in std's words, which do not say why.
+        crate::fatal::exit_with(format_args!(
+            "goexit in a thread-local's destructor: the goroutine is ending already"
         ));
     }
     if std::thread::panicking() {
@@ -585,6 +598,7 @@ unsafe fn bound_main<F>(start: *mut Header, gp: GRef, mp: &'static M, bytes: usi
         // SAFETY: RELEASED was seen (J2).
         unsafe { (header.drop_result)(gp, header.scope) };
     }
+    gp.get().set_flag(flags::ENDING, true);
     let end = Box::new(BoundEnd {
         gp,
         mp,
@@ -663,6 +677,7 @@ unsafe extern "C" fn bound_end(value: *mut c_void) {
         ..
     } = *end;
     fork::check("a goroutine ended");
+    gp.get().set_flag(flags::ENDING, false);
     publish_end(gp, header, dropped);
     if let Some(scope) = header.scope {
         // SAFETY: the scope waits for this call.
