@@ -350,7 +350,10 @@ fn describe_thread() -> GRef {
     thread_local! {
         static OWNED: Owned = const { Owned(Cell::new(None)) };
     }
-    let gp = slab::allocate();
+    let gp = match slab::allocate() {
+        Ok(gp) => gp,
+        Err(error) => fatal!("a thread cannot wait: {error}"),
+    };
     gp.get().kind.set(Kind::Thread);
     gp.get().status.transition(State::Idle, State::Runnable);
     gp.get().status.transition(State::Runnable, State::Running);

@@ -5,6 +5,8 @@
 //! freed) and are cleaned by the next spawn that gets it. One lock keeps dumps from reading a name
 //! that is just being replaced.
 
+use std::fmt;
+use std::io;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -25,6 +27,33 @@ static CHUNKS: [AtomicPtr<G>; CHUNKS_MAX] = [const { AtomicPtr::new(ptr::null_mu
 /// below it have been written (release). Readers: `each`.
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
+/// No memory for more descriptors, or too many already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct NoDescriptor {
+    made: usize,
+}
+
+impl fmt::Display for NoDescriptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NoDescriptor { made } = self;
+        if *made == CHUNKS_MAX * CHUNK_LEN {
+            return write!(f, "there are {made} goroutines, as many as there can be");
+        }
+        write!(
+            f,
+            "no memory for the descriptors of more goroutines ({made} are there): the process is at \
+             its limit (`ulimit -v`, RLIMIT_AS), or has too many mappings (`sysctl vm.max_map_count`)"
+        )
+    }
+}
+
+impl From<NoDescriptor> for io::Error {
+    #[cold]
+    fn from(error: NoDescriptor) -> io::Error {
+        io::Error::new(io::ErrorKind::OutOfMemory, error.to_string())
+    }
+}
+
 struct Free {
     list: List<G>,
 }
@@ -34,29 +63,35 @@ unsafe impl Send for Free {}
 static FREE: Mutex<Free> = Mutex::new(Free { list: List::new() });
 
 /// A renewed descriptor, with status Idle (or Dead, if used before).
-pub(crate) fn allocate() -> GRef {
+pub(crate) fn allocate() -> Result<GRef, NoDescriptor> {
     let gp = {
         let mut free = FREE.lock();
         match free.list.pop_front() {
             Some(gp) => gp,
-            None => grow(&mut free.list, 1),
+            None => grow(&mut free.list, 1)?,
         }
     };
     renew(GRef(gp));
-    GRef(gp)
+    Ok(GRef(gp))
 }
 
-/// Moves `count` free descriptors into `out`, making new ones as needed. Their user calls [`renew`].
-pub(crate) fn allocate_many(out: &mut List<G>, count: usize) {
+/// Moves `count` free descriptors into `out`, making new ones as needed, or fewer, but at least one, if
+/// more cannot be made. Their user calls [`renew`].
+pub(crate) fn allocate_many(out: &mut List<G>, count: usize) -> Result<(), NoDescriptor> {
     let mut free = FREE.lock();
-    for _ in 0..count {
+    for taken in 0..count {
         let gp = match free.list.pop_front() {
             Some(gp) => gp,
-            None => grow(&mut free.list, count),
+            None => match grow(&mut free.list, count) {
+                Ok(gp) => gp,
+                Err(_) if taken != 0 => break,
+                Err(error) => return Err(error),
+            },
         };
         // SAFETY: the descriptor is on no list (it was just popped or made).
         unsafe { out.push_back(gp) };
     }
+    Ok(())
 }
 
 /// Gives back one descriptor that nobody uses any more (G5). Allocates and frees nothing.
@@ -93,11 +128,11 @@ pub(crate) fn renew(gp: GRef) {
 
 /// Makes up to `count` descriptors, puts all but one on `list` and returns that one.
 #[cold]
-fn grow(list: &mut List<G>, count: usize) -> NonNull<G> {
+fn grow(list: &mut List<G>, count: usize) -> Result<NonNull<G>, NoDescriptor> {
     let made = MADE.load(Ordering::Relaxed);
     let (chunk_index, first) = (made / CHUNK_LEN, made % CHUNK_LEN);
     if chunk_index >= CHUNKS_MAX {
-        fatal!("more than {} goroutines at once", CHUNKS_MAX * CHUNK_LEN);
+        return Err(NoDescriptor { made });
     }
     if first == 0 {
         // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nothing.
@@ -112,7 +147,7 @@ fn grow(list: &mut List<G>, count: usize) -> NonNull<G> {
             )
         };
         if chunk == libc::MAP_FAILED {
-            fatal!("no memory for goroutine descriptors ({made} in use)");
+            return Err(NoDescriptor { made });
         }
         CHUNKS[chunk_index].store(chunk.cast(), Ordering::Release);
     }
@@ -134,7 +169,7 @@ fn grow(list: &mut List<G>, count: usize) -> NonNull<G> {
         }
     }
     MADE.store(made + count, Ordering::Release);
-    one.expect("count is at least 1")
+    Ok(one.expect("count is at least 1"))
 }
 
 /// Calls `f` with every descriptor in use. Goroutines come and go meanwhile.

@@ -185,7 +185,7 @@ where
             // SAFETY: our M holds `pp`.
             let slot = unsafe { pp.take_slot(class) }?;
             // SAFETY: as above.
-            let gp = unsafe { pp.take_g() };
+            let gp = unsafe { pp.take_g() }.inspect_err(|_| stack::release_batch(&[slot]))?;
             // SAFETY: as above.
             describe(gp, Kind::Stackful, &options, unsafe {
                 id_from(options.system, Some(pp))
@@ -194,7 +194,7 @@ where
         }
         None => {
             let slot = stack::allocate(class)?;
-            let gp = slab::allocate();
+            let gp = slab::allocate().inspect_err(|_| stack::release_batch(&[slot]))?;
             // SAFETY: no P is given.
             describe(gp, Kind::Stackful, &options, unsafe {
                 id_from(options.system, None)
@@ -516,7 +516,8 @@ where
     };
     let pp = m::current().and_then(|mp| mp.p.get());
     let mp = m::make_bound()?;
-    let gp = slab::allocate();
+    // SAFETY: nobody else has seen the M.
+    let gp = slab::allocate().inspect_err(|_| unsafe { m::free_bound(mp) })?;
     // SAFETY: our M holds `pp`, if there is one.
     describe(gp, Kind::Bound, &options, unsafe {
         id_from(options.system, pp)

@@ -17,7 +17,8 @@ use gort_queue::local::LocalQueue;
 use super::m::{M, factory};
 use super::{SCHED, shake, wake};
 use crate::clock;
-use crate::g::{G, GRef, slab};
+use crate::g::slab::{self, NoDescriptor};
+use crate::g::{G, GRef};
 use crate::timer::Timers;
 
 /// Ps there can be: the bound of `GOMAXPROCS`.
@@ -270,11 +271,11 @@ impl P {
     /// # Safety
     ///
     /// The caller's M holds this P.
-    pub(crate) unsafe fn take_g(&self) -> GRef {
+    pub(crate) unsafe fn take_g(&self) -> Result<GRef, NoDescriptor> {
         // SAFETY: as the caller promises.
         let own = unsafe { self.own() };
         if own.free_gs.is_empty() {
-            slab::allocate_many(&mut own.free_gs, GS_CACHED / 2);
+            slab::allocate_many(&mut own.free_gs, GS_CACHED / 2)?;
         }
         let gp = GRef(
             own.free_gs
@@ -282,7 +283,7 @@ impl P {
                 .expect("allocate_many gives at least one"),
         );
         slab::renew(gp);
-        gp
+        Ok(gp)
     }
 
     /// Takes back a descriptor nobody uses (G5).
