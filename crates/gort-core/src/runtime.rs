@@ -15,7 +15,7 @@ use crate::clock;
 use crate::limits::{self, Usable};
 use crate::lock::Mutex;
 use crate::sched::join::Outcome;
-use crate::sched::{self, SCHED, SpawnOptions, callbacks, m, p, shake, wake};
+use crate::sched::{self, SCHED, SpawnOptions, callbacks, m, p, shake, syscall, wake};
 use crate::timer::{self, Hooks, Timers};
 use crate::{deadlock, fork, netpoll, overflow, report, settings, sysmon};
 
@@ -184,6 +184,7 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     let tls = tls_request(config.tls);
     let support = tls::init(tls);
     tls::set_current_hook(m::current_slot);
+    tls::set_signals_hook(syscall::signals_changed);
     let own_tls = !matches!(support.mode, Mode::Thread);
     settings::set(own_tls, class, config.panic == Some(PanicPolicy::Abort));
     deadlock::configure(config.deadlock.unwrap_or_default());

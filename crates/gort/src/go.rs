@@ -508,11 +508,14 @@ pub struct OsThreadGuard {
 /// Locks the current goroutine to the OS thread it runs on, until the guard is dropped: it runs on no
 /// other thread, and nothing else runs on this one. Nests.
 ///
-/// For code that depends on the kernel's per-thread state (namespaces, priorities, signal masks). On a
+/// For code that depends on the kernel's per-thread state (namespaces, priorities, affinity). On a
 /// plain OS thread it has no effect.
 ///
 /// If the goroutine ends while it is locked (the guard was forgotten), its thread ends with it: for code
 /// that cannot set right again what it has changed about the thread. Other threads inherit nothing of it.
+///
+/// A goroutine whose signal mask or alternate signal stack differs from that of its thread's start is
+/// kept on it in the same way, as long as it differs.
 #[doc(alias = "LockOSThread")]
 pub fn lock_os_thread() -> OsThreadGuard {
     OsThreadGuard {

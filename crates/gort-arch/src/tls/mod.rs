@@ -303,6 +303,12 @@ pub fn set_current_hook(f: fn() -> Option<(Slot, *mut ThreadTls)>) {
     imp::set_current_hook(f);
 }
 
+/// Has `f` called when a goroutine has changed the signal mask or the alternate signal stack of the
+/// thread it runs on: on the goroutine, after the change, not in a handler on the alternate stack.
+pub fn set_signals_hook(f: fn()) {
+    imp::set_signals_hook(f);
+}
+
 /// Writes the block of a slot that is used for the first time.
 ///
 /// # Safety

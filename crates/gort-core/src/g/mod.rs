@@ -78,6 +78,8 @@ pub(crate) mod flags {
     pub(crate) const IN_RUN: u8 = 8;
     /// Its closure has ended, and its thread-locals are being destroyed.
     pub(crate) const ENDING: u8 = 16;
+    /// Its thread's signal mask or alternate stack is not what Ms have: see `sched::syscall`.
+    pub(crate) const OWN_SIGNALS: u8 = 32;
 }
 
 /// Rarely used facts about a goroutine, boxed so that the descriptor stays at 128 bytes.

@@ -246,8 +246,9 @@ fn set_action(signo: c_int, action: &libc::sigaction) -> libc::sigaction {
 // ---- alternate stacks ----
 
 /// Room for handlers that walk a stack, wait, and are interrupted by others, beside the kernel's
-/// frames. Address space: the pages are touched when a signal comes.
-const HANDLER_BYTES: usize = 48 << 10;
+/// frames. Address space: the pages are touched when a signal comes. Libraries that need more than std
+/// gives (wasmtime) are content with this, and set no stack of their own.
+const HANDLER_BYTES: usize = 64 << 10;
 /// Below an alternate stack: its own overflow is a fault instead of a stranger's memory.
 const GUARD_BYTES: usize = 64 << 10;
 
@@ -264,7 +265,7 @@ pub struct AlternateStack {
     before: libc::stack_t,
 }
 
-/// Gives this thread an alternate signal stack with room for our handlers: 48 KiB and two of the
+/// Gives this thread an alternate signal stack with room for our handlers: 64 KiB and two of the
 /// kernel's frames, with a guard below. `None` if it has one at least as large, or there is no memory
 /// for it: then handlers run on what it has.
 pub fn alternate_stack() -> Option<AlternateStack> {
@@ -371,6 +372,80 @@ fn current_stack() -> libc::stack_t {
     // SAFETY: writes one `stack_t`; none is set. It cannot fail.
     unsafe { libc::sigaltstack(ptr::null(), &raw mut stack) };
     stack
+}
+
+// ---- what a thread has of its own ----
+
+/// A thread's signal mask and alternate stack: what the kernel keeps per thread of signals.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ThreadSignals {
+    /// Bit `n - 1` is signal `n`, as the kernel has it.
+    mask: u64,
+    stack: usize,
+    stack_bytes: usize,
+}
+
+impl ThreadSignals {
+    /// Those of this thread. Async-signal-safe.
+    pub fn now() -> ThreadSignals {
+        let mut mask = 0u64;
+        let (bytes, none) = (size_of_val(&mask), ptr::null::<u64>());
+        // Not through libc's functions: whoever stands before them may be asking.
+        // SAFETY: writes `bytes` to `mask`; nothing is set.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigprocmask,
+                libc::SIG_BLOCK,
+                none,
+                &raw mut mask,
+                bytes,
+            )
+        };
+        let mut stack = disabled();
+        // SAFETY: writes one `stack_t`; nothing is set.
+        unsafe {
+            libc::syscall(
+                libc::SYS_sigaltstack,
+                ptr::null::<libc::stack_t>(),
+                &raw mut stack,
+            )
+        };
+        let is_set = stack.ss_flags & libc::SS_DISABLE == 0;
+        ThreadSignals {
+            mask,
+            stack: if is_set { stack.ss_sp as usize } else { 0 },
+            stack_bytes: if is_set { stack.ss_size } else { 0 },
+        }
+    }
+
+    /// Gives this thread these.
+    ///
+    /// # Safety
+    ///
+    /// They were this thread's, and their stack is still mapped.
+    pub unsafe fn restore(&self) {
+        let mut stack = disabled();
+        if self.stack != 0 {
+            stack.ss_sp = self.stack as *mut c_void;
+            stack.ss_flags = 0;
+            stack.ss_size = self.stack_bytes;
+        }
+        let bytes = size_of_val(&self.mask);
+        // SAFETY: each reads one structure; the stack is mapped, as the caller promises. First the
+        // stack: signals that were kept back come with the mask.
+        unsafe {
+            let none = ptr::null_mut::<libc::stack_t>();
+            libc::syscall(libc::SYS_sigaltstack, &raw const stack, none);
+            let none = ptr::null_mut::<u64>();
+            libc::syscall(
+                libc::SYS_rt_sigprocmask,
+                libc::SIG_SETMASK,
+                &raw const self.mask,
+                none,
+                bytes,
+            );
+        }
+    }
 }
 
 #[cfg(test)]

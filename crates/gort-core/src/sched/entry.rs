@@ -403,10 +403,13 @@ fn end(gp: GRef, header: Header) -> ! {
         // SAFETY: RELEASED was seen, so the handle does not take the result (J2).
         unsafe { (header.drop_result)(gp, header.scope) };
     }
+    // A thread-local may own the alternate stack, as with a thread's end.
+    syscall::restore_signals(gp);
     run_destructors(gp);
     publish_end(gp, header, dropped);
     // What a late drop of the result has set up again goes too.
     run_destructors(gp);
+    syscall::restore_signals(gp);
     syscall::end_locked(gp);
     if let Some(scope) = header.scope {
         // SAFETY: the scope waits for this call.

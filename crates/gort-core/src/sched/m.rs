@@ -30,7 +30,8 @@ use super::{SCHED, find_work, wake};
 use crate::fork;
 use crate::g::{GRef, Kind};
 use crate::lock::MutexGuard;
-use crate::os::{futex, signal, thread};
+use crate::os::signal::{self, ThreadSignals};
+use crate::os::{futex, thread};
 use crate::thread_state;
 
 /// Stack of an M. No user code runs on it; epoll's event buffer and the unwinder fit well.
@@ -83,6 +84,8 @@ pub(crate) struct M {
     note: AtomicU32,
     next_idle: Cell<*mut M>,
     pub(crate) tid: AtomicU32,
+    /// What it had when it began, and each goroutine finds. Writer: the M. Not for bound ones.
+    pub(crate) signals: Cell<ThreadSignals>,
     /// The thread's own stack, for an M whose goroutine runs on it.
     pub(crate) stack: Cell<Option<thread::Stack>>,
 }
@@ -121,6 +124,7 @@ impl M {
             note: AtomicU32::new(0),
             next_idle: Cell::new(ptr::null_mut()),
             tid: AtomicU32::new(0),
+            signals: Cell::new(ThreadSignals::default()),
             stack: Cell::new(None),
         }))
     }
@@ -301,6 +305,7 @@ extern "C" fn run(mp: &'static M) {
     thread_state::set_self_m(ptr::from_ref(mp) as usize);
     // Kept: an M never ends.
     std::mem::forget(signal::alternate_stack());
+    mp.signals.set(ThreadSignals::now());
     mp.tid.store(thread::tid(), Ordering::Relaxed);
     // SAFETY: on the M's own thread, once, with FS its own.
     unsafe { *mp.tls.get() = ThreadTls::capture() };

@@ -37,7 +37,7 @@ pub(crate) mod park;
 pub mod scope;
 pub(crate) mod shake;
 mod switch;
-mod syscall;
+pub(crate) mod syscall;
 pub(crate) mod wake;
 
 pub(crate) use entry::set_die_of_panic;

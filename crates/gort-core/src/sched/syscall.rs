@@ -12,6 +12,7 @@ use super::p::P;
 use super::switch::{self, Action};
 use super::{SCHED, park, wake};
 use crate::g::{self, GRef, Kind, flags, slab};
+use crate::os::signal::ThreadSignals;
 
 /// Runs `f`, which may block the thread, without holding up other goroutines: the P is handed off
 /// first. Legal everywhere; on a plain thread, and inside another `blocking`, it just calls `f`.
@@ -133,8 +134,50 @@ pub(super) fn end_locked(gp: GRef) {
     }
 }
 
-/// Frees goroutine and M from each other.
+/// The current goroutine, a stackful one, has changed the signal mask or the alternate stack of its
+/// thread: as long as they are not those of an M, it is locked to it.
+///
+/// The kernel keeps both per thread. A goroutine that went on elsewhere would lose its own, and others
+/// would come under them: a stack that is freed later under their feet, a mask that keeps preemption
+/// out. Nothing is asked at a switch: libc's functions tell of a change (`gort_arch::tls`).
+pub(crate) fn signals_changed() {
+    let Some(gp) = g::current_goroutine() else {
+        return;
+    };
+    // SAFETY: the current goroutine's M is set.
+    let mp = unsafe { M::of(gp) };
+    let differs = ThreadSignals::now() != mp.signals.get();
+    if differs == gp.get().has_flag(flags::OWN_SIGNALS) {
+        return;
+    }
+    gp.get().set_flag(flags::OWN_SIGNALS, differs);
+    if differs {
+        gp.get().set_flag(flags::LOCKED, true);
+        mp.locked_g.set(Some(gp));
+    } else if os_thread_locks() == 0 {
+        release_os_thread(gp);
+    }
+}
+
+/// At a goroutine's end: its thread's signals are again what an M has.
+pub(super) fn restore_signals(gp: GRef) {
+    if gp.get().has_flag(flags::OWN_SIGNALS) {
+        gp.get().set_flag(flags::OWN_SIGNALS, false);
+        // SAFETY: the current goroutine's M is set.
+        let mp = unsafe { M::of(gp) };
+        // SAFETY: locked since the change, so still on the M they were found on, whose stack stays.
+        unsafe { mp.signals.get().restore() };
+        if os_thread_locks() == 0 {
+            release_os_thread(gp);
+        }
+    }
+}
+
+/// Frees goroutine and M from each other, unless it has signals of its own there.
 fn release_os_thread(gp: GRef) {
+    if gp.get().has_flag(flags::OWN_SIGNALS) {
+        return;
+    }
     if gp.get().has_flag(flags::LOCKED) {
         gp.get().set_flag(flags::LOCKED, false);
         // SAFETY: the current goroutine's M is set.

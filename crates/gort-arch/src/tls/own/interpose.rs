@@ -10,6 +10,8 @@
 //! | `setuid` and its family                    | on the M's FS: libc signals all *other* threads and |
 //! |                                            | waits for them, and takes the FS base for "I"       |
 //! | `pthread_mutexattr_setprotocol`            | refuses what needs the kernel to know the owner     |
+//! | `sigaltstack`, `pthread_sigmask`,          | as in libc, of the M; then the scheduler is told,   |
+//! | `sigprocmask`                              | which keeps others off that M                       |
 //! | `dlopen`                                   | in `dlopen`                                         |
 //!
 //! And one signal handler: glibc's for SIGSETXID, which runs the same system call on every thread,
@@ -156,7 +158,7 @@ pub(super) fn start(unique_tids: bool) {
     wrap_setxid_handler();
 }
 
-fn addresses_of_others() -> [*const (); 11] {
+fn addresses_of_others() -> [*const (); 14] {
     [
         pthread_getattr_np as *const (),
         sched_getcpu as *const (),
@@ -169,6 +171,9 @@ fn addresses_of_others() -> [*const (); 11] {
         pthread_setschedprio as *const (),
         pthread_getcpuclockid as *const (),
         pthread_mutexattr_setprotocol as *const (),
+        sigaltstack as *const (),
+        pthread_sigmask as *const (),
+        sigprocmask as *const (),
     ]
 }
 
@@ -435,6 +440,105 @@ unsafe extern "C" fn pthread_mutexattr_setprotocol(
     );
     // SAFETY: the caller keeps libc's contract.
     f.map_or(libc::ENOSYS, |f| unsafe { f(attributes, protocol) })
+}
+
+/// A function without arguments; null until `set_signals_hook`.
+static SIGNALS_HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+pub(super) fn set_signals_hook(f: fn()) {
+    SIGNALS_HOOK.store(f as *mut (), Release);
+}
+
+/// Tells who wants to know that the running goroutine has changed its thread's signals.
+///
+/// What a handler changes is undone by its return, if it changes the mask, and refused, if the stack:
+/// nobody is told of handlers on the alternate stack. Of others it cannot be seen what they are.
+fn signals_changed() {
+    let here = 0_u8;
+    let hook = SIGNALS_HOOK.load(Acquire);
+    if hook.is_null()
+        || !current_on_thread().is_some_and(|(slot, _)| slot.contains((&raw const here) as usize))
+    {
+        return;
+    }
+    // SAFETY: only `set_signals_hook` stores there, a function of this type.
+    unsafe { core::mem::transmute::<*mut (), fn()>(hook)() }
+}
+
+/// As in libc. Async-signal-safe, also before the start: by the system call.
+///
+/// # Safety
+///
+/// As in libc.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sigaltstack(new: *const libc::stack_t, old: *mut libc::stack_t) -> c_int {
+    // SAFETY: the caller keeps the contract, which is the kernel's.
+    let error = unsafe { sys::raw(libc::SYS_sigaltstack, [new as usize, old as usize, 0, 0]) };
+    if error < 0 {
+        // SAFETY: the address of this thread's errno.
+        unsafe { *libc::__errno_location() = -error as c_int };
+        return -1;
+    }
+    if !new.is_null() {
+        signals_changed();
+    }
+    0
+}
+
+/// As in libc. Async-signal-safe, also before the start: by the system call.
+///
+/// # Safety
+///
+/// As in libc.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_sigmask(
+    how: c_int,
+    new: *const libc::sigset_t,
+    old: *mut libc::sigset_t,
+) -> c_int {
+    /// The signals that libc sends itself, which nobody may block: 32 (SIGCANCEL) and 33 (SIGSETXID).
+    const LIBCS: u64 = 0b11 << 31;
+    let mut mask = 0_u64;
+    let new_mask = if new.is_null() {
+        0
+    } else {
+        // SAFETY: the kernel's set is the first 64 bits of libc's, which the caller gives.
+        mask = unsafe { new.cast::<u64>().read_unaligned() } & !LIBCS;
+        (&raw const mask) as usize
+    };
+    let bytes = size_of_val(&mask);
+    // SAFETY: the kernel reads `mask` and writes 64 bits of the caller's set.
+    let error = unsafe {
+        sys::raw(
+            libc::SYS_rt_sigprocmask,
+            [how as usize, new_mask, old as usize, bytes],
+        )
+    };
+    if error == 0 && !new.is_null() {
+        signals_changed();
+    }
+    -error as c_int
+}
+
+/// As in libc.
+///
+/// # Safety
+///
+/// As in libc.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sigprocmask(
+    how: c_int,
+    new: *const libc::sigset_t,
+    old: *mut libc::sigset_t,
+) -> c_int {
+    // SAFETY: the caller's contract is the same.
+    let error = unsafe { pthread_sigmask(how, new, old) };
+    if error == 0 {
+        return 0;
+    }
+    // SAFETY: the address of this thread's errno.
+    unsafe { *libc::__errno_location() = error };
+    -1
 }
 
 /// The signal by which glibc makes every thread change its ids.

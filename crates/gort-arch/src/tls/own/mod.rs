@@ -182,3 +182,7 @@ pub(super) fn thread_local_offset(addr: usize) -> Option<isize> {
 pub(super) fn set_current_hook(f: fn() -> Option<(Slot, *mut ThreadTls)>) {
     CURRENT.store(f as *mut (), Release);
 }
+
+pub(super) fn set_signals_hook(f: fn()) {
+    interpose::set_signals_hook(f);
+}
