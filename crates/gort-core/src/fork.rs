@@ -33,3 +33,51 @@ pub(crate) fn check(what: &str) {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::light_lock::LightMutex;
+    use crate::lock::Mutex;
+    use std::sync::mpsc;
+
+    static HEAVY: Mutex<()> = Mutex::new(());
+    static LIGHT: LightMutex<()> = LightMutex::new(());
+
+    /// How a child ends that does `f`, and would exit with 7.
+    #[track_caller]
+    fn assert_child_aborts(f: fn()) {
+        // SAFETY: the child marks itself and takes a lock, which neither allocates nor waits.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            set_forked();
+            f();
+            // SAFETY: `_exit` takes any status.
+            unsafe { libc::_exit(7) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for our own child, and writes its status.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        assert!(libc::WIFSIGNALED(status), "status {status:#x}");
+        assert_eq!(libc::WTERMSIG(status), libc::SIGABRT);
+    }
+
+    #[test]
+    fn a_lock_that_another_thread_holds_ends_the_child() {
+        let (held, is_held) = mpsc::channel();
+        let (done, is_done) = mpsc::channel::<()>();
+        std::thread::scope(|s| {
+            s.spawn(move || {
+                let _heavy = HEAVY.lock();
+                let _light = LIGHT.lock();
+                held.send(()).unwrap();
+                // Until the sender is gone.
+                let _ = is_done.recv();
+            });
+            is_held.recv().unwrap();
+            assert_child_aborts(|| drop(HEAVY.lock()));
+            assert_child_aborts(|| drop(LIGHT.lock()));
+            drop(done);
+        });
+    }
+}

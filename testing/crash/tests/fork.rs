@@ -1,5 +1,7 @@
 //! Children of `fork` that use the runtime, which stayed with the parent.
 
+use std::time::Duration;
+
 use gort_crash::in_both_modes;
 
 const ADVICE: &str = "after fork without exec: the child has none of the runtime's threads; only \
@@ -26,6 +28,14 @@ in_both_modes! {
             ended.assert_status(128 + libc::SIGABRT);
             ended.assert_says(ADVICE);
         }
+    }
+
+    fn a_childs_overflow_is_reported_without_the_reporter(program) {
+        let ended = program(env!("CARGO_BIN_EXE_fork")).arg("overflow").run();
+        ended.assert_status(128 + libc::SIGABRT);
+        ended.assert_says("gort: goroutine 1 overflowed its stack of 8 MiB");
+        ended.assert_says("calls left out");
+        assert!(ended.elapsed < Duration::from_secs(15), "it waited: {ended}");
     }
 
     fn a_child_that_needs_nothing_ends_as_it_likes(program) {
