@@ -27,7 +27,7 @@ use crate::fatal::write_line;
 use crate::fork;
 use crate::g::{self, GRef, Kind, slab};
 use crate::os::{futex, signal};
-use crate::sched::m::M;
+use crate::sched::m::{self, M};
 
 /// Stack of the main goroutine: the size of std's main thread. More, if all are to have more.
 pub const MAIN_STACK_BYTES: usize = 8 << 20;
@@ -82,7 +82,9 @@ extern "C" fn on_fault(signo: c_int, info: *mut libc::siginfo_t, context: *mut c
 
 /// The current goroutine, if `address` is below its stack, and how large that is.
 fn overflowed(address: usize) -> Option<(GRef, usize)> {
-    let gp = g::running_here()?;
+    // With the thread's FS base (an allocator or a call of libc that runs on the thread's own TLS) the
+    // goroutine's stack is still the one in use, and its M knows it.
+    let gp = g::running_here().or_else(|| m::current()?.current.get())?;
     let g = gp.get();
     match g.kind.get() {
         Kind::Stackful => {
