@@ -10,14 +10,13 @@
 //! that was started for this: the reporter. Each of the two waits for the other with a bound, and goes
 //! on alone after it; the process is aborted in any case, as std does.
 //!
-//! Elsewhere: chaining and alternate stacks (`os::signal`), walking (`gort_arch::trace`), names (the
-//! crate `gort`, which installs a [`Symbolizer`]). Checked by `testing/crash`.
+//! Elsewhere: chaining and alternate stacks (`os::signal`), walking (`gort_arch::trace`), names
+//! (`symbol`). Checked by `testing/crash`.
 
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_void};
-use std::mem::{self, MaybeUninit};
-use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use gort_arch::stack::Slot;
 use gort_arch::trace;
@@ -28,21 +27,10 @@ use crate::fork;
 use crate::g::{self, GRef, Kind, slab};
 use crate::os::{futex, signal};
 use crate::sched::m::{self, M};
+use crate::symbol::{self, Symbol};
 
 /// Stack of the main goroutine: the size of std's main thread. More, if all are to have more.
 pub const MAIN_STACK_BYTES: usize = 8 << 20;
-
-/// Writes the lines of these frames, return addresses, innermost first, to stderr. Called on a thread
-/// of the runtime's own, where it may allocate and lock.
-pub type Symbolizer = fn(&[usize]);
-
-/// Null: addresses are written as they are. Writer: `set_symbolizer`. Reader: the reporter.
-static SYMBOLIZER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
-
-/// Has frames written with names.
-pub fn set_symbolizer(symbolizer: Symbolizer) {
-    SYMBOLIZER.store(symbolizer as *mut (), Ordering::Release);
-}
 
 /// Starts the reporter and handles faults from now on, unless it has. One caller at a time.
 pub(crate) fn start() -> std::io::Result<()> {
@@ -202,7 +190,7 @@ fn report(gp: GRef, bytes: usize) -> ! {
         let frames = unsafe { &*FRAMES.0.get() };
         frames.show(|addresses, left_out| {
             for address in addresses {
-                write_line(format_args!("    {address:#018x}"));
+                write_line(format_args!("{address:#018x}"));
             }
             write_left_out(left_out);
         });
@@ -260,7 +248,7 @@ impl std::fmt::Display for Size {
 
 fn write_left_out(count: usize) {
     if count != 0 {
-        write_line(format_args!("    … {count} calls left out …"));
+        write_line(format_args!("...{count} frames elided..."));
     }
 }
 
@@ -278,46 +266,61 @@ fn serve() {
     let until_ns = clock::now_ns() + WALK_NS;
     while STATE.load(Ordering::Acquire) == WALKING {
         if clock::now_ns() >= until_ns {
-            write_line(format_args!("    (it cannot be walked)"));
+            write_line(format_args!("(it cannot be walked)"));
             std::process::abort();
         }
         futex::wait(&STATE, WALKING, until_ns);
     }
     // SAFETY: WALKED: the handler only reads, and only after this thread has hung for long.
     let frames = unsafe { &*FRAMES.0.get() };
-    let symbolizer = SYMBOLIZER.load(Ordering::Acquire);
-    let symbolizer: Symbolizer = if symbolizer.is_null() {
-        write_objects
-    } else {
-        // SAFETY: only `Symbolizer`s are stored.
-        unsafe { mem::transmute::<*mut (), Symbolizer>(symbolizer) }
-    };
     frames.show(|addresses, left_out| {
-        symbolizer(addresses);
+        for same in addresses.chunk_by(|one, next| one == next) {
+            write_calls(same[0]);
+            if same.len() > 1 {
+                write_line(format_args!("... and {} times more", same.len() - 1));
+            }
+        }
         write_left_out(left_out);
     });
     set_state(REPORTED);
 }
 
-/// Addresses with the file they lie in and their place there, for `addr2line`.
-fn write_objects(addresses: &[usize]) {
-    for &address in addresses {
-        let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
-        // SAFETY: `dladdr` looks an address up and does not follow it; `info` has room for the answer.
-        let found = unsafe { libc::dladdr(address as *const c_void, info.as_mut_ptr()) } != 0;
-        // SAFETY: all zero is a valid `Dl_info`.
-        let info = unsafe { info.assume_init() };
-        if found && !info.dli_fname.is_null() {
-            // SAFETY: the loader's string, which stays while the library is loaded.
-            let file = unsafe { CStr::from_ptr(info.dli_fname) };
-            let offset = address - info.dli_fbase as usize;
-            write_line(format_args!(
-                "    {address:#018x} {}+{offset:#x}",
-                file.to_string_lossy()
-            ));
-        } else {
-            write_line(format_args!("    {address:#018x}"));
+/// Writes the function at a return address, and those that were inlined there; or the file that the
+/// address lies in and its place there, for `addr2line`.
+fn write_calls(address: usize) {
+    let symbols = symbol::symbols(address);
+    for Symbol {
+        function,
+        file,
+        line,
+    } in symbols.iter()
+    {
+        write_line(format_args!("{function}(...)"));
+        if let (Some(file), Some(line)) = (file, line) {
+            write_line(format_args!("\t{file}:{line}"));
         }
+    }
+    if symbols.is_empty() {
+        write_place(address);
+    }
+}
+
+fn write_place(address: usize) {
+    let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: `dladdr` looks an address up and does not follow it; `info` has room for the answer.
+    let found = unsafe { libc::dladdr(address as *const c_void, info.as_mut_ptr()) } != 0;
+    // SAFETY: all zero is a valid `Dl_info`.
+    let info = unsafe { info.assume_init() };
+    if found && !info.dli_fname.is_null() {
+        // SAFETY: the loader's string, which stays while the library is loaded.
+        let file = unsafe { CStr::from_ptr(info.dli_fname) };
+        let offset = address - info.dli_fbase as usize;
+        write_line(format_args!(
+            "{address:#018x} {}+{offset:#x}",
+            file.to_string_lossy()
+        ));
+    } else {
+        write_line(format_args!("{address:#018x}"));
     }
 }
 
