@@ -16,8 +16,8 @@
 //!     stays Runnable until an M with a P runs it.
 //! A4. Whoever wakes is a goroutine that executes; a timer, which only an M with a P fires; the poller, which
 //!     counts a waiter out (`netpoll::waiters`) only after having made it Runnable; or a plain thread.
-//! A5. A thread of the runtime's is counted after it has begun (`m::THREADS_BEGUN`), and counted out before
-//!     it ends (`m::THREADS_ENDED`). If neither count changes, the difference is at most the number of
+//! A5. A thread of the runtime's is counted after it has begun (`os::thread::begin_own`), and counted out before
+//!     it ends (`os::thread::end_own`). If neither count changes, the difference is at most the number of
 //!     those that were there at any moment between. A thread in `run` is flagged and Waiting until the
 //!     end of its goroutine has woken it.
 //!
@@ -51,7 +51,7 @@ use crate::fatal;
 use crate::g::{self, Kind, flags, slab};
 use crate::netpoll;
 use crate::os::thread;
-use crate::sched::{self, SCHED, find_work, m};
+use crate::sched::{self, SCHED, find_work};
 use crate::wait_reason::WaitReason;
 
 /// For how long all Ps must have been idle before the first look.
@@ -270,7 +270,7 @@ fn judge() -> Verdict {
     let Some(ps_taken) = ps_taken_if_all_idle() else {
         return Verdict::Unsure;
     };
-    let threads_ours = m::threads();
+    let threads_ours = thread::own();
     let Some(threads) = thread::count() else {
         return Verdict::Alive;
     };
@@ -282,7 +282,7 @@ fn judge() -> Verdict {
         return Verdict::Alive;
     }
     // b
-    if ps_taken_if_all_idle() != Some(ps_taken) || m::threads() != threads_ours {
+    if ps_taken_if_all_idle() != Some(ps_taken) || thread::own() != threads_ours {
         return Verdict::Unsure;
     }
     if census.goroutines == 0 && MAIN_EXITED.load(Ordering::Relaxed) {

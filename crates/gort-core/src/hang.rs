@@ -29,7 +29,7 @@ use gort_queue::status::State;
 use crate::clock;
 use crate::g::{GRef, Kind, flags, slab};
 use crate::os::thread;
-use crate::sched::{m, p, park};
+use crate::sched::{p, park};
 use crate::wait_reason::WaitReason;
 
 /// How long members must have been parked.
@@ -53,7 +53,7 @@ impl Harness {
         reason = "it does something to the thread"
     )]
     pub fn new() -> Harness {
-        m::THREADS_BEGUN.fetch_add(1, Ordering::Release);
+        thread::begin_own();
         let is_main = thread::tid() == std::process::id();
         if is_main {
             MAIN_WAITS.store(true, Ordering::Release);
@@ -67,7 +67,7 @@ impl Drop for Harness {
         if self.is_main {
             MAIN_WAITS.store(false, Ordering::Release);
         }
-        m::THREADS_ENDED.fetch_add(1, Ordering::Release);
+        thread::end_own();
     }
 }
 
@@ -128,13 +128,13 @@ fn switches() -> Vec<u64> {
 
 /// H4.
 fn are_threads_known(threads_in_run: u32) -> bool {
-    let ours = m::threads();
+    let ours = thread::own();
     let is_main_apart = !MAIN_WAITS.load(Ordering::Acquire);
     let Some(threads) = thread::count() else {
         return false;
     };
     let (begun, ended) = ours;
-    m::threads() == ours && threads == begun - ended + threads_in_run + u32::from(is_main_apart)
+    thread::own() == ours && threads == begun - ended + threads_in_run + u32::from(is_main_apart)
 }
 
 /// H2, the timers.

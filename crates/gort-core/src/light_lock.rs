@@ -21,7 +21,7 @@
 //! L3. Where the kernel has no such barrier, sleepers look again every millisecond.
 //!
 //! Releasing touches the lock after it is free: whoever releases must keep it alive (`lock::Mutex`
-//! asks for less). Otherwise the same rules hold: short sections, no park, no allocation, no user
+//! asks for less). Otherwise the same rules hold: the holder is inside the runtime; short sections, no park, no allocation, no user
 //! code.
 //!
 //! Checked by the tests below, and under loom by `testing/model/tests/light_lock.rs`, which builds
@@ -34,6 +34,7 @@ use std::ops::{Deref, DerefMut};
 use crate::atomic::{AtomicU32, Ordering, light_fence};
 use crate::clock::{self, NEVER};
 use crate::fork;
+use crate::inside;
 use crate::os::{futex, membarrier, thread};
 
 const FREE: u32 = 0;
@@ -91,6 +92,7 @@ impl<T> LightMutex<T> {
     /// Takes the lock, spinning briefly and then blocking this thread.
     #[inline]
     pub fn lock(&self) -> LightGuard<'_, T> {
+        inside::enter_raw();
         if !self.try_take() {
             self.lock_slow();
         }
@@ -139,6 +141,7 @@ impl<T> LightMutex<T> {
         if self.sleepers.load(Ordering::Relaxed) != 0 {
             self.wake_one();
         }
+        inside::leave_raw();
     }
 
     #[cold]

@@ -54,6 +54,7 @@ pub(crate) fn start(tell: fn(Usable)) -> io::Result<()> {
 }
 
 fn watch(tell: fn(Usable)) {
+    thread::begin_own();
     let mut seen = 0;
     loop {
         while ASKED.load(Ordering::Acquire) == seen {

@@ -4,6 +4,8 @@
 //! code, an allocation or a drop of a user's value: the holder may not depend on anything that a
 //! goroutine could hold. Users' locks are `gort::sync`; they park the goroutine instead.
 //!
+//! Whoever holds it is inside the runtime ([`crate::inside`]): the holder is never made to wait for a P.
+//!
 //! | word | meaning                                   |
 //! |------|-------------------------------------------|
 //! | 0    | free                                      |
@@ -19,6 +21,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::fork;
+use crate::inside;
 use crate::os::{futex, thread};
 
 const FREE: u32 = 0;
@@ -73,17 +76,22 @@ impl<T: ?Sized> Mutex<T> {
     /// Takes the lock if it is free.
     #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        inside::enter_raw();
         let taken = self
             .word
             .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed);
-        // Not `then_some`: a guard made for nothing would release another's lock in its drop.
-        taken.is_ok().then(|| MutexGuard { lock: self })
+        if taken.is_err() {
+            inside::leave_raw();
+            return None;
+        }
+        Some(MutexGuard { lock: self })
     }
 
     /// Takes the lock without a guard, for code that locks many at once (a select).
     /// Pairs with [`unlock_raw`](Self::unlock_raw).
     #[inline]
     pub fn lock_raw(&self) {
+        inside::enter_raw();
         if self
             .word
             .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
@@ -103,6 +111,7 @@ impl<T: ?Sized> Mutex<T> {
         if self.word.swap(FREE, Ordering::Release) == CONTENDED {
             futex::wake(&raw const self.word, 1);
         }
+        inside::leave_raw();
     }
 
     /// The value, for a caller that took the lock with [`lock_raw`](Self::lock_raw).

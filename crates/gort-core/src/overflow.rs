@@ -25,7 +25,7 @@ use crate::clock::{self, NEVER};
 use crate::fatal::write_line;
 use crate::fork;
 use crate::g::{self, GRef, Kind, slab};
-use crate::os::{futex, signal};
+use crate::os::{futex, signal, thread};
 use crate::sched::m::{self, M};
 use crate::symbol::{self, Symbol};
 
@@ -260,6 +260,7 @@ fn set_state(state: u32) {
 // ---- the reporter's side ----
 
 fn serve() {
+    thread::begin_own();
     while STATE.load(Ordering::Acquire) == QUIET {
         futex::wait(&STATE, QUIET, NEVER);
     }

@@ -27,7 +27,7 @@ use gort_arch::trace as arch;
 
 use crate::dump;
 use crate::g::{self, GRef};
-use crate::os::futex;
+use crate::os::{futex, thread};
 use crate::sched;
 use crate::settings;
 use crate::snapshot;
@@ -195,6 +195,7 @@ extern "C" fn on_sigquit(signal: c_int) {
 }
 
 fn write_dump_when_asked() {
+    thread::begin_own();
     // Not for the first time while others may hold what it needs.
     arch::prepare();
     while QUIT.load(Ordering::Acquire) == 0 {

@@ -17,7 +17,7 @@ use crate::lock::Mutex;
 use crate::sched::join::Outcome;
 use crate::sched::{self, SCHED, SpawnOptions, callbacks, m, p, shake, syscall, wake};
 use crate::timer::{self, Hooks, Timers};
-use crate::{deadlock, fork, netpoll, overflow, report, settings, sysmon};
+use crate::{deadlock, fork, netpoll, overflow, preempt, report, settings, sysmon};
 
 pub use crate::deadlock::DeadlockPolicy;
 
@@ -52,6 +52,8 @@ pub struct Config {
     pub panic: Option<PanicPolicy>,
     /// Whether goroutines have thread-local blocks of their own, or OS threads.
     pub tls: Option<TlsRequest>,
+    /// Whether goroutines that compute without end may be stopped by a signal.
+    pub preempt: Option<bool>,
     /// Whether SIGQUIT may be taken for a dump, where the program begins with `run`.
     pub signals: Option<bool>,
     /// What happens when all goroutines are asleep.
@@ -169,6 +171,7 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
             || config.stack_bytes.is_some() && config.stack_bytes != known.config.stack_bytes
             || config.panic.is_some() && config.panic != known.config.panic
             || config.tls.is_some_and(|tls| !is_met(tls, known.config.tls))
+            || config.preempt.is_some() && config.preempt != known.config.preempt
             || config.signals.is_some() && config.signals != known.config.signals
             || config.deadlock.is_some() && config.deadlock != known.config.deadlock;
         return if differs {
@@ -188,6 +191,7 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     let own_tls = !matches!(support.mode, Mode::Thread);
     settings::set(own_tls, class, config.panic == Some(PanicPolicy::Abort));
     deadlock::configure(config.deadlock.unwrap_or_default());
+    preempt::start(config.preempt != Some(false));
     timer::install(Hooks {
         local: local_timers,
         earlier: earlier_timer,
@@ -476,7 +480,8 @@ fn change_procs(n: usize, fresh: &mut Vec<Box<p::P>>) -> usize {
 
 fn local_timers() -> &'static Timers {
     ensure_started();
-    match m::current().and_then(|mp| mp.p.get()) {
+    // A glance, from outside: the heap of a P that is not ours any more does as well.
+    match m::current_p() {
         Some(pp) => &pp.timers,
         None => &p::get(0).expect("P 0 is made at start").timers,
     }
@@ -485,7 +490,7 @@ fn local_timers() -> &'static Timers {
 /// A timer that is started on a P wakes nobody: the P sees to it at its next scheduling point, or
 /// sysmon does. One started from elsewhere may have to shorten somebody's sleep.
 fn earlier_timer(when_ns: u64) {
-    if m::current().is_none_or(|mp| mp.p.get().is_none()) {
+    if m::current_p().is_none() {
         wake::poller_earlier(when_ns);
     }
 }
@@ -555,7 +560,7 @@ pub fn shake(seed: Option<u64>) -> Option<u64> {
 /// For tests about who runs where: the number of the P that the caller holds.
 #[doc(hidden)]
 pub fn current_p() -> Option<u32> {
-    Some(m::current()?.p.get()?.index)
+    Some(m::current_p()?.index)
 }
 
 /// For tests: how many threads goroutines can have at most.

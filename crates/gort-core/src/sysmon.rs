@@ -1,8 +1,11 @@
 //! The watcher: a thread without a P that sees to what nobody at work would notice.
 //!
-//! - A P whose goroutine has been running for a slice (10 ms) is asked to yield.
+//! - A P whose goroutine has been running for a slice (10 ms) is asked to yield. If it makes no switch in
+//!   that time, or its thread sleeps in the kernel, and somebody has use for a P, it is taken away
+//!   (`preempt`). So it is when a timer is due.
 //! - A P with a due timer, or with work that it does not get to, while others are idle: somebody is
 //!   woken. If all are busy, the P is asked to look at its timers.
+//! - Threads that lost their P and compute are sent a signal.
 //! - The network, if nobody has polled it for 10 ms.
 //! - Once a second somebody is asked to read the process's limits again (`limits`).
 //!
@@ -18,9 +21,10 @@ use crate::clock::{self, NEVER};
 use crate::deadlock::Watch;
 use crate::limits;
 use crate::netpoll;
-use crate::os::futex;
-use crate::sched::p::{self, P, attention};
-use crate::sched::{SCHED, callbacks, m, wake};
+use crate::os::{futex, thread};
+use crate::preempt::{self, LostList};
+use crate::sched::p::{self, attention};
+use crate::sched::{SCHED, callbacks, shake, wake};
 use crate::timer::ReadyList;
 
 /// The least time between two looks.
@@ -40,14 +44,12 @@ const LIMITS_NS: u64 = 1_000_000_000;
 /// How long all Ps must have been idle before the long sleep.
 const CALM_NS: u64 = 1_000_000_000;
 
-/// What was seen of a P at the last look.
-#[derive(Clone, Copy, Default)]
-struct Seen {
-    tick: u32,
-    since_ns: u64,
-    switches: u64,
-    had_work: bool,
-}
+/// What sysmon asks of the kernel's scheduler; the least there is.
+const SLICE_OF_SYSMON_NS: u64 = 100_000;
+/// How long a P must have made no switch before its thread's clock is looked at.
+const STILL_MIN_NS: u64 = 20_000;
+/// For how long an M that lost its P is looked at more often.
+const FRESH_NS: u64 = 20_000_000;
 
 /// Starts the thread.
 pub(crate) fn start() -> std::io::Result<()> {
@@ -60,9 +62,10 @@ pub(crate) fn start() -> std::io::Result<()> {
 }
 
 fn watch() {
-    m::THREADS_BEGUN.fetch_add(1, Ordering::Release);
+    thread::begin_own();
+    thread::set_slice(SLICE_OF_SYSMON_NS);
     let mut deadlock = Watch::new();
-    let mut seen = vec![Seen::default(); p::PROCS_MAX].into_boxed_slice();
+    let mut lost = LostList::new();
     let mut quiet_looks = 0u32;
     let mut sleep_ns = SLEEP_MIN_NS;
     let mut calm_since_ns = 0u64;
@@ -73,14 +76,8 @@ fn watch() {
         } else if quiet_looks > QUICK_LOOKS {
             sleep_ns = (sleep_ns * 2).min(SLEEP_MAX_NS);
         }
+        pause(sleep_ns.min(longest_sleep(&lost, clock::now_ns())));
         let procs = SCHED.procs.load(Ordering::Relaxed);
-        let idle = SCHED.idle.idle();
-        let limit = if idle > 0 && idle < procs {
-            SLEEP_MIXED_NS
-        } else {
-            SLEEP_MAX_NS
-        };
-        pause(sleep_ns.min(limit));
         let now = clock::now_ns();
         clock::set_coarse(now);
         if now - limits_read_ns >= LIMITS_NS {
@@ -100,7 +97,7 @@ fn watch() {
         } else {
             calm_since_ns = 0;
         }
-        quiet_looks = if look(&mut seen, now) {
+        quiet_looks = if look(&mut lost, now) {
             0
         } else {
             quiet_looks.saturating_add(1)
@@ -131,23 +128,33 @@ fn sleep_long(procs: u32, deadlock: &mut Watch) {
 }
 
 /// One look at everything. True if it changed anything.
-fn look(seen: &mut [Seen], now: u64) -> bool {
-    let mut acted = poll_network(now);
+fn look(lost: &mut LostList, now: u64) -> bool {
+    let mut acted = poll_network(now) | lost.look();
     let mut unserved = false;
+    // With a P to spare somebody comes for the work; nobody has to lose one.
+    let is_short = SCHED.idle.idle() == 0;
+    let is_wanted = is_short && has_work();
+    // With a seed the order is to come from the dice, not from how busy the machine is.
+    let slice_ns = match shake::seed() {
+        Some(_) => SLICE_NS * 10,
+        None => SLICE_NS,
+    };
     for pp in p::all() {
-        let seen = &mut seen[pp.index as usize];
-        let is_running = !pp.is_idle.load(Ordering::Relaxed);
+        // SAFETY: `seen` is sysmon's, which we are, and referred to nowhere else.
+        let seen = unsafe { &mut *pp.seen.get() };
+        let is_running = !pp.m.load(Ordering::Relaxed).is_null();
         let tick = pp.sched_tick.load(Ordering::Relaxed);
         let switches = pp.switches.load(Ordering::Relaxed);
         let has_work = !pp.run_queue.is_empty();
         let is_due = pp.timers.first_ns() <= now;
+        let is_still = is_running && switches == seen.switches;
+        if !is_still {
+            seen.still_since_ns = now;
+        }
         if tick != seen.tick || !is_running {
-            *seen = Seen {
-                tick,
-                since_ns: now,
-                ..*seen
-            };
-        } else if now - seen.since_ns >= SLICE_NS && (has_work || has_other_work(pp)) {
+            seen.tick = tick;
+            seen.since_ns = now;
+        } else if now - seen.since_ns >= SLICE_NS && (has_work || is_wanted) {
             pp.ask(attention::YIELD);
             seen.since_ns = now;
             acted = true;
@@ -155,9 +162,24 @@ fn look(seen: &mut [Seen], now: u64) -> bool {
         if is_running && is_due {
             pp.ask(attention::TIMERS);
         }
+        if is_still && is_short && now - seen.still_since_ns >= STILL_MIN_NS {
+            let is_asleep = preempt::is_asleep(pp, &mut seen.cpu, now);
+            let wanted = is_wanted || has_work;
+            let is_over = now - seen.still_since_ns >= slice_ns;
+            // Due at the last look too, and no switch since.
+            let waits = is_due && seen.was_due;
+            if (wanted && (is_asleep || is_over) || waits)
+                && (is_asleep || preempt::may_signal())
+                && preempt::retake(pp, lost)
+            {
+                seen.still_since_ns = now;
+                acted = true;
+            }
+        }
         // Work that was here at the last look, and no switch since: its P does not get to it.
         unserved |= is_due || has_work && seen.had_work && switches == seen.switches;
         seen.had_work = has_work;
+        seen.was_due = is_due;
         seen.switches = switches;
     }
     unserved |= SCHED.global_len.load(Ordering::Relaxed) != 0;
@@ -168,11 +190,25 @@ fn look(seen: &mut [Seen], now: u64) -> bool {
     acted
 }
 
-/// Whether somebody else would have use for this P.
-fn has_other_work(pp: &P) -> bool {
-    SCHED.global_len.load(Ordering::Relaxed) != 0
-        || pp.timers.first_ns() != NEVER
-        || netpoll::waiters() != 0
+/// Whether somebody would have use for another P.
+fn has_work() -> bool {
+    SCHED.global_len.load(Ordering::Relaxed) != 0 || p::all().any(|pp| !pp.run_queue.is_empty())
+}
+
+/// How long there may be nothing to look at.
+fn longest_sleep(lost: &LostList, now: u64) -> u64 {
+    let procs = SCHED.procs.load(Ordering::Relaxed);
+    let idle = SCHED.idle.idle();
+    let mut limit = SLEEP_MAX_NS;
+    if idle > 0 && idle < procs || lost.is_fresh(now, FRESH_NS) {
+        limit = SLEEP_MIXED_NS;
+    }
+    if idle == 0 {
+        // Nobody sleeps in the poller until the next timer: that is for us to see to.
+        let first = p::all().map(|pp| pp.timers.first_ns()).min();
+        limit = limit.min(first.unwrap_or(NEVER).saturating_sub(now));
+    }
+    limit.max(SLEEP_MIN_NS)
 }
 
 fn poll_network(now: u64) -> bool {

@@ -30,6 +30,12 @@ mod words {
         ".size gort_core_self_m, 8",
         "gort_core_self_m:",
         ".zero 8",
+        ".hidden gort_core_running_m",
+        ".globl gort_core_running_m",
+        ".type gort_core_running_m, @object",
+        ".size gort_core_running_m, 8",
+        "gort_core_running_m:",
+        ".zero 8",
         ".popsection",
     );
 
@@ -52,7 +58,7 @@ mod words {
             }
 
             #[inline(always)]
-            #[allow(dead_code, reason = "one of the two words is only written through its offset")]
+            #[allow(dead_code, reason = "some words are only written through their offsets")]
             pub(super) fn $set(value: usize) {
                 // SAFETY: writes the 8-byte TLS word defined above; only this module touches it.
                 unsafe {
@@ -67,7 +73,7 @@ mod words {
             }
 
             #[inline(always)]
-            #[allow(dead_code, reason = "one of the two offsets is not needed")]
+            #[allow(dead_code, reason = "not all offsets are needed")]
             pub(super) fn $offset() -> isize {
                 let value: isize;
                 // SAFETY: reads the linker's table entry with the word's offset from the FS base.
@@ -84,6 +90,12 @@ mod words {
     }
     word!(current, set_current, current_offset, "gort_core_current");
     word!(self_m, set_self_m, self_m_offset, "gort_core_self_m");
+    word!(
+        running_m,
+        set_running_m,
+        running_m_offset,
+        "gort_core_running_m"
+    );
 }
 
 #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
@@ -94,6 +106,7 @@ mod words {
     thread_local! {
         static CURRENT: Cell<usize> = const { Cell::new(0) };
         static SELF_M: Cell<usize> = const { Cell::new(0) };
+        static RUNNING_M: Cell<usize> = const { Cell::new(0) };
     }
     pub(super) fn current() -> usize {
         CURRENT.get()
@@ -107,7 +120,16 @@ mod words {
     pub(super) fn set_self_m(value: usize) {
         SELF_M.set(value);
     }
+    pub(super) fn running_m() -> usize {
+        RUNNING_M.get()
+    }
+    pub(super) fn set_running_m(value: usize) {
+        RUNNING_M.set(value);
+    }
     pub(super) fn current_offset() -> isize {
+        unreachable!("no goroutine blocks on this platform")
+    }
+    pub(super) fn running_m_offset() -> isize {
         unreachable!("no goroutine blocks on this platform")
     }
 }
@@ -144,4 +166,30 @@ pub(crate) fn self_m() -> usize {
 /// Sets this thread's M, on the thread's own TLS.
 pub(crate) fn set_self_m(mp: usize) {
     words::set_self_m(mp);
+}
+
+/// The M that runs the goroutine of the code that calls; 0 on plain threads and system stacks, and in
+/// calls that were lent the thread's own block.
+///
+/// Async-signal-safe.
+#[inline(always)]
+pub(crate) fn running_m() -> usize {
+    words::running_m()
+}
+
+/// Sets the M of the goroutine whose block is the current one: goroutines bound to a thread.
+pub(crate) fn set_running_m(mp: usize) {
+    words::set_running_m(mp);
+}
+
+/// Writes the M that is about to run a goroutine into its block.
+///
+/// # Safety
+///
+/// `fs` is the FS base of a prepared block that is not in use.
+#[inline(always)]
+pub(crate) unsafe fn set_running_m_of_block(fs: usize, mp: usize) {
+    let word = fs.wrapping_add_signed(words::running_m_offset()) as *mut usize;
+    // SAFETY: the word lies in the static TLS area of the caller's idle block.
+    unsafe { word.write(mp) };
 }

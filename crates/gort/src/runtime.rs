@@ -112,6 +112,16 @@ impl Config {
         self
     }
 
+    /// Whether a goroutine that computes for long without calling gort may be stopped by a signal
+    /// (SIGURG), so that others get its turn; true unless said otherwise.
+    ///
+    /// Without it such a goroutine keeps one of the GOMAXPROCS turns until it is done. Goroutines whose
+    /// threads block are not affected: their turns go to others in any case, without signals.
+    pub fn preempt(mut self, on: bool) -> Config {
+        self.0.preempt = Some(on);
+        self
+    }
+
     /// Whether the runtime may take SIGQUIT; true unless said otherwise.
     ///
     /// A program that begins with [`run`], [`Config::run`] or `#[gort::main]` and has left SIGQUIT alone
@@ -186,6 +196,7 @@ pub fn set_gomaxprocs(n: usize) -> usize {
 pub fn metrics() -> Metrics {
     let report = core::report();
     let counters = snapshot::counters();
+    let preempted = gort_core::preempt::counters();
     Metrics {
         tls_mode: if core::has_own_tls() {
             TlsMode::Own
@@ -202,6 +213,9 @@ pub fn metrics() -> Metrics {
         local_queues: counters.local_queues,
         timers: counters.timers,
         switches: counters.switches,
+        retakes: preempted.retakes,
+        retake_races: preempted.retake_races,
+        preemptions: preempted.preemptions,
     }
 }
 
@@ -240,6 +254,12 @@ pub struct Metrics {
     pub timers: u64,
     /// Switches between goroutines so far.
     pub switches: u64,
+    /// How often a turn was taken from a goroutine that blocked its thread or computed for long.
+    pub retakes: u64,
+    /// How often one that was about to lose its turn came back at that moment.
+    pub retake_races: u64,
+    /// How often a goroutine that computed was stopped by a signal, until its next turn.
+    pub preemptions: u64,
 }
 
 /// The text of all goroutines in Go's form: what each does or waits for, and since when; its stack; where

@@ -59,11 +59,12 @@ const LAYERS: [Layers; 2] = [
             "atomic",
             "clock",
             "wait_reason",
+            "thread_state",
+            "inside",
             "lock",
             "light_lock",
             "settings",
             "limits",
-            "thread_state",
             "g",
             // Sources of work return goroutines and know nothing of who runs them.
             "timer",

@@ -80,6 +80,8 @@ pub(crate) mod flags {
     pub(crate) const ENDING: u8 = 16;
     /// Its thread's signal mask or alternate stack is not what Ms have: see `sched::syscall`.
     pub(crate) const OWN_SIGNALS: u8 = 32;
+    /// It waits for a P in the signal handler of its M: only that M may run it on.
+    pub(crate) const PREEMPTED: u8 = 64;
 }
 
 /// Rarely used facts about a goroutine, boxed so that the descriptor stays at 128 bytes.
@@ -193,10 +195,10 @@ impl G {
             .store(if on { old | flag } else { old & !flag }, Ordering::Relaxed);
     }
 
-    /// Needs an M chosen for it: bound to a thread, or locked to one.
+    /// Needs an M chosen for it: bound to a thread, locked to one, or stopped on one.
     #[inline]
     pub(crate) fn wants_own_m(&self) -> bool {
-        self.kind.get() == Kind::Bound || self.has_flag(flags::LOCKED)
+        self.kind.get() == Kind::Bound || self.has_flag(flags::LOCKED | flags::PREEMPTED)
     }
 }
 

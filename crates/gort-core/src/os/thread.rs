@@ -3,6 +3,62 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Threads of the runtime's that have begun, and those of them that are about to end.
+static OWN_BEGUN: AtomicU32 = AtomicU32::new(0);
+static OWN_ENDED: AtomicU32 = AtomicU32::new(0);
+
+/// Counts the calling thread as one of the runtime's, which wakes nobody of its own accord. `deadlock` takes
+/// all others for the user's.
+pub(crate) fn begin_own() {
+    OWN_BEGUN.fetch_add(1, Ordering::Release);
+}
+
+/// Counts it out again; it is about to end.
+pub(crate) fn end_own() {
+    OWN_ENDED.fetch_add(1, Ordering::Release);
+}
+
+/// How many of the runtime's threads have begun, and how many of them have ended. The difference is never
+/// more than there are.
+pub(crate) fn own() -> (u32, u32) {
+    // In this order it is not negative.
+    let ended = OWN_ENDED.load(Ordering::Acquire);
+    (OWN_BEGUN.load(Ordering::Acquire), ended)
+}
+
+/// Asks the kernel to run this thread soon after it wakes, for at most about `ns` at a time (Linux 6.12;
+/// older kernels take no notice). Without this a thread that wakes waits until the one on its processor has
+/// had its slice, some 3 ms.
+pub(crate) fn set_slice(ns: u64) {
+    /// The kernel's `struct sched_attr`, first version.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Attributes {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime_ns: u64,
+        deadline_ns: u64,
+        period_ns: u64,
+    }
+    let mut attributes = Attributes::default();
+    let size = size_of::<Attributes>() as u32;
+    // SAFETY: the kernel writes at most `size` bytes to the attributes.
+    let result = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) };
+    // Not where the user has chosen a real-time policy.
+    if result != 0 || attributes.policy != libc::SCHED_OTHER as u32 {
+        return;
+    }
+    attributes.size = size;
+    attributes.runtime_ns = ns;
+    // SAFETY: reads the attributes. A refusal changes nothing.
+    unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+}
+
 /// The kernel's id of this thread.
 pub fn tid() -> u32 {
     // SAFETY: `gettid` takes nothing and cannot fail.
@@ -20,6 +76,123 @@ pub fn is_on_a_processor(tid: u32) -> bool {
 pub fn signal(tid: u32, signal: i32) {
     // SAFETY: `tgkill` takes any numbers; the process's own threads take its signals.
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, signal) };
+}
+
+/// The CPU time that a thread of this process has used; `None` if there is no such thread. About 0.2 µs.
+pub fn cpu_ns(tid: u32) -> Option<u64> {
+    // The kernel's `CPUCLOCK_SCHED` of one thread, as `pthread_getcpuclockid` makes it from a `pthread_t`.
+    let clock = (!(tid as libc::clockid_t) << 3) | 6;
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes one timespec; an unknown thread is an error.
+    let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    (result == 0).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+/// A thread's CPU clock at some moment.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct CpuSeen {
+    /// The thread.
+    pub tid: u32,
+    /// Its clock.
+    pub cpu_ns: u64,
+    /// The runtime's clock then.
+    pub now_ns: u64,
+}
+
+/// Whether the process may map `bytes` more, with room for what std maps at a thread's start: if it may not,
+/// std ends the process. True if there is no limit.
+pub(crate) fn has_room_for(bytes: usize) -> bool {
+    /// Threads that have begun and not mapped all of theirs yet.
+    const OTHERS_BYTES: usize = 16 << 20;
+    let mut limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: writes one rlimit.
+    unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
+    if limit.rlim_cur == libc::RLIM_INFINITY {
+        return true;
+    }
+    let bytes = bytes.saturating_add(OTHERS_BYTES);
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping, which touches nothing and is given back at once.
+    unsafe {
+        let start = libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0);
+        if start == libc::MAP_FAILED {
+            return false;
+        }
+        libc::munmap(start, bytes);
+    }
+    true
+}
+
+/// What the kernel says of a thread of this process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Doing {
+    /// It is on a processor, or waits for one.
+    Running,
+    /// It sleeps in this system call; -1 is a page fault.
+    Blocked(i64),
+    /// The kernel does not say.
+    Unknown,
+}
+
+/// Whether a thread sleeps in the kernel (`/proc/self/task/TID/syscall`). Some 3 µs; neither allocates nor
+/// locks.
+pub fn doing(tid: u32) -> Doing {
+    let mut path = [0u8; 48];
+    let mut len = 0;
+    let mut put = |bytes: &[u8]| {
+        path[len..len + bytes.len()].copy_from_slice(bytes);
+        len += bytes.len();
+    };
+    put(b"/proc/self/task/");
+    let mut digits = [0u8; 10];
+    let mut first = digits.len();
+    let mut rest = tid;
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    put(&digits[first..]);
+    put(b"/syscall\0");
+    let mut text = [0u8; 32];
+    // SAFETY: the path ends with a zero.
+    let fd = unsafe { libc::open(path.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    if fd < 0 {
+        return Doing::Unknown;
+    }
+    // SAFETY: writes at most `text.len()` bytes to `text`; the descriptor is ours to close.
+    let read = unsafe {
+        let read = libc::read(fd, text.as_mut_ptr().cast(), text.len());
+        libc::close(fd);
+        read
+    };
+    let text = &text[..usize::try_from(read).unwrap_or(0)];
+    if text.starts_with(b"running") {
+        return Doing::Running;
+    }
+    let (is_negative, digits) = match text.strip_prefix(b"-") {
+        Some(digits) => (true, digits),
+        None => (false, text),
+    };
+    let mut number = 0i64;
+    let count = digits.iter().take_while(|b| b.is_ascii_digit()).count();
+    for digit in &digits[..count] {
+        number = number.wrapping_mul(10) + i64::from(digit - b'0');
+    }
+    match count {
+        0 => Doing::Unknown,
+        _ if is_negative => Doing::Blocked(-number),
+        _ => Doing::Blocked(number),
+    }
 }
 
 /// How many processors this thread may run on (its affinity mask).
@@ -181,5 +354,28 @@ mod tests {
         assert_eq!(count_in_stat(line), Some(31));
         assert_eq!(count_in_stat(b"7 (a) S 1"), None);
         assert_eq!(count_in_stat(b""), None);
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_is_told_from_one_that_computes() {
+        assert_eq!(
+            doing(tid()),
+            Doing::Blocked(libc::SYS_read),
+            "it reads this"
+        );
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let sleeper = std::thread::spawn(move || {
+            tell.send(tid()).expect("the test listens");
+            let _ = ended.recv();
+        });
+        let tid = told.recv().expect("the thread says who it is");
+        let start = std::time::Instant::now();
+        while !matches!(doing(tid), Doing::Blocked(nr) if nr == libc::SYS_futex) {
+            assert!(start.elapsed().as_secs() < 20, "{:?}", doing(tid));
+            std::thread::yield_now();
+        }
+        drop(end);
+        sleeper.join().expect("it only sleeps");
     }
 }

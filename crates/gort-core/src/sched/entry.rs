@@ -21,7 +21,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::{fmt, io};
 
-use gort_arch::stack::{self, Class};
+use gort_arch::stack::{self, Class, Slot};
 use gort_arch::{context, tls};
 use gort_queue::status::State;
 
@@ -31,6 +31,7 @@ use super::scope::ScopeData;
 use super::{SCHED, park, switch, syscall, wake};
 use crate::fork;
 use crate::g::{self, GRef, Kind, flags, slab};
+use crate::inside;
 use crate::os::signal::{self, AlternateStack};
 use crate::os::thread;
 use crate::settings;
@@ -179,29 +180,31 @@ where
         Some(bytes) => Class::for_size(bytes)?,
     };
     tls::check_loaded();
-    let pp = m::current().and_then(|mp| mp.p.get());
-    let (slot, gp) = match pp {
-        Some(pp) => {
-            // SAFETY: our M holds `pp`.
-            let slot = unsafe { pp.take_slot(class) }?;
-            // SAFETY: as above.
-            let gp = unsafe { pp.take_g() }.inspect_err(|_| stack::release_batch(&[slot]))?;
-            // SAFETY: as above.
-            describe(gp, Kind::Stackful, &options, unsafe {
-                id_from(options.system, Some(pp))
-            });
-            (slot, gp)
+    let Taken { slot, descriptor } = take_cached(class, options.system);
+    let slot = match slot {
+        Some(slot) => slot,
+        // Outside: it allocates, and touches pages.
+        None => match stack::allocate(class) {
+            Ok(slot) => slot,
+            Err(error) => {
+                if let Some((gp, _)) = descriptor {
+                    join::free(gp);
+                }
+                return Err(error.into());
+            }
+        },
+    };
+    let (gp, id) = match descriptor {
+        Some((gp, id)) => {
+            slab::renew(gp);
+            (gp, id)
         }
         None => {
-            let slot = stack::allocate(class)?;
             let gp = slab::allocate().inspect_err(|_| stack::release_batch(&[slot]))?;
-            // SAFETY: no P is given.
-            describe(gp, Kind::Stackful, &options, unsafe {
-                id_from(options.system, None)
-            });
-            (slot, gp)
+            (gp, id_from(options.system))
         }
     };
+    describe(gp, Kind::Stackful, &options, id);
     // SAFETY: the slot is ours and idle, its top has room for a `Start` of at most 1 KiB and its
     // alignment, which is no more than its size (the smallest class is 64 KiB), and the place is
     // aligned for it.
@@ -225,22 +228,44 @@ where
     unsafe { *g.sp.get() = sp };
     g.fs.set(slot.fs());
     g.slot.set(slot.to_raw());
-    announce(gp, &options, pp);
+    announce(gp, &options);
     // SAFETY: the closure returns `T`; this is the only handle.
     Ok(unsafe { JoinHandle::new(gp) })
 }
 
-/// A number for a new goroutine; the runtime's own have none.
-///
-/// # Safety
-///
-/// The caller's M holds `pp`, if there is one.
-unsafe fn id_from(system: bool, pp: Option<&'static super::p::P>) -> u64 {
-    match pp {
-        _ if system => 0,
-        // SAFETY: as the caller promises.
-        Some(pp) => unsafe { pp.next_id() },
-        None => SCHED.next_id.fetch_add(1, Ordering::Relaxed),
+/// What a spawner gets from its P.
+struct Taken {
+    slot: Option<Slot>,
+    /// A descriptor, not renewed yet, and a number.
+    descriptor: Option<(GRef, u64)>,
+}
+
+/// Takes from the P, if there is one, what it has at hand.
+#[inline]
+fn take_cached(class: Class, system: bool) -> Taken {
+    let _inside = inside::enter();
+    let Some(pp) = m::current_p() else {
+        return Taken {
+            slot: None,
+            descriptor: None,
+        };
+    };
+    // SAFETY: our M holds `pp`, and keeps it while we are inside.
+    unsafe {
+        let id = if system { 0 } else { pp.next_id() };
+        Taken {
+            slot: pp.take_slot(class),
+            descriptor: pp.take_g().ok().map(|gp| (gp, id)),
+        }
+    }
+}
+
+/// A number for a new goroutine, not from a P; the runtime's own have none.
+fn id_from(system: bool) -> u64 {
+    if system {
+        0
+    } else {
+        SCHED.next_id.fetch_add(1, Ordering::Relaxed)
     }
 }
 
@@ -263,8 +288,11 @@ fn describe(gp: GRef, kind: Kind, options: &SpawnOptions, id: u64) {
 
 #[cold]
 fn describe_cold(gp: GRef, creator: Option<GRef>, options: &SpawnOptions) {
+    // Without the lock, as it allocates.
+    // SAFETY: the creator is the current goroutine, which changes nothing meanwhile.
     let inherited = creator
-        .and_then(|creator| slab::with_cold(creator, |cold| (cold.labels.clone(), cold.group)));
+        .and_then(|creator| unsafe { slab::own_cold(creator) })
+        .map(|cold| (cold.labels.clone(), cold.group));
     let (mut labels, group) = inherited.unwrap_or_default();
     for (key, value) in &options.labels {
         labels.retain(|(known, _)| **known != **key);
@@ -284,17 +312,20 @@ fn describe_cold(gp: GRef, creator: Option<GRef>, options: &SpawnOptions) {
 
 /// The goroutine comes into being: counted, listed, queued.
 #[inline]
-fn announce(gp: GRef, options: &SpawnOptions, pp: Option<&'static super::p::P>) {
+fn announce(gp: GRef, options: &SpawnOptions) {
+    let inside = inside::enter();
     let g = gp.get();
     g.flags.store(
         flags::IN_USE | if options.system { flags::SYSTEM } else { 0 },
         Ordering::Relaxed,
     );
     if !options.system {
-        count(pp, 1);
+        count(1);
     }
     m::transition(gp, State::Idle, State::Runnable);
-    if park::enqueue(gp) {
+    let spilled = park::enqueue(gp);
+    drop(inside);
+    if spilled {
         // The spawner is a whole ring ahead of the goroutines it has started. Let them run: they end,
         // most often, and the next ones get their warm stacks instead of fresh pages (measured: a
         // sixth of the time for a million that do little).
@@ -302,9 +333,9 @@ fn announce(gp: GRef, options: &SpawnOptions, pp: Option<&'static super::p::P>) 
     }
 }
 
-/// Counts goroutines that came or went.
-fn count(pp: Option<&'static super::p::P>, change: i64) {
-    match pp {
+/// Counts goroutines that came or went. Inside.
+fn count(change: i64) {
+    match m::current_p() {
         // The holder is the only writer.
         Some(pp) => pp
             .live
@@ -323,6 +354,8 @@ unsafe extern "C" fn entry(start: usize, _arg: usize) -> ! {
     };
     // SAFETY: we have just been switched to, so our M is set and whoever it left has left its stack.
     unsafe { switch::finish(M::of(gp)) };
+    // The section of whoever switched here ends (I1 of `inside`).
+    inside::leave_raw();
     let start = start as *mut Header;
     // SAFETY: the spawner wrote the header, and `run` is made for what lies behind it. Called once.
     let header = unsafe {
@@ -415,6 +448,7 @@ fn end(gp: GRef, header: Header) -> ! {
         // SAFETY: the scope waits for this call.
         unsafe { ScopeData::ended(scope) };
     }
+    inside::enter_raw();
     // SAFETY: the current goroutine is stackful and runs on its M with a P; nothing on its stack is
     // needed any more.
     unsafe { switch::leave_for_good(M::of(gp), gp) }
@@ -431,7 +465,8 @@ fn run_destructors(gp: GRef) {
 /// Counts the goroutine out and shows its result to the handle.
 fn publish_end(gp: GRef, header: Header, dropped: bool) {
     if !gp.get().has_flag(flags::SYSTEM) {
-        count(m::current().and_then(|mp| mp.p.get()), -1);
+        let _inside = inside::enter();
+        count(-1);
     }
     let released = join::finish(gp);
     if released && !dropped {
@@ -517,14 +552,19 @@ where
         None => settings::default_class().slot_bytes(),
         Some(bytes) => Class::for_size(bytes)?.slot_bytes(),
     };
-    let pp = m::current().and_then(|mp| mp.p.get());
+    if !thread::has_room_for(bytes) {
+        return Err(io::Error::new(
+            io::ErrorKind::OutOfMemory,
+            format!(
+                "no thread for a goroutine: no room for its stack of {} KiB (see RLIMIT_AS)",
+                bytes >> 10
+            ),
+        ));
+    }
     let mp = m::make_bound()?;
     // SAFETY: nobody else has seen the M.
     let gp = slab::allocate().inspect_err(|_| unsafe { m::free_bound(mp) })?;
-    // SAFETY: our M holds `pp`, if there is one.
-    describe(gp, Kind::Bound, &options, unsafe {
-        id_from(options.system, pp)
-    });
+    describe(gp, Kind::Bound, &options, id_from(options.system));
     gp.get()
         .m
         .store(ptr::from_ref(mp).cast_mut().cast(), Ordering::Relaxed);
@@ -563,7 +603,7 @@ where
             ),
         ));
     }
-    announce(gp, &options, pp);
+    announce(gp, &options);
     // SAFETY: the closure returns `T`; this is the only handle.
     Ok(unsafe { JoinHandle::new(gp) })
 }
@@ -581,13 +621,16 @@ unsafe impl Send for SendPtr {}
 /// `start` is a boxed `Start<F>` that nobody else uses.
 unsafe fn bound_main<F>(start: *mut Header, gp: GRef, mp: &'static M, bytes: usize) {
     thread_state::set_current(Some(gp.0.cast()));
-    m::THREADS_BEGUN.fetch_add(1, Ordering::Release);
+    thread::begin_own();
+    thread_state::set_running_m(ptr::from_ref(mp) as usize);
     mp.tid.store(thread::tid(), Ordering::Relaxed);
     let alternate = signal::alternate_stack();
     mp.stack.set(thread::guard_stack(bytes));
     mp.sleep();
     m::take_next_p(mp);
     switch::begin(mp, gp);
+    // A new M begins inside.
+    inside::leave_raw();
     // SAFETY: as the caller promises. `run` moves the closure out of the box.
     let header = unsafe {
         let header = *start;
@@ -687,10 +730,13 @@ unsafe extern "C" fn bound_end(value: *mut c_void) {
         // SAFETY: the scope waits for this call.
         unsafe { ScopeData::ended(scope) };
     }
+    inside::enter_raw();
     m::transition(gp, State::Running, State::Dead);
     let pp = mp.release();
     let stack = mp.stack.take();
     thread_state::set_current(None);
+    // The M stays inside, as a new one is.
+    thread_state::set_running_m(0);
     if join::left(gp) {
         slab::free(gp);
     }
@@ -702,7 +748,7 @@ unsafe extern "C" fn bound_end(value: *mut c_void) {
     }
     wake::hand_off(pp);
     drop(alternate);
-    m::THREADS_ENDED.fetch_add(1, Ordering::Release);
+    thread::end_own();
 }
 
 #[cfg(test)]

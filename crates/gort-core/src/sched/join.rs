@@ -28,6 +28,7 @@ use super::m;
 use super::park::{self, Woken};
 use crate::clock::NEVER;
 use crate::g::{self, GRef, RESULT_INLINE_BYTES, slab};
+use crate::inside;
 use crate::wait_reason::WaitReason;
 
 const DONE: usize = 1;
@@ -350,8 +351,9 @@ fn release(gp: GRef) {
 }
 
 /// Gives a descriptor back from wherever its last user stands.
-fn free(gp: GRef) {
-    match m::current().and_then(|mp| mp.p.get()) {
+pub(super) fn free(gp: GRef) {
+    let _inside = inside::enter();
+    match m::current_p() {
         // SAFETY: our M holds the P.
         Some(pp) => unsafe { pp.give_g(gp) },
         None => slab::free(gp),

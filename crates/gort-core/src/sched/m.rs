@@ -17,22 +17,27 @@ use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 use gort_arch::context;
 use gort_arch::stack::Slot;
 use gort_arch::tls::{self, ThreadTls};
+use gort_queue::gate::Gate;
 use gort_queue::status::State;
 
 use super::p::{self, Global, P};
 use super::switch::{self, Action};
 use super::{SCHED, find_work, wake};
 use crate::fork;
-use crate::g::{GRef, Kind};
+use crate::g::{G, GRef, Kind};
 use crate::lock::MutexGuard;
 use crate::os::signal::{self, ThreadSignals};
 use crate::os::{futex, thread};
 use crate::thread_state;
+
+/// What an M asks of the kernel's scheduler: it is often woken to run what waited for a P, beside threads
+/// that compute. (Measured beside 4 such: a tick's median lateness SEE.)
+const SLICE_NS: u64 = 300_000;
 
 /// Stack of an M. No user code runs on it; epoll's event buffer and the unwinder fit well.
 const SYSTEM_STACK_BYTES: usize = 256 << 10;
@@ -42,20 +47,11 @@ static MS_MAX: AtomicU32 = AtomicU32::new(10_000);
 /// How many of them goroutines with a thread of their own leave to the others.
 const MS_RESERVED: u32 = 100;
 
-/// Threads of the runtime's that have begun, and those of them that are about to end. The difference is
-/// never more than there are. Reader: `deadlock`, which takes all others for the user's.
-pub(crate) static THREADS_BEGUN: AtomicU32 = AtomicU32::new(0);
-pub(crate) static THREADS_ENDED: AtomicU32 = AtomicU32::new(0);
-
-/// How many have begun, and how many of them have ended.
-pub(crate) fn threads() -> (u32, u32) {
-    // In this order the difference is not negative.
-    let ended = THREADS_ENDED.load(Ordering::Acquire);
-    (THREADS_BEGUN.load(Ordering::Acquire), ended)
-}
-
 /// A thread that runs goroutines.
+#[repr(C)]
 pub(crate) struct M {
+    /// First, for `crate::inside`, which knows no more of an M.
+    pub(crate) gate: Gate,
     pub(crate) id: u64,
     /// Malloc words, tid, FS base; the M's own thread only.
     pub(crate) tls: UnsafeCell<ThreadTls>,
@@ -63,12 +59,13 @@ pub(crate) struct M {
     pub(crate) sp: UnsafeCell<usize>,
     /// FS base of the thread; 0 for an M that switches no stacks.
     pub(crate) fs: Cell<usize>,
-    /// The P it holds. Reader elsewhere: `dump`.
-    pub(crate) p: Cell<Option<&'static P>>,
+    /// The P it holds, or held until it was taken (then it finds out at its next entry). Writer: the M's
+    /// own thread. Readers elsewhere: sysmon.
+    pub(crate) p: HeldP,
     /// M2.
     pub(crate) next_p: Cell<Option<&'static P>>,
-    /// The goroutine it runs.
-    pub(crate) current: Cell<Option<GRef>>,
+    /// The goroutine it runs. Writer: the M's own thread. Readers elsewhere: sysmon.
+    pub(crate) current: CurrentG,
     /// The goroutine that was just left, and what is to be done for it; see `switch`.
     pub(crate) left: Cell<Option<GRef>>,
     pub(crate) action: Cell<Action>,
@@ -88,6 +85,53 @@ pub(crate) struct M {
     pub(crate) signals: Cell<ThreadSignals>,
     /// The thread's own stack, for an M whose goroutine runs on it.
     pub(crate) stack: Cell<Option<thread::Stack>>,
+    /// What sysmon knows of it after it took its P; sysmon's alone.
+    pub(crate) watch: UnsafeCell<Watch>,
+}
+
+/// An M that lost its P, on sysmon's list.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) next: *const M,
+    pub(crate) is_listed: bool,
+    /// Its CPU clock at the last look, and when that was.
+    pub(crate) cpu_ns: u64,
+    pub(crate) looked_ns: u64,
+}
+
+/// The P an M holds, if any.
+#[derive(Debug)]
+pub(crate) struct HeldP(AtomicPtr<P>);
+
+impl HeldP {
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&'static P> {
+        // SAFETY: null or a P, which is never freed.
+        unsafe { self.0.load(Ordering::Relaxed).as_ref() }
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, pp: Option<&'static P>) {
+        let pp = pp.map_or(ptr::null_mut(), |pp| ptr::from_ref(pp).cast_mut());
+        self.0.store(pp, Ordering::Relaxed);
+    }
+}
+
+/// The goroutine an M runs, if any.
+#[derive(Debug)]
+pub(crate) struct CurrentG(AtomicPtr<G>);
+
+impl CurrentG {
+    #[inline]
+    pub(crate) fn get(&self) -> Option<GRef> {
+        ptr::NonNull::new(self.0.load(Ordering::Relaxed)).map(GRef)
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, gp: Option<GRef>) {
+        self.0
+            .store(gp.map_or(ptr::null_mut(), GRef::as_ptr), Ordering::Relaxed);
+    }
 }
 
 // SAFETY: the cells belong to the M's own thread, but for `next_p` (M2) and `next_idle` (global lock).
@@ -103,18 +147,29 @@ impl fmt::Debug for M {
     }
 }
 
+impl Global {
+    /// An M whose thread has ended, for another thread (M3).
+    fn take_dead(&mut self) -> Option<&'static M> {
+        // SAFETY: an M on the list of the dead is never freed (M3), and nobody's.
+        let mp = unsafe { self.dead_ms.as_ref() }?;
+        self.dead_ms = mp.next_idle.replace(ptr::null_mut());
+        Some(mp)
+    }
+}
+
 impl M {
     /// An M for a thread that is about to be made; never freed while on any list. Outside the global
     /// lock, as it allocates.
     fn new(id: u64) -> &'static M {
         Box::leak(Box::new(M {
+            gate: Gate::new(),
             id,
             tls: UnsafeCell::new(ThreadTls::default()),
             sp: UnsafeCell::new(0),
             fs: Cell::new(0),
-            p: Cell::new(None),
+            p: HeldP(AtomicPtr::new(ptr::null_mut())),
             next_p: Cell::new(None),
-            current: Cell::new(None),
+            current: CurrentG(AtomicPtr::new(ptr::null_mut())),
             left: Cell::new(None),
             action: Cell::new(Action::None),
             next_g: Cell::new(None),
@@ -126,6 +181,12 @@ impl M {
             tid: AtomicU32::new(0),
             signals: Cell::new(ThreadSignals::default()),
             stack: Cell::new(None),
+            watch: UnsafeCell::new(Watch {
+                next: ptr::null(),
+                is_listed: false,
+                cpu_ns: 0,
+                looked_ns: 0,
+            }),
         }))
     }
 
@@ -211,16 +272,25 @@ fn thread_exhaustion() -> ! {
 }
 
 /// The M on whose system stack the caller stands, or which runs the current goroutine; `None` on a
-/// plain thread.
+/// plain thread. On a goroutine the answer holds for as long as the caller is inside (I2).
 #[inline]
 pub(crate) fn current() -> Option<&'static M> {
-    match crate::g::running_here() {
-        // SAFETY: the current goroutine runs, so its M is set.
-        Some(gp) if gp.get().kind.get() != Kind::Thread => Some(unsafe { M::of(gp) }),
-        Some(_) => None,
-        // SAFETY: `SELF_M` is 0 or an M that is never freed.
-        None => unsafe { (thread_state::self_m() as *const M).as_ref() },
+    // SAFETY: the word is 0 or an M, which is never freed.
+    let running = unsafe { (thread_state::running_m() as *const M).as_ref() };
+    if running.is_some() {
+        return running;
     }
+    if thread_state::current().is_some() {
+        return None;
+    }
+    // SAFETY: as above.
+    unsafe { (thread_state::self_m() as *const M).as_ref() }
+}
+
+/// The P of the current M, if there is one. As [`current`].
+#[inline]
+pub(crate) fn current_p() -> Option<&'static P> {
+    current().and_then(|mp| mp.p.get())
 }
 
 /// The stack slot of the current goroutine, and the thread-local side of the M it runs on: what libc's
@@ -235,25 +305,47 @@ pub(crate) fn current_slot() -> Option<(Slot, *mut ThreadTls)> {
     Some((slot, unsafe { M::of(gp) }.tls.get()))
 }
 
-/// Puts an M to work with a P: an idle one if there is one, else one that has yet to be made.
+/// Puts an M to work with a P: an idle one if there is one; else one that waits for a P with its
+/// goroutine; else one that has yet to be made.
+///
+/// The second matters: to make a thread takes locks that a goroutine may hold, and that goroutine
+/// may have been stopped by a signal and stand in the queue itself.
 pub(crate) fn start(pp: &'static P, spinning: bool) {
     let mut global = SCHED.global.lock();
-    match take_idle(&mut global) {
-        Some(mp) => {
-            let is_last = global.ms_idle == 0;
-            drop(global);
-            mp.spinning.set(spinning);
-            mp.give(pp);
-            if is_last {
-                factory::request();
-            }
-        }
-        None => {
-            global.want_m(pp, spinning);
-            drop(global);
+    if let Some(mp) = take_idle(&mut global) {
+        let is_last = global.ms_idle == 0;
+        drop(global);
+        mp.spinning.set(spinning);
+        mp.give(pp);
+        if is_last {
             factory::request();
         }
+        return;
     }
+    if let Some(gp) = global.take_with_own_m() {
+        drop(global);
+        // SAFETY: bound, locked or stopped in place: its M is set and waits for a P.
+        unsafe { M::of(gp) }.give(pp);
+        factory::request();
+        if spinning && SCHED.idle.stop_spinning_found_work() {
+            wake::submitted();
+        }
+        return;
+    }
+    global.want_m(pp, spinning);
+    drop(global);
+    factory::request();
+}
+
+/// Whether a P that is taken now would have an M at once; if not, one is asked for.
+pub(crate) fn has_spare() -> bool {
+    let global = SCHED.global.lock();
+    let has = global.ms_idle != 0 || global.has_with_own_m();
+    drop(global);
+    if !has {
+        factory::request();
+    }
+    has
 }
 
 /// Sleeps until another M gives this one a P. The M holds none and is not spinning.
@@ -301,12 +393,13 @@ pub(crate) fn take_next_p(mp: &'static M) {
 /// `extern "C"`, so that a panic, which can only be a broken invariant, ends the process: an M that
 /// unwound and ended would take its P and whoever waits for it along.
 extern "C" fn run(mp: &'static M) {
-    THREADS_BEGUN.fetch_add(1, Ordering::Release);
+    thread::begin_own();
     thread_state::set_self_m(ptr::from_ref(mp) as usize);
     // Kept: an M never ends.
     std::mem::forget(signal::alternate_stack());
     mp.signals.set(ThreadSignals::now());
     mp.tid.store(thread::tid(), Ordering::Relaxed);
+    thread::set_slice(SLICE_NS);
     // SAFETY: on the M's own thread, once, with FS its own.
     unsafe { *mp.tls.get() = ThreadTls::capture() };
     // SAFETY: as above; only this thread touches it.
@@ -426,44 +519,32 @@ pub(crate) fn make_bound() -> io::Result<&'static M> {
         ));
     }
     let id = M::count(&mut global);
+    let reused = global.take_dead();
     drop(global);
-    Ok(M::new(id))
+    Ok(reused.unwrap_or_else(|| M::new(id)))
 }
-
-/// How many are in [`tid_of`].
-static TID_READERS: AtomicU32 = AtomicU32::new(0);
 
 /// The thread that `gp` is on or is bound to, if it is on one. It may have gone on meanwhile.
 pub(crate) fn tid_of(gp: GRef) -> Option<u32> {
-    TID_READERS.fetch_add(1, Ordering::Relaxed);
-    fence(Ordering::SeqCst);
-    // Ms are freed with bound goroutines only, after those are Dead. With the fence in `free_bound`: either
-    // that one has seen us, and lets its M live; or we see Dead, or the next user of the descriptor,
-    // who has set `m` anew.
-    let tid = match gp.get().status.load() {
-        State::Dead | State::Idle => None,
-        // SAFETY: null, or an M that lives at least until we leave (above).
-        _ => unsafe { gp.get().m.load(Ordering::Relaxed).cast::<M>().as_ref() }
-            .map(|mp| mp.tid.load(Ordering::Relaxed)),
-    };
-    TID_READERS.fetch_sub(1, Ordering::Release);
-    tid.filter(|tid| *tid != 0)
+    // SAFETY: null, or an M, which is never freed.
+    let mp = unsafe { gp.get().m.load(Ordering::Relaxed).cast::<M>().as_ref() }?;
+    let tid = mp.tid.load(Ordering::Relaxed);
+    (tid != 0 && !matches!(gp.get().status.load(), State::Dead | State::Idle)).then_some(tid)
 }
 
-/// Gives back the M of a bound goroutine's thread that is about to end.
+/// Gives back the M of a bound goroutine's thread that is about to end, as it was when new. It is kept for
+/// another: sysmon may be looking at it.
 ///
 /// # Safety
 ///
 /// `mp` came from [`make_bound`], holds no P, is on no list and used by nobody any more.
 pub(crate) unsafe fn free_bound(mp: &'static M) {
-    SCHED.global.lock().ms_alive -= 1;
-    fence(Ordering::SeqCst);
-    if TID_READERS.load(Ordering::Relaxed) != 0 {
-        // Somebody may be looking at it just now: it stays, a few hundred bytes.
-        return;
-    }
-    // SAFETY: it was leaked by `M::new`; the caller is its last user.
-    drop(unsafe { Box::from_raw(ptr::from_ref(mp).cast_mut()) });
+    mp.current.set(None);
+    mp.tid.store(0, Ordering::Relaxed);
+    let mut global = SCHED.global.lock();
+    global.ms_alive -= 1;
+    mp.next_idle.set(global.dead_ms);
+    global.dead_ms = ptr::from_ref(mp).cast_mut();
 }
 
 /// Changes the state of a G whose owner we are; a wrong state is a broken invariant.
@@ -513,7 +594,7 @@ pub(crate) mod factory {
     }
 
     fn serve() {
-        THREADS_BEGUN.fetch_add(1, Ordering::Release);
+        thread::begin_own();
         loop {
             let seen = REQUESTS.load(Ordering::Acquire);
             while let Some(mp) = next_to_make() {
@@ -541,9 +622,7 @@ pub(crate) mod factory {
         }
         global.ms_coming += 1;
         let id = M::count(&mut global);
-        // SAFETY: an M on the list of the dead is never freed (M3), and nobody's.
-        if let Some(mp) = unsafe { global.dead_ms.as_ref() } {
-            global.dead_ms = mp.next_idle.replace(ptr::null_mut());
+        if let Some(mp) = global.take_dead() {
             return Some(mp);
         }
         drop(global);

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use gort_arch::stack::{self, Class, Slot, StackError};
+use gort_arch::stack::{self, Class, Slot};
 use gort_arch::tls;
 use gort_queue::list::List;
 use gort_queue::local::LocalQueue;
@@ -19,6 +19,7 @@ use super::{SCHED, shake, wake};
 use crate::clock;
 use crate::g::slab::{self, NoDescriptor};
 use crate::g::{G, GRef};
+use crate::os::thread::CpuSeen;
 use crate::timer::Timers;
 
 /// Ps there can be: the bound of `GOMAXPROCS`.
@@ -62,6 +63,21 @@ pub(crate) struct P {
     /// Whether it was put away because GOMAXPROCS does not cover it; under the global lock.
     pub(crate) is_parked: AtomicBool,
     pub(crate) own: UnsafeCell<Own>,
+    /// What sysmon saw of it at its last look; sysmon's alone.
+    pub(crate) seen: UnsafeCell<Seen>,
+}
+
+/// What sysmon saw of a P.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Seen {
+    pub(crate) tick: u32,
+    pub(crate) since_ns: u64,
+    pub(crate) switches: u64,
+    /// Since when it has made no switch.
+    pub(crate) still_since_ns: u64,
+    pub(crate) had_work: bool,
+    pub(crate) was_due: bool,
+    pub(crate) cpu: CpuSeen,
 }
 
 /// What only the holder touches.
@@ -156,6 +172,7 @@ impl P {
             live: AtomicI64::new(0),
             is_idle: AtomicBool::new(false),
             is_parked: AtomicBool::new(false),
+            seen: UnsafeCell::new(Seen::default()),
             own: UnsafeCell::new(Own {
                 random: seed(index as u64),
                 random_round: 0,
@@ -266,7 +283,7 @@ impl P {
         own.ids.next().expect("refilled above")
     }
 
-    /// A renewed descriptor.
+    /// A free descriptor. Its user calls `slab::renew`, outside.
     ///
     /// # Safety
     ///
@@ -277,13 +294,11 @@ impl P {
         if own.free_gs.is_empty() {
             slab::allocate_many(&mut own.free_gs, GS_CACHED / 2)?;
         }
-        let gp = GRef(
+        Ok(GRef(
             own.free_gs
                 .pop_front()
                 .expect("allocate_many gives at least one"),
-        );
-        slab::renew(gp);
-        Ok(gp)
+        ))
     }
 
     /// Takes back a descriptor nobody uses (G5).
@@ -302,22 +317,18 @@ impl P {
         }
     }
 
-    /// A stack slot with a pristine block, from the cache if one is warm.
-    ///
-    /// May allocate: outside the runtime's locks.
+    /// A stack slot with a pristine block from the cache, if one is warm. Otherwise the caller asks
+    /// `stack::allocate`, outside: that allocates, and touches new pages.
     ///
     /// # Safety
     ///
     /// The caller's M holds this P.
-    pub(crate) unsafe fn take_slot(&self, class: Class) -> Result<Slot, StackError> {
+    pub(crate) unsafe fn take_slot(&self, class: Class) -> Option<Slot> {
         // SAFETY: as the caller promises.
         let cache = unsafe { &mut self.own().slots[class.index()] };
-        if cache.len == 0 {
-            return stack::allocate(class);
-        }
-        cache.len -= 1;
-        // SAFETY: the first `len` entries are initialized.
-        Ok(unsafe { cache.slots[cache.len].assume_init() })
+        cache.len = cache.len.checked_sub(1)?;
+        // SAFETY: the entries up to the old `len` are initialized.
+        Some(unsafe { cache.slots[cache.len].assume_init() })
     }
 
     /// Takes back the slot of a goroutine that has left it for good. Allocates and frees nothing.
@@ -470,6 +481,17 @@ impl Global {
         }
     }
 
+    /// Whether a goroutine in the queue has an M of its own, which waits for a P.
+    pub(crate) fn has_with_own_m(&self) -> bool {
+        self.queue.iter().any(|gp| GRef(gp).wants_own_m())
+    }
+
+    /// The first goroutine in the queue that has an M of its own.
+    pub(crate) fn take_with_own_m(&mut self) -> Option<GRef> {
+        let index = self.queue.iter().position(|gp| GRef(gp).wants_own_m())?;
+        self.take_at(index)
+    }
+
     /// Whether nobody holds a P, nor is about to.
     pub(crate) fn all_idle(&self) -> bool {
         all().all(|pp| pp.is_idle.load(Ordering::Relaxed) || pp.is_parked.load(Ordering::Relaxed))
@@ -522,9 +544,16 @@ impl Global {
         taken.map(from_queue)
     }
 
-    /// Up to `count` goroutines from the head of the queue.
+    /// Up to `count` goroutines from the head of the queue. One that has an M of its own comes alone: in
+    /// the ring of a P, `m::start` would not find it.
     pub(crate) fn take(&mut self, count: usize) -> List<G> {
-        let count = count.min(self.queue.len());
+        let plain = self.queue.iter().take(count).skip(1);
+        let count = plain
+            .take_while(|gp| !GRef(*gp).wants_own_m())
+            .count()
+            .saturating_add(1)
+            .min(count)
+            .min(self.queue.len());
         let list = self.queue.split_off_front(count);
         SCHED.global_len.store(self.queue.len(), Ordering::Relaxed);
         list

@@ -25,6 +25,7 @@ use super::{SCHED, p, shake, syscall, wake};
 use crate::clock::{self, NEVER};
 use crate::fork;
 use crate::g::{self, G, GRef, Kind, slab};
+use crate::inside;
 use crate::os::futex;
 use crate::timer::{self, ReadyList, TimerNode};
 use crate::wait_reason::WaitReason;
@@ -44,9 +45,12 @@ pub enum Woken {
 #[track_caller]
 #[inline]
 pub fn park(reason: WaitReason) {
-    park_g(g::current(), reason, Location::caller());
+    let gp = g::current();
+    let _inside = inside::enter();
+    park_g(gp, reason, Location::caller());
 }
 
+/// Inside, once.
 #[inline]
 fn park_g(gp: GRef, reason: WaitReason, location: &'static Location<'static>) {
     let g = gp.get();
@@ -89,7 +93,7 @@ fn shake_before_park(gp: GRef) {
     let pp = unsafe { M::of(gp) }.p.get();
     // SAFETY: our M holds `pp`.
     if pp.is_some_and(|pp| unsafe { shake::yields_before_park(pp) }) {
-        yield_now();
+        yield_inside(gp);
     }
 }
 
@@ -145,6 +149,7 @@ pub(super) fn sleep_bound(mp: &'static M, gp: GRef) {
 /// anywhere else it goes to the global queue.
 #[inline]
 pub fn ready(gp: GRef) {
+    let _inside = inside::enter();
     if let Some(gp) = timer::make_runnable(gp) {
         enqueue(gp);
     }
@@ -159,10 +164,10 @@ pub(crate) fn end_trace(gp: GRef) {
     }
 }
 
-/// Queues a Runnable goroutine that is on no queue. True if this P's ring was full.
+/// Queues a Runnable goroutine that is on no queue. True if this P's ring was full. Inside.
 #[inline]
 pub(super) fn enqueue(gp: GRef) -> bool {
-    let pp = m::current().and_then(|mp| mp.p.get());
+    let pp = m::current_p();
     let Some(pp) = pp else {
         p::push_global_one(gp);
         wake::submitted();
@@ -218,6 +223,7 @@ pub fn park_until(reason: WaitReason, round: Round, deadline_ns: u64) -> Woken {
     let gp = g::current();
     let location = Location::caller();
     if deadline_ns == NEVER {
+        let _inside = inside::enter();
         park_g(gp, reason, location);
         return Woken::Ready;
     }
@@ -231,7 +237,10 @@ pub fn park_until(reason: WaitReason, round: Round, deadline_ns: u64) -> Woken {
     // SAFETY: the node is boxed in the G's cold facts, which stay with the G for good; its argument is
     // the G. It is stopped below, before anything else can use it.
     unsafe { timer.start(deadline_ns, 0) };
-    park_g(gp, reason, location);
+    {
+        let _inside = inside::enter();
+        park_g(gp, reason, location);
+    }
     let woken = if gp.claim().winner() == TIMED_OUT {
         Woken::TimedOut
     } else {
@@ -311,6 +320,12 @@ pub fn yield_now() {
         Some(gp) => gp,
         None => return std::thread::yield_now(),
     };
+    let _inside = inside::enter();
+    yield_inside(gp);
+}
+
+/// [`yield_now`] of goroutine `gp`, which is inside, once.
+fn yield_inside(gp: GRef) {
     // SAFETY: the current goroutine's M is set.
     let mp = unsafe { M::of(gp) };
     let Some(pp) = mp.p.get() else { return };
@@ -347,6 +362,7 @@ pub fn yield_to_next() {
     let Some(gp) = g::current_goroutine() else {
         return;
     };
+    let _inside = inside::enter();
     // SAFETY: the current goroutine's M is set.
     let mp = unsafe { M::of(gp) };
     let Some(pp) = mp.p.get().filter(|pp| !pp.run_queue.is_empty()) else {
@@ -368,7 +384,8 @@ pub fn yield_to_next() {
 /// lost it.
 pub fn may_spin() -> bool {
     let procs = SCHED.procs.load(Ordering::Relaxed);
-    let Some(pp) = m::current().and_then(|mp| mp.p.get()) else {
+    // A glance, from outside: the answer may be about a P that is not ours any more.
+    let Some(pp) = m::current_p() else {
         return procs != 1;
     };
     procs > SCHED.idle.idle() + SCHED.idle.spinning() + 1 && pp.run_queue.is_empty()
@@ -378,8 +395,8 @@ pub fn may_spin() -> bool {
 /// nanoseconds otherwise.
 #[inline]
 pub fn checkpoint() {
-    if let Some(mp) = m::current()
-        && let Some(pp) = mp.p.get()
+    // A glance, from outside: at worst it yields because of somebody else's slice.
+    if let Some(pp) = m::current_p()
         && pp.attention.load(Ordering::Relaxed) != 0
     {
         yield_now();

@@ -62,20 +62,27 @@ fn is_tls_shared() -> bool {
 
 /// In a shared block, who is current changes with each switch; `None` is the system stack.
 #[inline(always)]
-fn set_current_if_shared(gp: Option<GRef>) {
+fn set_current_if_shared(mp: &M, gp: Option<GRef>) {
     if is_tls_shared() {
         thread_state::set_current(gp.map(|gp| gp.0.cast()));
+        thread_state::set_running_m(gp.map_or(0, |_| ptr::from_ref(mp) as usize));
     }
 }
 
 /// Marks `gp` as running on `mp`.
 #[inline]
 pub(crate) fn begin(mp: &'static M, gp: GRef) {
-    set_current_if_shared(Some(gp));
+    set_current_if_shared(mp, Some(gp));
     transition(gp, State::Runnable, State::Running);
     gp.get()
         .m
         .store(ptr::from_ref(mp).cast_mut().cast(), Ordering::Relaxed);
+    let fs = gp.get().fs.get();
+    if fs != 0 {
+        // SAFETY: the block of a goroutine that was Runnable until now is idle (G2), or it is that of a
+        // goroutine stopped in place, which is the caller.
+        unsafe { thread_state::set_running_m_of_block(fs, ptr::from_ref(mp) as usize) };
+    }
     mp.current.set(Some(gp));
     let pp = mp.held();
     pp.switches.store(
@@ -152,9 +159,11 @@ fn pick_direct(mp: &'static M) -> Option<GRef> {
 ///
 /// # Safety
 ///
-/// `gp` is the current goroutine, stackful, on `mp`, which holds a P (or `action` is `Requeue`).
+/// `gp` is the current goroutine, stackful, on `mp`, which holds a P (or `action` is `Requeue`); it is
+/// inside, once (I1 of `inside`), and is again when this returns.
 pub(crate) unsafe fn leave(mp: &'static M, gp: GRef, action: Action) {
     let g = gp.get();
+    assert_alone_inside(mp, gp);
     mp.left.set(Some(gp));
     mp.action.set(action);
     let next = pick_direct(mp);
@@ -169,7 +178,7 @@ pub(crate) unsafe fn leave(mp: &'static M, gp: GRef, action: Action) {
             unsafe { context::switch(g.sp.get(), *next.get().sp.get(), to, 0) };
         }
         None => {
-            set_current_if_shared(None);
+            set_current_if_shared(mp, None);
             // SAFETY: the system context of our M waits in `execute`, and only we switch to it.
             unsafe { context::switch(g.sp.get(), *mp.sp.get(), mp.fs.get(), 0) };
         }
@@ -186,6 +195,7 @@ pub(crate) unsafe fn leave(mp: &'static M, gp: GRef, action: Action) {
 ///
 /// As `leave`; nothing on the goroutine's stack is needed any more.
 pub(crate) unsafe fn leave_for_good(mp: &'static M, gp: GRef) -> ! {
+    assert_alone_inside(mp, gp);
     mp.left.set(Some(gp));
     mp.action.set(Action::Exit);
     let next = pick_direct(mp);
@@ -199,10 +209,22 @@ pub(crate) unsafe fn leave_for_good(mp: &'static M, gp: GRef) -> ! {
             unsafe { context::switch_final(*next.get().sp.get(), to, 0) }
         }
         None => {
-            set_current_if_shared(None);
+            set_current_if_shared(mp, None);
             // SAFETY: as in `leave`; our context is never resumed.
             unsafe { context::switch_final(*mp.sp.get(), mp.fs.get(), 0) }
         }
+    }
+}
+
+/// I1 of `inside`: a section of the next context would otherwise be one of ours.
+#[inline]
+fn assert_alone_inside(mp: &M, gp: GRef) {
+    let depth = mp.gate.depth();
+    if depth != 1 {
+        fatal!(
+            "goroutine {} leaves its stack inside {depth} sections of the runtime",
+            gp.id()
+        );
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! `blocking` hands the P on at once (Go's `entersyscallblock`): what it wraps is known to block. On
 //! the way back the M takes its old P if that is idle, else any idle P; else the goroutine goes to
-//! the global queue and its M sleeps. A blocking call that nobody announced costs its P until sysmon
-//! takes it away.
+//! the global queue and its M sleeps. From a call that blocks and that nobody announced, sysmon takes
+//! the P away; the goroutine notices at its next entry into the runtime ([`lost`]) or, if it computes,
+//! in a signal handler ([`wait_for_p`]; see `preempt`).
 
+use gort_queue::gate::Answer;
 use gort_queue::status::State;
 
 use super::m::{self, M};
@@ -12,6 +14,7 @@ use super::p::P;
 use super::switch::{self, Action};
 use super::{SCHED, park, wake};
 use crate::g::{self, GRef, Kind, flags, slab};
+use crate::inside;
 use crate::os::signal::ThreadSignals;
 
 /// Runs `f`, which may block the thread, without holding up other goroutines: the P is handed off
@@ -33,56 +36,124 @@ pub fn blocking<R>(f: impl FnOnce() -> R) -> R {
 /// Running to Syscall; the P goes to somebody else.
 fn enter_blocking() -> Option<(GRef, &'static P)> {
     let gp = g::current_goroutine()?;
+    let _inside = inside::enter();
+    give_up_p(gp)
+}
+
+/// [`enter_blocking`] of goroutine `gp`, which is inside.
+fn give_up_p(gp: GRef) -> Option<(GRef, &'static P)> {
     // SAFETY: the current goroutine's M is set.
     let mp = unsafe { M::of(gp) };
     // No P: inside another `blocking`.
     mp.p.get()?;
     m::transition(gp, State::Running, State::Syscall);
+    mp.gate.announce();
     let pp = mp.release();
     wake::hand_off(pp);
     Some((gp, pp))
 }
 
 /// For a park inside `blocking`: parking takes a P, so the call is left for its length and announced
-/// again when the goroutine goes on. True if that was needed, and `park` has run.
+/// again when the goroutine goes on. True if that was needed, and `park` has run. The caller is inside.
 pub(super) fn park_inside_blocking(gp: GRef, park: impl FnOnce()) -> bool {
     // SAFETY: the current goroutine's M is set.
     if unsafe { M::of(gp) }.p.get().is_some() {
         return false;
     }
-    exit_blocking(gp, None);
+    take_p_again(gp, None);
     park();
     // The guard of `blocking` will look for the P that it gave up first: a hint as good as another.
-    enter_blocking();
+    give_up_p(gp);
     true
 }
 
 /// Syscall to Running, as soon as there is a P; `old` is the one that is best.
 fn exit_blocking(gp: GRef, old: Option<&'static P>) {
+    let _inside = inside::enter();
+    take_p_again(gp, old);
+}
+
+/// [`exit_blocking`] of goroutine `gp`, which is inside.
+fn take_p_again(gp: GRef, old: Option<&'static P>) {
     // SAFETY: the goroutine did not leave its M.
+    unsafe { M::of(gp) }.gate.end_announced();
+    m::transition(gp, State::Syscall, State::Running);
+    regain(gp, old);
+}
+
+/// What a goroutine does when it enters the runtime and its P was taken meanwhile: it gets another, or
+/// queues for one. Its M may be another afterwards.
+pub(crate) fn lost() {
+    let Some(gp) = g::current_goroutine() else {
+        fatal!("a P was taken from a thread without a goroutine");
+    };
+    // SAFETY: the current goroutine's M is set.
+    unsafe { M::of(gp) }.p.set(None);
+    regain(gp, None);
+}
+
+/// Gets a P for the running goroutine `gp`, whose M has none: at once if one is free, else in its turn.
+/// The caller is inside, once.
+fn regain(gp: GRef, old: Option<&'static P>) {
+    // SAFETY: the current goroutine's M is set.
     let mp = unsafe { M::of(gp) };
-    if SCHED.idle.idle() != 0 {
-        let mut global = SCHED.global.lock();
-        let pp = match old {
-            Some(old) if global.take_idle_if(old) => Some(old),
-            _ => global.take_idle(),
-        };
-        drop(global);
-        if let Some(pp) = pp {
-            mp.acquire(pp);
-            m::transition(gp, State::Syscall, State::Running);
-            return;
-        }
+    if take_free_p(mp, old) {
+        return;
     }
     if gp.get().kind.get() == Kind::Bound {
-        m::transition(gp, State::Syscall, State::Runnable);
-        super::p::push_global_one(gp);
-        wake::submitted();
-        return park::sleep_bound(mp, gp);
+        return wait_in_place(mp, gp);
     }
-    m::transition(gp, State::Syscall, State::Running);
     // SAFETY: the current goroutine on its M; `Requeue` is the action for an M without a P.
     unsafe { switch::leave(mp, gp, Action::Requeue) };
+}
+
+/// Takes a P that nobody holds: `old` if it is one, any idle one, or one that waits for a thread.
+fn take_free_p(mp: &'static M, old: Option<&'static P>) -> bool {
+    let mut global = SCHED.global.lock();
+    let pp = match old {
+        Some(old) if global.take_idle_if(old) => Some((old, false)),
+        _ => match global.take_idle() {
+            Some(pp) => Some((pp, false)),
+            None => global.take_wanting(),
+        },
+    };
+    drop(global);
+    let Some((pp, was_to_spin)) = pp else {
+        return false;
+    };
+    mp.acquire(pp);
+    // Somebody had counted on an M that looks for work; we have other things to do.
+    if was_to_spin && SCHED.idle.stop_spinning_found_work() {
+        wake::submitted();
+    }
+    true
+}
+
+/// Waits for a P on the thread itself: the goroutine stands in the queue like the others, and whoever
+/// takes it from there hands its P over (S4).
+fn wait_in_place(mp: &'static M, gp: GRef) {
+    m::transition(gp, State::Running, State::Runnable);
+    super::p::push_global_one(gp);
+    wake::submitted();
+    park::sleep_bound(mp, gp);
+}
+
+/// For the signal handler: the P of `gp`, which runs on `mp`, outside the runtime, was taken, and the
+/// goroutine goes on computing. It waits for another, here and now.
+///
+/// Async-signal-safe: the goroutine is outside, so that no lock of the runtime is held here.
+pub(crate) fn stop_in_place(mp: &'static M, gp: GRef) {
+    // Not `inside::enter`, which would have the goroutine leave its stack.
+    mp.gate.enter(|| ());
+    if mp.gate.answer() == Answer::Lost {
+        mp.p.set(None);
+        if !take_free_p(mp, None) {
+            gp.get().set_flag(flags::PREEMPTED, true);
+            wait_in_place(mp, gp);
+            gp.get().set_flag(flags::PREEMPTED, false);
+        }
+    }
+    mp.gate.leave();
 }
 
 /// Binds the current goroutine to its OS thread until [`unlock_os_thread`] was called as often. False
@@ -91,15 +162,15 @@ pub fn lock_os_thread() -> bool {
     let Some(gp) = g::current_goroutine() else {
         return false;
     };
-    // SAFETY: the current goroutine's M is set.
-    let mp = unsafe { M::of(gp) };
     let depth = slab::with_cold_mut(gp, |cold| {
         cold.lock_depth += 1;
         cold.lock_depth
     });
     if depth == 1 && gp.get().kind.get() == Kind::Stackful {
+        let _inside = inside::enter();
         gp.get().set_flag(flags::LOCKED, true);
-        mp.locked_g.set(Some(gp));
+        // SAFETY: the current goroutine's M is set.
+        unsafe { M::of(gp) }.locked_g.set(Some(gp));
     }
     true
 }
@@ -127,6 +198,7 @@ pub fn os_thread_locks() -> u32 {
 
 /// The current goroutine ends. If it is still locked to its thread, that one ends too.
 pub(super) fn end_locked(gp: GRef) {
+    let _inside = inside::enter();
     if gp.get().has_flag(flags::LOCKED) {
         gp.get().set_flag(flags::LOCKED, false);
         // SAFETY: the current goroutine's M is set. `locked_g` stays: the M runs nothing else.
@@ -144,6 +216,7 @@ pub(crate) fn signals_changed() {
     let Some(gp) = g::current_goroutine() else {
         return;
     };
+    let _inside = inside::enter();
     // SAFETY: the current goroutine's M is set.
     let mp = unsafe { M::of(gp) };
     let differs = ThreadSignals::now() != mp.signals.get();
@@ -161,6 +234,7 @@ pub(crate) fn signals_changed() {
 
 /// At a goroutine's end: its thread's signals are again what an M has.
 pub(super) fn restore_signals(gp: GRef) {
+    let _inside = inside::enter();
     if gp.get().has_flag(flags::OWN_SIGNALS) {
         gp.get().set_flag(flags::OWN_SIGNALS, false);
         // SAFETY: the current goroutine's M is set.
@@ -175,6 +249,7 @@ pub(super) fn restore_signals(gp: GRef) {
 
 /// Frees goroutine and M from each other, unless it has signals of its own there.
 fn release_os_thread(gp: GRef) {
+    let _inside = inside::enter();
     if gp.get().has_flag(flags::OWN_SIGNALS) {
         return;
     }

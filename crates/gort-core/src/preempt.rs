@@ -1,0 +1,279 @@
+//! Taking Ps back from goroutines that do not come to give them up.
+//!
+//! A goroutine may compute for long without calling the runtime, and any library may block its thread.
+//! Either holds a P that others wait for. sysmon takes it away without a signal and without the thread's
+//! help ([`retake`]; the protocol is `gort_queue::gate`): a signal would end `nanosleep`, `poll` and the
+//! like with EINTR in the very threads it is sent for. What then becomes of the thread:
+//!
+//! | it ...               | then                                                                     |
+//! |----------------------|--------------------------------------------------------------------------|
+//! | comes to the runtime | at its next entry it finds out, and queues for a P (`syscall::lost`)     |
+//! | sleeps on            | nothing: it needs no P                                                   |
+//! | computes             | sysmon sees its CPU clock advance and sends SIGURG; the handler waits for |
+//! |                      | a P, in place (`syscall::wait_for_p`)                                    |
+//!
+//! Waiting in the handler is sound for any code at any instruction, inside malloc or with a library's lock
+//! held, as the goroutine keeps its thread. It costs that thread for as long. Those who wait stand in the
+//! global queue with all others; whoever takes one from there hands over its P (S4 of `sched`).
+//!
+//! So up to GOMAXPROCS goroutines run, and those that sysmon has not yet seen computing without a P.
+//!
+//! W1. Nobody waits for a stopped goroutine without it having a way to a P: a P is taken only if there is
+//!     an M to take over (`m::has_spare`), and where a P has no M, it goes to one that waits in a handler.
+//!     For to make a thread takes malloc's locks, and the stopped goroutine may hold them.
+//! W2. The handler does nothing if the M is inside the runtime, on a system stack, or has its P. It takes
+//!     no lock that code outside holds, and allocates nothing.
+//!
+//! Checked by `testing/preempt`, which stops goroutines inside malloc, stdio, std's locks and C.
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
+
+use crate::clock;
+use crate::g::GRef;
+use crate::inside;
+use crate::os::thread::{self, CpuSeen, Doing};
+use crate::os::{membarrier, signal};
+use crate::sched::m::{self, M};
+use crate::sched::p::P;
+use crate::sched::{syscall, wake};
+use crate::thread_state;
+use crate::trace;
+
+pub use crate::inside::{assert_outside, is_inside};
+
+/// How much of the time a thread must have been computing for its P to be worth a signal, as a divisor.
+const BURNING_SHARE: u64 = 4;
+/// Between two looks at a thread's CPU clock: less says nothing.
+const LOOK_MIN_NS: u64 = 20_000;
+
+/// Whether threads may be sent signals (`Config::preempt`).
+static MAY_SIGNAL: AtomicBool = AtomicBool::new(false);
+/// Called in the handler before it waits; a `fn(GRef)`. For tests.
+static OBSERVER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+static RETAKES: AtomicU64 = AtomicU64::new(0);
+static RETAKE_RACES: AtomicU64 = AtomicU64::new(0);
+static SIGNALS: AtomicU64 = AtomicU64::new(0);
+static PREEMPTIONS: AtomicU64 = AtomicU64::new(0);
+
+/// How often what happened, since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Ps taken from threads.
+    pub retakes: u64,
+    /// Attempts that met the thread on its way into the runtime.
+    pub retake_races: u64,
+    /// Signals sent to threads that computed without a P.
+    pub signals: u64,
+    /// Goroutines that were made to wait in the handler.
+    pub preemptions: u64,
+}
+
+/// Reads the counters.
+pub fn counters() -> Counters {
+    Counters {
+        retakes: RETAKES.load(Ordering::Relaxed),
+        retake_races: RETAKE_RACES.load(Ordering::Relaxed),
+        signals: SIGNALS.load(Ordering::Relaxed),
+        preemptions: PREEMPTIONS.load(Ordering::Relaxed),
+    }
+}
+
+/// Has `observer` called in the signal handler, on the goroutine that is about to wait there. It must be
+/// async-signal-safe. For tests.
+#[doc(hidden)]
+pub fn set_observer(observer: fn(GRef)) {
+    OBSERVER.store(observer as *mut (), Ordering::Release);
+}
+
+/// Prepares for all of it; once, at start. Without `may_signal`, goroutines that compute keep their Ps.
+pub(crate) fn start(may_signal: bool) {
+    let real_fences = !membarrier::barrier_in_all_threads();
+    inside::install(syscall::lost, real_fences);
+    MAY_SIGNAL.store(may_signal, Ordering::Relaxed);
+    if may_signal {
+        // NODEFER: a goroutine that waits in the handler can be asked for its stack.
+        let flags = libc::SA_ONSTACK | libc::SA_RESTART | libc::SA_NODEFER;
+        signal::install(libc::SIGURG, on_signal, flags);
+        trace::set_answered();
+    }
+}
+
+/// Whether goroutines that compute can be stopped.
+pub(crate) fn may_signal() -> bool {
+    MAY_SIGNAL.load(Ordering::Relaxed)
+}
+
+/// SIGURG: from sysmon to a thread that computes without a P, from whoever wants to see its stack, or from
+/// somebody else. Async-signal-safe.
+extern "C" fn on_signal(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: errno's address is valid in every thread, and in a goroutine's block.
+    let errno = unsafe { *libc::__errno_location() };
+    // SAFETY: the kernel's context of this signal.
+    unsafe { trace::on_signal(context) };
+    stop_if_without_p();
+    // SAFETY: the kernel's info, if any.
+    let is_ours = unsafe { info.as_ref() }.is_some_and(|info| info.si_code == libc::SI_TKILL);
+    if !is_ours {
+        // SAFETY: what the kernel gave to us.
+        unsafe { signal::chain(signo, info, context) };
+    }
+    // SAFETY: as above. The goroutine, and with it the block, is the same as before.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// Waits for a P if the interrupted goroutine computes without one (W2).
+fn stop_if_without_p() {
+    // SAFETY: the word is 0 or an M, which is never freed.
+    let Some(mp) = (unsafe { (thread_state::running_m() as *const M).as_ref() }) else {
+        return;
+    };
+    if mp.gate.depth() != 0 || !mp.gate.is_taken() {
+        return;
+    }
+    let Some(gp) = crate::g::running_here() else {
+        return;
+    };
+    PREEMPTIONS.fetch_add(1, Ordering::Relaxed);
+    let observer = OBSERVER.load(Ordering::Acquire);
+    if !observer.is_null() {
+        // SAFETY: only `set_observer` stores here, a `fn(GRef)`.
+        let observer: fn(GRef) = unsafe { std::mem::transmute(observer) };
+        observer(gp);
+    }
+    syscall::stop_in_place(mp, gp);
+}
+
+/// Takes the P from the M that holds it, if that is in user code, and hands it on. False: it is not, or there
+/// is nobody to hand it to.
+///
+/// For sysmon alone (K4 of `gort_queue::gate`).
+pub(crate) fn retake(pp: &'static P, list: &mut LostList) -> bool {
+    // SAFETY: null or an M, which is never freed.
+    let Some(mp) = (unsafe { pp.m.load(Ordering::Relaxed).as_ref() }) else {
+        return false;
+    };
+    if mp.gate.depth() != 0 || !m::has_spare() {
+        return false;
+    }
+    if !mp.gate.ask() {
+        return false;
+    }
+    if !membarrier::barrier_in_all_threads() {
+        fence(Ordering::SeqCst);
+    }
+    let held = mp.p.get();
+    if !mp.gate.conclude() {
+        RETAKE_RACES.fetch_add(1, Ordering::Relaxed);
+        return false;
+    }
+    // From here on the P is ours: whichever the M held when it was seen outside.
+    let Some(held) = held else {
+        fatal!("S1: M {} ran a goroutine without a P", mp.id);
+    };
+    RETAKES.fetch_add(1, Ordering::Relaxed);
+    held.m.store(ptr::null_mut(), Ordering::Relaxed);
+    list.add(mp);
+    wake::hand_off(held);
+    true
+}
+
+/// Ms whose P was taken and that have not noticed. sysmon's.
+#[derive(Debug)]
+pub(crate) struct LostList {
+    first: *const M,
+    /// When the last one came.
+    added_ns: u64,
+}
+
+impl LostList {
+    pub(crate) const fn new() -> LostList {
+        LostList {
+            first: ptr::null(),
+            added_ns: 0,
+        }
+    }
+
+    /// Whether one came within the last `ns`.
+    pub(crate) fn is_fresh(&self, now_ns: u64, ns: u64) -> bool {
+        !self.first.is_null() && now_ns - self.added_ns.min(now_ns) < ns
+    }
+
+    fn add(&mut self, mp: &'static M) {
+        // SAFETY: `watch` is sysmon's, which we are.
+        let watch = unsafe { &mut *mp.watch.get() };
+        self.added_ns = clock::now_ns();
+        watch.looked_ns = self.added_ns;
+        watch.cpu_ns = thread::cpu_ns(mp.tid.load(Ordering::Relaxed)).unwrap_or(0);
+        if !watch.is_listed {
+            watch.is_listed = true;
+            watch.next = self.first;
+            self.first = mp;
+        }
+    }
+
+    /// Sends those that compute into the handler, and forgets those that have noticed.
+    pub(crate) fn look(&mut self) -> bool {
+        let mut link = &raw mut self.first;
+        let mut acted = false;
+        loop {
+            // SAFETY: the list's head or the link of an M on it; Ms are never freed.
+            let Some(mp) = (unsafe { (*link).as_ref() }) else {
+                return acted;
+            };
+            // SAFETY: `watch` is sysmon's, which we are.
+            let watch = unsafe { &mut *mp.watch.get() };
+            if !mp.gate.is_taken() {
+                watch.is_listed = false;
+                // SAFETY: as above.
+                unsafe { *link = watch.next };
+                continue;
+            }
+            let now = clock::now_ns();
+            let elapsed = now.saturating_sub(watch.looked_ns);
+            let tid = mp.tid.load(Ordering::Relaxed);
+            if elapsed >= LOOK_MIN_NS
+                && let Some(cpu) = thread::cpu_ns(tid)
+            {
+                let used = cpu.saturating_sub(watch.cpu_ns);
+                watch.looked_ns = now;
+                watch.cpu_ns = cpu;
+                if used * BURNING_SHARE >= elapsed && mp.gate.is_taken() && may_signal() {
+                    SIGNALS.fetch_add(1, Ordering::Relaxed);
+                    signal::send(tid, libc::SIGURG);
+                    acted = true;
+                }
+            }
+            link = &raw mut watch.next;
+        }
+    }
+}
+
+/// Whether the thread that holds `pp` has slept since the last look, which left its clock in `seen`.
+pub(crate) fn is_asleep(pp: &P, seen: &mut CpuSeen, now_ns: u64) -> bool {
+    // SAFETY: null or an M, which is never freed.
+    let Some(mp) = (unsafe { pp.m.load(Ordering::Relaxed).as_ref() }) else {
+        return false;
+    };
+    let tid = mp.tid.load(Ordering::Relaxed);
+    let Some(cpu_ns) = thread::cpu_ns(tid) else {
+        return false;
+    };
+    let before = std::mem::replace(
+        seen,
+        CpuSeen {
+            tid,
+            cpu_ns,
+            now_ns,
+        },
+    );
+    let elapsed = now_ns.saturating_sub(before.now_ns);
+    before.tid == tid
+        && elapsed >= LOOK_MIN_NS
+        && cpu_ns.saturating_sub(before.cpu_ns) * BURNING_SHARE < elapsed
+        // It may only be waiting for a processor.
+        && thread::doing(tid) != Doing::Running
+}
