@@ -251,6 +251,55 @@ pub fn limit_memory(more: u64) {
     assert_eq!(answer, 0, "setrlimit: {}", std::io::Error::last_os_error());
 }
 
+/// For the programs: from now on the kernel refuses the process any other thread, as at a limit of their number.
+///
+/// # Panics
+///
+/// The kernel takes no filter of system calls.
+pub fn refuse_threads() {
+    let instruction = |code: u32, k: u32, skipped: u8| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: skipped,
+        k,
+    };
+    let refuse = |call: libc::c_long| {
+        [
+            // The number of the call is the first word of `seccomp_data`.
+            instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+            instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32, 1),
+            instruction(
+                libc::BPF_RET | libc::BPF_K,
+                libc::SECCOMP_RET_ERRNO | libc::EAGAIN as u32,
+                0,
+            ),
+        ]
+    };
+    let mut filter = [refuse(libc::SYS_clone), refuse(libc::SYS_clone3)].concat();
+    filter.push(instruction(
+        libc::BPF_RET | libc::BPF_K,
+        libc::SECCOMP_RET_ALLOW,
+        0,
+    ));
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    let (yes, none): (libc::c_ulong, libc::c_ulong) = (1, 0);
+    // SAFETY: the kernel reads the program, which lives during the call.
+    let answer = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, yes, none, none, none);
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            // The threads that are there, too.
+            libc::SECCOMP_FILTER_FLAG_TSYNC,
+            &raw const program,
+        )
+    };
+    assert_eq!(answer, 0, "seccomp: {}", io::Error::last_os_error());
+}
+
 /// Makes a test of a check for each thread-local mode: `own` and `thread`.
 ///
 /// ```text

@@ -1,7 +1,7 @@
 //! Goroutines block their threads, and there can be no more threads.
 
 use gort::sync::WaitGroup;
-use gort_crash::limit_memory;
+use gort_crash::refuse_threads;
 
 fn main() {
     let config = gort::Config::new().procs(2);
@@ -15,8 +15,7 @@ fn main() {
                 gort::blocking(std::thread::park);
             });
         }
-        // Room for what the allocator may want, and for no other stack of a thread.
-        limit_memory(160 << 10);
+        refuse_threads();
         start.done();
         gort::yield_now();
         gort::chan::never::<()>().recv()
