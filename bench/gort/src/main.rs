@@ -15,9 +15,10 @@ use std::time::Instant;
 use gort::chan::{self, Receiver};
 use gort::net::{TcpListener, TcpStream};
 use gort::sync::Mutex;
+use gort::time::Ticker;
 use gort_bench_workload::{
-    CHAN_CAPACITY, Case, ECHO_BYTES, Measured, SPAWN_BATCH, Workload, drive_echo, resident_bytes,
-    run, sum_below,
+    Blocking, CHAN_CAPACITY, Case, ECHO_BYTES, HOGS, Hogs, Lateness, Measured, Rest, SPAWN_BATCH,
+    TICK, Workload, burn_for_ever, drive_echo, resident_bytes, run, sum_below,
 };
 
 fn main() -> ExitCode {
@@ -44,6 +45,11 @@ fn main() -> ExitCode {
                 on_a_goroutine(move || parked(n)).into()
             }
             Workload::Echo64 | Workload::Echo1000 => echo(case).into(),
+            Workload::Hog => hog(case.n).into(),
+            Workload::HogRest => hog_rest(case.n).into(),
+            Workload::BlockRead | Workload::BlockSleep | Workload::BlockLock => {
+                Blocking::run(case, spawn_ticker, |call| drop(gort::go(call))).into()
+            }
         }
     })
 }
@@ -287,4 +293,85 @@ fn echo_connection(mut stream: TcpStream) {
             }
         }
     }
+}
+
+fn spawn_ticker(lateness: Arc<Lateness>) {
+    gort::go(move || {
+        let ticker = Ticker::new(TICK);
+        let mut goes_on = true;
+        while goes_on {
+            ticker.chan().recv().expect("a ticker's channel stays open");
+            goes_on = lateness.serve();
+        }
+    });
+}
+
+fn hog(n: u64) -> Measured {
+    let lateness = Lateness::start(n);
+    let hogs = Arc::new(Hogs::default());
+    spawn_ticker(Arc::clone(&lateness));
+    let loops: Vec<_> = (0..HOGS)
+        .map(|hog| {
+            let hogs = Arc::clone(&hogs);
+            gort::go(move || hogs.burn(hog))
+        })
+        .collect();
+    lateness.wait();
+    // Before the loops end, as the ticker goes on then.
+    let measured = lateness.measured();
+    hogs.stop();
+    for hog in loops {
+        hog.join().expect("no panic inside");
+    }
+    hogs.measured(measured)
+}
+
+fn hog_rest(n: u64) -> Measured {
+    let rest = Rest::start(n);
+    spawn_ticker(Arc::clone(&rest.lateness));
+
+    let (ping, pings) = chan::bounded::<u64>(0);
+    let (pong, pongs) = chan::bounded::<u64>(0);
+    gort::go(move || {
+        for value in pings {
+            pong.send(value + 1).expect("the other side waits for it");
+        }
+    });
+    let its_rest = Arc::clone(&rest);
+    gort::go(move || {
+        let mut value = 0;
+        loop {
+            ping.send(value).expect("the other side receives");
+            let answer = pongs.recv().expect("the other side answers");
+            assert_eq!(answer, value + 1);
+            value = answer;
+            if !its_rest.ping_pong.step() {
+                return;
+            }
+        }
+    });
+
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
+    let address = listener.local_addr().expect("it is bound");
+    gort::go(move || echo_connection(listener.accept().expect("accept").0));
+    let its_rest = Arc::clone(&rest);
+    gort::go(move || {
+        let mut stream = TcpStream::connect(address).expect("a listener is there");
+        stream.set_nodelay(true).expect("an open socket");
+        let mut buffer = [7; ECHO_BYTES];
+        loop {
+            stream.write_all(&buffer).expect("the other side reads");
+            buffer.fill(0);
+            stream
+                .read_exact(&mut buffer)
+                .expect("the other side answers");
+            assert_eq!(buffer, [7; ECHO_BYTES]);
+            if !its_rest.echo.step() {
+                return;
+            }
+        }
+    });
+
+    gort::go(|| burn_for_ever());
+    rest.wait()
 }

@@ -80,7 +80,7 @@ func driveEcho(addr string, connections int, n uint64) result {
 		panic(err)
 	}
 	check("round trips", ops, n)
-	return result{time.Duration(elapsed), map[string]float64{
+	return result{elapsed: time.Duration(elapsed), extra: map[string]float64{
 		"cpu_ns_per_op": perOp(cpu, n),
 		"p50_us":        float64(p50) / 1_000,
 		"p99_us":        float64(p99) / 1_000,

@@ -13,6 +13,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"strconv"
@@ -48,12 +49,19 @@ var workloads = map[string]workload{
 	"parked":               {20_000, parked},
 	"echo_64":              {200_000, func(n uint64) result { return echo(n, 64) }},
 	"echo_1000":            {200_000, func(n uint64) result { return echo(n, 1_000) }},
+	"hog":                  {3_000, hog},
+	"hog_rest":             {3_000, hogRest},
+	"block_read":           {1_000, blockRead},
+	"block_sleep":          {1_000, blockSleep},
+	"block_lock":           {1_000, blockLock},
 }
 
-// result is what a run measured; extra holds the numbers beyond the time per operation.
+// result is what a run measured; extra holds the numbers beyond the time per operation, note what is
+// different here.
 type result struct {
 	elapsed time.Duration
 	extra   map[string]float64
+	note    string
 }
 
 func timed(work func(n uint64)) func(n uint64) result {
@@ -107,7 +115,14 @@ func report(name string, procs int, n uint64, measured result) {
 		"checked":   true,
 	}
 	for key, value := range measured.extra {
-		line[key] = value
+		if math.IsInf(value, 1) {
+			line[key] = "never"
+		} else {
+			line[key] = value
+		}
+	}
+	if measured.note != "" {
+		line["note"] = measured.note
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(line); err != nil {
 		panic(err)

@@ -209,7 +209,7 @@ func parked(n uint64) result {
 	wake := time.Since(start)
 
 	check("parked", sum.Load(), sumBelow(n))
-	return result{create, map[string]float64{
+	return result{elapsed: create, extra: map[string]float64{
 		"wake_ns":    perOp(wake, n),
 		"bytes_each": float64(bytes) / float64(n),
 	}}

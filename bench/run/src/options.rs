@@ -8,9 +8,10 @@ use crate::peer::Peer;
 pub(crate) const HELP: &str = "\
 Builds gort's benchmark and its twins, runs them in turn, and writes the table.
 
-usage: cargo run --release -p gort-bench-run -- [options]
+usage: cargo run --release -p gort-bench-run -- [WORKLOAD..] [options]
 
-  --only W,..      these workloads (a prefix stands for all that begin with it); default: all
+  WORKLOAD         these workloads (a prefix stands for all that begin with it); default: all
+  --only W,..      the same
   --without P,..   leave out these peers: gort, go, tokio, may, crossbeam, std
   --procs N,..     run with so many procs (Go's GOMAXPROCS); default: 1 and the number of cores
   --rounds N       rounds, at least 1; default 5
@@ -55,14 +56,11 @@ fn parse_from(mut args: lexopt::Parser) -> Result<Command, lexopt::Error> {
         what: String::new(),
         writes_file: true,
     };
-    let mut what_from_only = "all".to_owned();
+    let mut only: Vec<String> = Vec::new();
     while let Some(arg) = args.next()? {
         match arg {
-            Long("only") => {
-                let names = args.value()?.string()?;
-                options.workloads = workloads(&names)?;
-                what_from_only = names.replace(',', "-");
-            }
+            Long("only") => only.push(args.value()?.string()?),
+            Value(name) => only.push(name.string()?),
             Long("without") => {
                 let names = args.value()?.string()?;
                 let without = names.split(',').map(peer).collect::<Result<Vec<_>, _>>()?;
@@ -84,11 +82,17 @@ fn parse_from(mut args: lexopt::Parser) -> Result<Command, lexopt::Error> {
             _ => return Err(arg.unexpected()),
         }
     }
+    if !only.is_empty() {
+        options.workloads = workloads(&only.join(","))?;
+    }
     if options.peers.is_empty() {
         return Err("no peer is left to run".into());
     }
     if options.what.is_empty() {
-        options.what = what_from_only;
+        options.what = match only.is_empty() {
+            true => "all".to_owned(),
+            false => only.join("-").replace(',', "-"),
+        };
     }
     if options.what.contains('/') {
         return Err("--what is a part of a file's name: no slash in it".into());
@@ -161,9 +165,23 @@ mod tests {
 
     #[test]
     fn an_exact_name_is_not_a_prefix() {
+        for line in ["--only mutex", "mutex"] {
+            assert_eq!(options(line).expect("valid").workloads, [Workload::Mutex]);
+        }
+    }
+
+    #[test]
+    fn workloads_are_given_in_either_way() {
+        let chosen = options("hog --procs 2 block").expect("valid");
+        assert_eq!(chosen.what, "hog-block");
         assert_eq!(
-            options("--only mutex").expect("valid").workloads,
-            [Workload::Mutex]
+            chosen.workloads,
+            [
+                Workload::Hog,
+                Workload::BlockRead,
+                Workload::BlockSleep,
+                Workload::BlockLock
+            ]
         );
     }
 
@@ -171,6 +189,7 @@ mod tests {
     fn bad_options_are_named() {
         for (line, word) in [
             ("--only spwan", "spwan"),
+            ("spawn spwan", "spwan"),
             ("--without java", "java"),
             ("--procs 0", "at least 1"),
             ("--rounds many", "many"),

@@ -32,10 +32,16 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// The values of `field` in the runs of `cell`, in the order of the rounds.
+    /// The values of `field` in the runs of `cell`, in the order of the rounds; infinite is what the
+    /// twin calls `"never"`.
     pub(crate) fn values(&self, cell: Cell, field: &str) -> Vec<f64> {
         let lines = self.lines(cell);
-        lines.filter_map(|line| line.get(field)?.as_f64()).collect()
+        lines
+            .filter_map(|line| match line.get(field)? {
+                Value::String(never) if never == "never" => Some(f64::INFINITY),
+                value => value.as_f64(),
+            })
+            .collect()
     }
 
     /// A text that the twin gave for `cell`: `note` or `unsupported`.
@@ -99,9 +105,12 @@ fn progress(round: usize, rounds: usize, cell: Cell, run: &Run) {
         cell.peer.name()
     );
     match run {
-        Ok(line) => match line.get("ns_per_op").and_then(Value::as_f64) {
-            Some(ns) => eprintln!("{place}: {ns:.1} ns"),
-            None => eprintln!("{place}: not supported"),
+        Ok(line) => match (line.get("p99_us"), line.get("ns_per_op")) {
+            (Some(late), _) if cell.workload.counts_ticks() => {
+                eprintln!("{place}: tick p99 {late} µs")
+            }
+            (_, Some(ns)) => eprintln!("{place}: {ns} ns"),
+            (_, None) => eprintln!("{place}: not supported"),
         },
         Err(why) => eprintln!("{place}: FAILED: {why}"),
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use gort_bench_workload::Workload;
+use gort_bench_workload::{GRACE, Workload};
 
 use crate::options::Options;
 use crate::peer::Peer;
@@ -26,10 +26,12 @@ pub(crate) fn render(options: &Options, results: &Results) -> String {
     // Writing to a `String` cannot fail.
     let _ = writeln!(
         text,
-        "Median of {} rounds, ± half the distance between the quartiles; in brackets the ratio to {}: above 1 means slower (or more bytes).\n\
+        "Median of {} rounds, ± half the distance between the quartiles; in brackets the ratio to {}: above 1 means slower (or more bytes); \
+         never: not within {} s of when it was due.\n\
          What a row means: `cargo run -p gort-bench-run -- --list`.",
         options.rounds,
         options.peers[0].name(),
+        GRACE.as_secs(),
     );
     for &procs in &options.procs {
         let _ = writeln!(text, "\n## GOMAXPROCS {procs}\n");
@@ -62,8 +64,42 @@ fn rows(workload: Workload) -> Vec<Row> {
             row("cpu_ns_per_op", " server CPU, ns"),
             row("p99_us", " p99, µs"),
         ],
+        Workload::Hog => {
+            let mut rows = ticker(&row);
+            rows.push(row("slowest_hog_percent", " slowest loop, % of the mean"));
+            rows
+        }
+        Workload::HogRest => {
+            let mut rows = ticker(&row);
+            rows.extend([
+                row("ping_pong_gap_ms", " ping-pong, longest gap, ms"),
+                row("ping_pongs", " ping-pong, round trips"),
+                row("echo_gap_ms", " echo, longest gap, ms"),
+                row("echoes", " echo, round trips"),
+            ]);
+            rows
+        }
+        Workload::BlockRead | Workload::BlockSleep | Workload::BlockLock => {
+            let mut rows = ticker(&row);
+            rows.extend([
+                row("overlap", " at once, of 64"),
+                row("wall_ms", " all done, ms"),
+            ]);
+            rows
+        }
         _ => vec![row("ns_per_op", ", ns")],
     }
+}
+
+/// The rows of a ticker's lateness.
+fn ticker(row: &impl Fn(&'static str, &str) -> Row) -> Vec<Row> {
+    vec![
+        row("p50_us", " tick p50, µs"),
+        row("p99_us", " tick p99, µs"),
+        row("max_us", " tick max, µs"),
+        row("served", " ticks in time"),
+        row("seen", " ticks seen"),
+    ]
 }
 
 fn heading(peers: &[Peer]) -> Vec<String> {
@@ -90,13 +126,16 @@ fn line(row: &Row, procs: usize, peers: &[Peer], results: &Results) -> Vec<Strin
             line.push("–".to_owned());
             continue;
         };
-        let mut text = format!(
-            "{} ±{:.0}%",
-            number(middle),
-            spread(&values) / middle * 100.0
-        );
+        let mut text = number(middle);
+        let spread = spread(&values) / middle * 100.0;
+        if spread.is_finite() {
+            let _ = write!(text, " ±{spread:.0}%");
+        }
         if let Some(base) = base.filter(|_| peer != peers[0]) {
-            let _ = write!(text, " ({:.2})", middle / base);
+            let ratio = middle / base;
+            if ratio.is_finite() {
+                let _ = write!(text, " ({ratio:.2})");
+            }
         }
         line.push(text);
     }
@@ -196,6 +235,7 @@ fn write_values(text: &mut String, options: &Options, rows: &[Row], results: &Re
 /// Three digits or more: what the rounds repeat at best.
 fn number(value: f64) -> String {
     match value {
+        _ if value.is_infinite() => "never".to_owned(),
         _ if value < 10.0 => format!("{value:.2}"),
         _ if value < 100.0 => format!("{value:.1}"),
         _ => format!("{value:.0}"),
@@ -218,7 +258,12 @@ fn quantile(values: &[f64], at: f64) -> f64 {
     let position = at * (sorted.len() - 1) as f64;
     let below = sorted[position.floor() as usize];
     let above = sorted[position.ceil() as usize];
-    below + (above - below) * position.fract()
+    // Not by arithmetic where it is exact: what never happened is infinite.
+    match position.fract() {
+        0.0 => below,
+        _ if above.is_infinite() => above,
+        part => below + (above - below) * part,
+    }
 }
 
 #[cfg(test)]
@@ -231,6 +276,16 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0]), Some(2.0));
         assert_eq!(median(&[9.0, 1.0, 5.0]), Some(5.0));
         assert_eq!(spread(&[1.0, 2.0, 3.0, 4.0, 5.0]), 1.0);
+    }
+
+    #[test]
+    fn what_never_happened_has_no_spread() {
+        let never = f64::INFINITY;
+        assert_eq!(median(&[never, never, 1.0]), Some(never));
+        assert_eq!(median(&[1.0, never]), Some(never));
+        assert_eq!(median(&[1.0, 1.0, never]), Some(1.0));
+        assert_eq!(number(never), "never");
+        assert!(!spread(&[never, never]).is_finite());
     }
 
     #[test]

@@ -12,14 +12,20 @@
 
 #![forbid(unsafe_code)]
 
+mod block;
 mod case;
 mod echo;
+mod hog;
+mod lateness;
 mod memory;
 mod report;
 mod workload;
 
+pub use block::{BLOCKERS, Blocking};
 pub use case::{Case, run};
 pub use echo::{EchoRun, drive_echo};
+pub use hog::{HOGS, Hogs, Rest, Steps, burn_for_ever};
+pub use lateness::{GRACE, Lateness, TICK};
 pub use memory::resident_bytes;
 pub use report::{Measured, Outcome};
 pub use workload::{About, CHAN_CAPACITY, ECHO_BYTES, SPAWN_BATCH, Workload};

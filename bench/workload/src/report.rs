@@ -44,7 +44,7 @@ impl Measured {
             .with("bytes_each", bytes as f64 / n as f64)
     }
 
-    /// Adds a second number to the line.
+    /// Adds a second number to the line. One that is infinite stands there as `"never"`.
     pub fn with(mut self, name: &'static str, value: f64) -> Measured {
         self.extra.push((name, value));
         self
@@ -81,7 +81,10 @@ pub(crate) fn json_line(
                 measured.ops, measured.ns_per_op
             );
             for (name, value) in &measured.extra {
-                let _ = write!(line, r#","{name}":{value:.3}"#);
+                let _ = match value.is_finite() {
+                    true => write!(line, r#","{name}":{value:.3}"#),
+                    false => write!(line, r#","{name}":"never""#),
+                };
             }
             line.push_str(r#","checked":true"#);
             if let Some(note) = measured.note {
@@ -104,11 +107,12 @@ mod tests {
     fn a_line_has_the_extra_numbers_and_the_note() {
         let outcome = Measured::new(4, Duration::from_nanos(10))
             .with("cpu", 1.0)
+            .with("tick", f64::INFINITY)
             .note("so")
             .into();
         assert_eq!(
             json_line("p", "w", 2, 8, &outcome),
-            r#"{"peer":"p","workload":"w","procs":2,"n":8,"ops":4,"ns_per_op":2.500,"cpu":1.000,"checked":true,"note":"so"}"#
+            r#"{"peer":"p","workload":"w","procs":2,"n":8,"ops":4,"ns_per_op":2.500,"cpu":1.000,"tick":"never","checked":true,"note":"so"}"#
         );
     }
 

@@ -22,6 +22,11 @@ pub enum Workload {
     Parked,
     Echo64,
     Echo1000,
+    Hog,
+    HogRest,
+    BlockRead,
+    BlockSleep,
+    BlockLock,
 }
 
 /// What a workload is for.
@@ -46,7 +51,7 @@ pub const ECHO_BYTES: usize = 64;
 
 impl Workload {
     /// All of them, in the order of the tables.
-    pub const ALL: [Workload; 15] = [
+    pub const ALL: [Workload; 20] = [
         Workload::Spawn,
         Workload::SpawnBatch,
         Workload::PingPong,
@@ -62,6 +67,11 @@ impl Workload {
         Workload::Parked,
         Workload::Echo64,
         Workload::Echo1000,
+        Workload::Hog,
+        Workload::HogRest,
+        Workload::BlockRead,
+        Workload::BlockSleep,
+        Workload::BlockLock,
     ];
 
     /// The name on the command line and in the tables.
@@ -82,6 +92,11 @@ impl Workload {
             Workload::Parked => "parked",
             Workload::Echo64 => "echo_64",
             Workload::Echo1000 => "echo_1000",
+            Workload::Hog => "hog",
+            Workload::HogRest => "hog_rest",
+            Workload::BlockRead => "block_read",
+            Workload::BlockSleep => "block_sleep",
+            Workload::BlockLock => "block_lock",
         }
     }
 
@@ -111,6 +126,8 @@ impl Workload {
             Workload::Parked => 20_000,
             Workload::Echo64 => 200_000,
             Workload::Echo1000 => 200_000,
+            Workload::Hog | Workload::HogRest => 3_000,
+            Workload::BlockRead | Workload::BlockSleep | Workload::BlockLock => 1_000,
         }
     }
 
@@ -121,10 +138,24 @@ impl Workload {
     pub fn default_n_threads(self) -> u64 {
         match self {
             Workload::MutexUncontended | Workload::Echo64 | Workload::Echo1000 => self.default_n(),
+            // Not per operation but over time.
+            _ if self.counts_ticks() => self.default_n(),
             // The kernel's usual limits on threads and mappings end not far above.
             Workload::Parked => 5_000,
             _ => self.default_n() / 20,
         }
+    }
+
+    /// Whether an operation is a tick of 1 ms, so that `n` is a length of time.
+    pub fn counts_ticks(self) -> bool {
+        matches!(
+            self,
+            Workload::Hog
+                | Workload::HogRest
+                | Workload::BlockRead
+                | Workload::BlockSleep
+                | Workload::BlockLock
+        )
     }
 
     /// Connections of the echo workloads.
@@ -213,6 +244,31 @@ impl Workload {
                 models: "a server with 1,000 busy connections, 64 bytes a message",
                 counts: "as echo_64",
                 misleads: "as echo_64; one message in flight per connection, so many sockets are ready at once and each poll is well used",
+            },
+            Workload::Hog => About {
+                models: "four goroutines that compute and call nothing, beside one that waits for a ticker of 1 ms",
+                counts: "how late each tick is for who waits for it: a pause of 20 ms is twenty late ticks; seen is how often it was told at all; and the slowest loop's share of the work",
+                misleads: "on two procs of two cores with nothing else running, the kernel's own time slices show as well: compare std, whose threads are the kernel's alone",
+            },
+            Workload::HogRest => About {
+                models: "one `loop {}` by mistake, and the rest of the program: a ticker, two goroutines that play ping-pong, an echo over TCP",
+                counts: "the ticker as hog; the longest time without a round trip of each, and how many there were",
+                misleads: "with two procs one is left for the rest: one proc is the interesting number",
+            },
+            Workload::BlockRead => About {
+                models: "64 goroutines in a library that reads from pipes with a blocking read(2), beside a ticker of 1 ms",
+                counts: "the ticker as hog; how many were in the call at once; the time until all had returned, at best n ms",
+                misleads: "the calls are made as in any function, not in spawn_blocking or its like: that is what the workload is about. Each blocked goroutine is an OS thread in any runtime that lets them overlap",
+            },
+            Workload::BlockSleep => About {
+                models: "as block_read, in std::thread::sleep",
+                counts: "as block_read",
+                misleads: "as block_read",
+            },
+            Workload::BlockLock => About {
+                models: "as block_read, in std's Mutex, which an OS thread outside the runtime holds",
+                counts: "as block_read",
+                misleads: "as block_read; Go has no lock that blocks a thread, so its twin parks",
             },
         }
     }

@@ -34,7 +34,12 @@ fn main() -> ExitCode {
             | Workload::Yield2
             | Workload::Yield100
             | Workload::Echo64
-            | Workload::Echo1000 => {
+            | Workload::Echo1000
+            | Workload::Hog
+            | Workload::HogRest
+            | Workload::BlockRead
+            | Workload::BlockSleep
+            | Workload::BlockLock => {
                 Outcome::Unsupported("crossbeam: has channels and select; for the rest see std")
             }
         }

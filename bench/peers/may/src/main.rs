@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use gort_bench_workload::{
-    Case, ECHO_BYTES, Measured, SPAWN_BATCH, Workload, drive_echo, resident_bytes, run, sum_below,
+    Blocking, Case, ECHO_BYTES, HOGS, Hogs, Lateness, Measured, Rest, SPAWN_BATCH, Workload,
+    burn_for_ever, drive_echo, resident_bytes, run, sum_below,
 };
 use may::net::{TcpListener, TcpStream};
 use may::sync::{Mutex, mpmc, mpsc};
@@ -45,11 +46,19 @@ fn main() -> ExitCode {
                     .into()
             }
             Workload::Echo64 | Workload::Echo1000 => echo(case).into(),
+            Workload::Hog => hog(case.n).note(TIMER_THREAD).into(),
+            Workload::HogRest => hog_rest(case.n).note(TIMER_THREAD).into(),
+            Workload::BlockRead | Workload::BlockSleep | Workload::BlockLock => {
+                Blocking::run(case, spawn_ticker, |call| drop(go!(call)))
+                    .note(TIMER_THREAD)
+                    .into()
+            }
         }
     })
 }
 
 const UNBOUNDED: &str = "may: channels have no bound, so a sender never waits";
+const TIMER_THREAD: &str = "may: who sleeps goes on on a thread that only runs who has slept, so a ticker ticks whatever the workers do; nothing else goes on";
 const CQUEUE: &str =
     "may: a cqueue (one coroutine per arm for the whole run) over channels without bound";
 
@@ -291,4 +300,84 @@ fn echo_connection(mut stream: TcpStream) {
             }
         }
     }
+}
+
+fn spawn_ticker(lateness: Arc<Lateness>) {
+    go!(move || {
+        while let Some(next) = lateness.next() {
+            // The clock has gone on since: what is due by now sleeps for no time.
+            coroutine::sleep(next.saturating_duration_since(Instant::now()));
+            lateness.serve();
+        }
+    });
+}
+
+fn hog(n: u64) -> Measured {
+    let lateness = Lateness::start(n);
+    let hogs = Arc::new(Hogs::default());
+    spawn_ticker(Arc::clone(&lateness));
+    let loops: Vec<_> = (0..HOGS)
+        .map(|hog| {
+            let hogs = Arc::clone(&hogs);
+            go!(move || hogs.burn(hog))
+        })
+        .collect();
+    lateness.wait();
+    // Before the loops end, as the ticker goes on then.
+    let measured = lateness.measured();
+    hogs.stop();
+    for hog in loops {
+        hog.join().expect("no panic inside");
+    }
+    hogs.measured(measured)
+}
+
+fn hog_rest(n: u64) -> Measured {
+    let rest = Rest::start(n);
+    spawn_ticker(Arc::clone(&rest.lateness));
+
+    let (ping, pings) = mpsc::channel::<u64>();
+    let (pong, pongs) = mpsc::channel::<u64>();
+    go!(move || {
+        for value in pings.iter() {
+            pong.send(value + 1).expect("the other side waits for it");
+        }
+    });
+    let its_rest = Arc::clone(&rest);
+    go!(move || {
+        let mut value = 0;
+        loop {
+            ping.send(value).expect("the other side receives");
+            let answer = pongs.recv().expect("the other side answers");
+            assert_eq!(answer, value + 1);
+            value = answer;
+            if !its_rest.ping_pong.step() {
+                return;
+            }
+        }
+    });
+
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
+    let address = listener.local_addr().expect("it is bound");
+    go!(move || echo_connection(listener.accept().expect("accept").0));
+    let its_rest = Arc::clone(&rest);
+    go!(move || {
+        let mut stream = TcpStream::connect(address).expect("a listener is there");
+        stream.set_nodelay(true).expect("an open socket");
+        let mut buffer = [7; ECHO_BYTES];
+        loop {
+            stream.write_all(&buffer).expect("the other side reads");
+            buffer.fill(0);
+            stream
+                .read_exact(&mut buffer)
+                .expect("the other side answers");
+            assert_eq!(buffer, [7; ECHO_BYTES]);
+            if !its_rest.echo.step() {
+                return;
+            }
+        }
+    });
+
+    go!(|| burn_for_ever());
+    rest.wait()
 }

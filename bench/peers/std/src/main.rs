@@ -16,8 +16,8 @@ use std::thread;
 use std::time::Instant;
 
 use gort_bench_workload::{
-    CHAN_CAPACITY, Case, ECHO_BYTES, Measured, Outcome, SPAWN_BATCH, Workload, drive_echo,
-    resident_bytes, run, sum_below,
+    Blocking, CHAN_CAPACITY, Case, ECHO_BYTES, HOGS, Hogs, Lateness, Measured, Outcome, Rest,
+    SPAWN_BATCH, Workload, burn_for_ever, drive_echo, resident_bytes, run, sum_below,
 };
 
 fn main() -> ExitCode {
@@ -43,6 +43,11 @@ fn main() -> ExitCode {
             Workload::Yield100 => case.timed(|n| yields(n, 100)).into(),
             Workload::Parked => parked(case.n).into(),
             Workload::Echo64 | Workload::Echo1000 => echo(case).into(),
+            Workload::Hog => hog(case.n).into(),
+            Workload::HogRest => hog_rest(case.n).into(),
+            Workload::BlockRead | Workload::BlockSleep | Workload::BlockLock => {
+                Blocking::run(case, spawn_ticker, |call| drop(thread::spawn(call))).into()
+            }
         }
     })
 }
@@ -267,4 +272,84 @@ fn echo_connection(mut stream: TcpStream) {
             }
         }
     }
+}
+
+fn spawn_ticker(lateness: Arc<Lateness>) {
+    thread::spawn(move || {
+        while let Some(next) = lateness.next() {
+            // The clock has gone on since: what is due by now sleeps for no time.
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+            lateness.serve();
+        }
+    });
+}
+
+fn hog(n: u64) -> Measured {
+    let lateness = Lateness::start(n);
+    let hogs = Arc::new(Hogs::default());
+    spawn_ticker(Arc::clone(&lateness));
+    let loops: Vec<_> = (0..HOGS)
+        .map(|hog| {
+            let hogs = Arc::clone(&hogs);
+            thread::spawn(move || hogs.burn(hog))
+        })
+        .collect();
+    lateness.wait();
+    // Before the loops end, as the ticker goes on then.
+    let measured = lateness.measured();
+    hogs.stop();
+    for hog in loops {
+        hog.join().expect("no panic inside");
+    }
+    hogs.measured(measured)
+}
+
+fn hog_rest(n: u64) -> Measured {
+    let rest = Rest::start(n);
+    spawn_ticker(Arc::clone(&rest.lateness));
+
+    let (ping, pings) = sync_channel::<u64>(0);
+    let (pong, pongs) = sync_channel::<u64>(0);
+    thread::spawn(move || {
+        for value in pings {
+            pong.send(value + 1).expect("the other side waits for it");
+        }
+    });
+    let its_rest = Arc::clone(&rest);
+    thread::spawn(move || {
+        let mut value = 0;
+        loop {
+            ping.send(value).expect("the other side receives");
+            let answer = pongs.recv().expect("the other side answers");
+            assert_eq!(answer, value + 1);
+            value = answer;
+            if !its_rest.ping_pong.step() {
+                return;
+            }
+        }
+    });
+
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
+    let address = listener.local_addr().expect("it is bound");
+    thread::spawn(move || echo_connection(listener.accept().expect("accept").0));
+    let its_rest = Arc::clone(&rest);
+    thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).expect("a listener is there");
+        stream.set_nodelay(true).expect("an open socket");
+        let mut buffer = [7; ECHO_BYTES];
+        loop {
+            stream.write_all(&buffer).expect("the other side reads");
+            buffer.fill(0);
+            stream
+                .read_exact(&mut buffer)
+                .expect("the other side answers");
+            assert_eq!(buffer, [7; ECHO_BYTES]);
+            if !its_rest.echo.step() {
+                return;
+            }
+        }
+    });
+
+    thread::spawn(|| burn_for_ever());
+    rest.wait()
 }

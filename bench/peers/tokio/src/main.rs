@@ -14,20 +14,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use gort_bench_workload::{
-    CHAN_CAPACITY, Case, ECHO_BYTES, Measured, SPAWN_BATCH, Workload, drive_echo, resident_bytes,
-    run, sum_below,
+    Blocking, CHAN_CAPACITY, Case, ECHO_BYTES, HOGS, Hogs, Lateness, Measured, Rest, SPAWN_BATCH,
+    TICK, Workload, burn_for_ever, drive_echo, resident_bytes, run, sum_below,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task;
+use tokio::time::{self, MissedTickBehavior};
 
 fn main() -> ExitCode {
     run("tokio", |case| {
         let runtime = Builder::new_multi_thread()
             .worker_threads(case.procs)
             .enable_io()
+            .enable_time()
             .build()
             .expect("a runtime with these workers");
         match case.workload {
@@ -51,6 +53,17 @@ fn main() -> ExitCode {
             Workload::Yield100 => timed(case, &runtime, |n| yields(n, 100)).into(),
             Workload::Parked => block_on_task(&runtime, parked(case.n)).into(),
             Workload::Echo64 | Workload::Echo1000 => echo(case, &runtime).into(),
+            Workload::Hog => hog(case.n, runtime).into(),
+            Workload::HogRest => hog_rest(case.n, runtime).note(CAPACITY_1).into(),
+            Workload::BlockRead | Workload::BlockSleep | Workload::BlockLock => {
+                let handle = runtime.handle().clone();
+                let ticker = |lateness| drop(runtime.spawn(tick(lateness)));
+                let measured =
+                    Blocking::run(case, ticker, |call| drop(handle.spawn(async { call() })));
+                // Its workers may be blocked for as long as they like.
+                runtime.shutdown_background();
+                measured.into()
+            }
         }
     })
 }
@@ -317,4 +330,101 @@ async fn echo_connection(mut stream: TcpStream) {
             }
         }
     }
+}
+
+async fn tick(lateness: Arc<Lateness>) {
+    let mut ticks = time::interval_at(time::Instant::now() + TICK, TICK);
+    // As the tickers of the others: who is late is told once.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut goes_on = true;
+    while goes_on {
+        ticks.tick().await;
+        goes_on = lateness.serve();
+    }
+}
+
+fn hog(n: u64, runtime: Runtime) -> Measured {
+    let lateness = Lateness::start(n);
+    let hogs = Arc::new(Hogs::default());
+    runtime.spawn(tick(Arc::clone(&lateness)));
+    let loops: Vec<_> = (0..HOGS)
+        .map(|hog| {
+            let hogs = Arc::clone(&hogs);
+            runtime.spawn(async move { hogs.burn(hog) })
+        })
+        .collect();
+    lateness.wait();
+    // Before the loops end, as the ticker goes on then.
+    let measured = lateness.measured();
+    hogs.stop();
+    for hog in loops {
+        runtime.block_on(hog).expect("no panic inside");
+    }
+    hogs.measured(measured)
+}
+
+fn hog_rest(n: u64, runtime: Runtime) -> Measured {
+    let rest = Rest::start(n);
+    runtime.spawn(tick(Arc::clone(&rest.lateness)));
+
+    let (ping, mut pings) = mpsc::channel::<u64>(1);
+    let (pong, mut pongs) = mpsc::channel::<u64>(1);
+    runtime.spawn(async move {
+        while let Some(value) = pings.recv().await {
+            pong.send(value + 1)
+                .await
+                .expect("the other side waits for it");
+        }
+    });
+    let its_rest = Arc::clone(&rest);
+    runtime.spawn(async move {
+        let mut value = 0;
+        loop {
+            ping.send(value).await.expect("the other side receives");
+            let answer = pongs.recv().await.expect("the other side answers");
+            assert_eq!(answer, value + 1);
+            value = answer;
+            if !its_rest.ping_pong.step() {
+                return;
+            }
+        }
+    });
+
+    let listener = runtime
+        .block_on(TcpListener::bind("127.0.0.1:0"))
+        .expect("a free port on loopback");
+    let address = listener.local_addr().expect("it is bound");
+    runtime.spawn(async move {
+        let (stream, _) = listener.accept().await.expect("accept");
+        echo_connection(stream).await;
+    });
+    let its_rest = Arc::clone(&rest);
+    runtime.spawn(async move {
+        let mut stream = TcpStream::connect(address)
+            .await
+            .expect("a listener is there");
+        stream.set_nodelay(true).expect("an open socket");
+        let mut buffer = [7; ECHO_BYTES];
+        loop {
+            stream
+                .write_all(&buffer)
+                .await
+                .expect("the other side reads");
+            buffer.fill(0);
+            stream
+                .read_exact(&mut buffer)
+                .await
+                .expect("the other side answers");
+            assert_eq!(buffer, [7; ECHO_BYTES]);
+            if !its_rest.echo.step() {
+                return;
+            }
+        }
+    });
+
+    runtime.spawn(async { burn_for_ever() });
+    let measured = rest.wait();
+    // The loop never ends, and neither would a runtime that waits for it.
+    runtime.shutdown_background();
+    measured
 }
