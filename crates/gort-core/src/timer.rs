@@ -50,6 +50,37 @@ struct Heap(TimerHeap<TimerNode>);
 // contract of `start`).
 unsafe impl Send for Heap {}
 
+/// Room for at least `capacity` timers, in pages of its own.
+fn storage(capacity: usize) -> Storage<TimerNode> {
+    /// Bytes of a timer in the heap, as `gort_queue::timer_heap` says.
+    const ENTRY_BYTES: usize = 24;
+    const PAGE_BYTES: usize = 4096;
+
+    unsafe fn unmap(memory: NonNull<u8>, bytes: usize) {
+        // SAFETY: the mapping made below, with its size; the storage was its only user.
+        unsafe { libc::munmap(memory.as_ptr().cast(), bytes) };
+    }
+
+    let bytes = (capacity * ENTRY_BYTES).next_multiple_of(PAGE_BYTES);
+    // SAFETY: a new anonymous mapping, at an address that the kernel chooses.
+    let memory = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if memory == libc::MAP_FAILED {
+        fatal!("timer: no memory for {capacity} timers");
+    }
+    let memory = NonNull::new(memory.cast()).expect("the kernel maps nothing at 0");
+    // SAFETY: fresh pages, ours alone until `unmap`, which any thread may call.
+    unsafe { Storage::from_memory(memory, bytes, unmap) }
+}
+
 impl Timers {
     /// An empty heap.
     pub const fn new() -> Timers {
@@ -76,8 +107,11 @@ impl Timers {
         self.len() == 0
     }
 
-    /// Locks the heap, with room for one more timer: a larger storage is made, and the old one freed,
-    /// without the lock.
+    /// Locks the heap, with room for one more timer: a larger storage is made, and the old one given
+    /// back, without the lock.
+    ///
+    /// Not from the allocator: callers hold locks of the runtime, and no holder of one may wait for a
+    /// goroutine that was stopped in malloc.
     fn lock_with_room(&self) -> MutexGuard<'_, Heap> {
         loop {
             let heap = self.heap.lock();
@@ -86,7 +120,7 @@ impl Timers {
             }
             let capacity = heap.0.len() * 2 + 16;
             drop(heap);
-            let larger = Storage::with_capacity(capacity);
+            let larger = storage(capacity);
             let old = self.heap.lock().0.replace_storage(larger);
             drop(old);
         }
@@ -138,7 +172,7 @@ impl Timers {
         heap.0.iter().all(|(_, node)| f(unsafe { node.as_ref() }))
     }
 
-    /// Moves all timers to `to`: this P goes away. Allocates, without a lock, if `to` has too little
+    /// Moves all timers to `to`: this P goes away. Maps memory, without a lock, if `to` has too little
     /// room.
     pub(crate) fn move_to(&self, to: &'static Timers) {
         loop {
@@ -152,7 +186,7 @@ impl Timers {
             if ours.0.len() > theirs.0.room() {
                 let capacity = ours.0.len() + theirs.0.len() * 2 + 16;
                 drop((ours, theirs));
-                let larger = Storage::with_capacity(capacity);
+                let larger = storage(capacity);
                 let old = to.heap.lock().0.replace_storage(larger);
                 drop(old);
                 continue;

@@ -11,13 +11,15 @@
 //! T3. From `insert` until it is out, a timer is alive and only the heap touches its index.
 //!
 //! Memory: one entry of 24 bytes a timer; the bound is the number of timers. `insert` allocates when
-//! [`is_full`](TimerHeap::is_full). Who must not allocate under its lock lets go of it, makes a
-//! [`Storage`], and hands that in by [`replace_storage`](TimerHeap::replace_storage).
+//! [`is_full`](TimerHeap::is_full). Who must not allocate makes a [`Storage`] of memory from elsewhere
+//! and hands that in by [`replace_storage`](TimerHeap::replace_storage) before.
 //!
 //! Elsewhere: the lock (the caller's), clocks, what a timer does when it is due (`timer`).
 //! Checked by the tests below, against a `BTreeMap`.
 
-use std::{fmt, ptr::NonNull};
+use std::alloc::{self, Layout};
+use std::ops::{Deref, DerefMut};
+use std::{fmt, mem, ptr::NonNull, slice};
 
 /// The index of a timer that is in no heap.
 pub const NOT_QUEUED: usize = usize::MAX;
@@ -68,18 +70,86 @@ impl<T> Clone for Entry<T> {
 }
 impl<T> Copy for Entry<T> {}
 
-/// Memory for the entries of a heap, to be made and freed outside of its lock.
-pub struct Storage<T>(Vec<Entry<T>>);
+/// Memory for the entries of a heap.
+pub struct Storage<T> {
+    /// S1. Room for `capacity` entries of which nothing is known; nobody else's until `free` is called.
+    memory: NonNull<Entry<T>>,
+    capacity: usize,
+    bytes: usize,
+    free: FreeFn,
+}
+
+/// Takes back the memory of a [`Storage`]: its address and size.
+pub type FreeFn = unsafe fn(NonNull<u8>, usize);
+
+// SAFETY: memory without contents; the entries are in the care of `TimerHeap`.
+unsafe impl<T> Send for Storage<T> {}
 
 impl<T> Storage<T> {
-    /// Room for `capacity` timers.
+    /// No room.
+    const NONE: Storage<T> = Storage {
+        memory: NonNull::dangling(),
+        capacity: 0,
+        bytes: 0,
+        free: Self::free_none,
+    };
+
+    /// Room for `capacity` timers, from the allocator.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self(Vec::with_capacity(capacity))
+        if capacity == 0 {
+            return Self::NONE;
+        }
+        let layout = Layout::array::<Entry<T>>(capacity).expect("fewer timers than bytes");
+        // SAFETY: the size is not 0.
+        let memory = unsafe { alloc::alloc(layout) };
+        let Some(memory) = NonNull::new(memory.cast()) else {
+            alloc::handle_alloc_error(layout)
+        };
+        Self {
+            memory,
+            capacity,
+            bytes: layout.size(),
+            free: Self::free_allocated,
+        }
+    }
+
+    /// What fits into `bytes` bytes at `memory`, which `free` takes back.
+    ///
+    /// # Safety
+    ///
+    /// The memory is aligned for a pointer, and nobody else's until `free` has been called. `free` may
+    /// be called from any thread.
+    pub unsafe fn from_memory(memory: NonNull<u8>, bytes: usize, free: FreeFn) -> Self {
+        let memory = memory.cast();
+        debug_assert!(memory.is_aligned());
+        Self {
+            memory,
+            capacity: bytes / size_of::<Entry<T>>(),
+            bytes,
+            free,
+        }
     }
 
     /// How many timers there is room for.
-    pub fn capacity(&self) -> usize {
-        self.0.capacity()
+    pub const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    unsafe fn free_none(_memory: NonNull<u8>, _bytes: usize) {}
+
+    unsafe fn free_allocated(memory: NonNull<u8>, bytes: usize) {
+        let layout = Layout::from_size_align(bytes, align_of::<Entry<T>>());
+        let layout = layout.expect("it was allocated with this one");
+        // SAFETY: `with_capacity` got it from the allocator with this layout; freed once, by `drop`.
+        unsafe { alloc::dealloc(memory.as_ptr(), layout) };
+    }
+}
+
+impl<T> Drop for Storage<T> {
+    fn drop(&mut self) {
+        // SAFETY: address, size and function belong together since the storage was made, and this is
+        // its end (S1).
+        unsafe { (self.free)(self.memory.cast(), self.bytes) };
     }
 }
 
@@ -91,9 +161,54 @@ impl<T> fmt::Debug for Storage<T> {
     }
 }
 
+/// A storage and how much of it is in use.
+struct Entries<T> {
+    storage: Storage<T>,
+    /// S2. The first `len` entries of the storage are initialized, and `len <= capacity`.
+    len: usize,
+}
+
+impl<T> Entries<T> {
+    const fn is_full(&self) -> bool {
+        self.len == self.storage.capacity
+    }
+
+    /// Adds an entry. There is room.
+    fn push(&mut self, entry: Entry<T>) {
+        assert!(!self.is_full(), "room is made before");
+        // SAFETY: `len` is less than the capacity, so the place is in the storage, which is ours (S1).
+        unsafe { self.storage.memory.add(self.len).write(entry) };
+        self.len += 1;
+    }
+
+    fn pop(&mut self) -> Option<Entry<T>> {
+        let last = self.last().copied()?;
+        self.len -= 1;
+        Some(last)
+    }
+}
+
+impl<T> Deref for Entries<T> {
+    type Target = [Entry<T>];
+    #[inline]
+    fn deref(&self) -> &[Entry<T>] {
+        // SAFETY: that many entries are initialized (S2) and reached only through `self` (S1); with no
+        // storage the pointer dangles, aligned, and `len` is 0.
+        unsafe { slice::from_raw_parts(self.storage.memory.as_ptr(), self.len) }
+    }
+}
+
+impl<T> DerefMut for Entries<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [Entry<T>] {
+        // SAFETY: as in `deref`, and `&mut self` makes this the only way to them.
+        unsafe { slice::from_raw_parts_mut(self.storage.memory.as_ptr(), self.len) }
+    }
+}
+
 /// Timers in the order of their deadlines. Does not own them.
 pub struct TimerHeap<T: Indexed> {
-    entries: Vec<Entry<T>>,
+    entries: Entries<T>,
     next_sequence: u64,
 }
 
@@ -105,7 +220,10 @@ impl<T: Indexed> TimerHeap<T> {
     /// An empty heap.
     pub const fn new() -> Self {
         Self {
-            entries: Vec::new(),
+            entries: Entries {
+                storage: Storage::NONE,
+                len: 0,
+            },
             next_sequence: 0,
         }
     }
@@ -113,13 +231,13 @@ impl<T: Indexed> TimerHeap<T> {
     /// The number of timers.
     #[inline]
     pub const fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len
     }
 
     /// Whether there is no timer.
     #[inline]
     pub const fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.len == 0
     }
 
     /// The earliest deadline.
@@ -131,25 +249,31 @@ impl<T: Indexed> TimerHeap<T> {
     /// Whether the next `insert` would have to allocate.
     #[inline]
     pub const fn is_full(&self) -> bool {
-        self.entries.len() == self.entries.capacity()
+        self.entries.is_full()
     }
 
     /// How many timers `insert` takes without allocating.
     pub const fn room(&self) -> usize {
-        self.entries.capacity() - self.entries.len()
+        self.entries.storage.capacity() - self.entries.len
     }
 
     /// Moves the timers into `storage`, and gives back the old one, for the caller to free. If
     /// `storage` is too small, since others inserted meanwhile, gives back `storage` itself.
     #[must_use = "the old storage is to be freed outside of the heap's lock"]
     pub fn replace_storage(&mut self, storage: Storage<T>) -> Storage<T> {
-        let Storage(mut new) = storage;
-        if new.capacity() < self.entries.len() {
-            return Storage(new);
+        if storage.capacity() < self.entries.len {
+            return storage;
         }
-        new.clear();
-        new.extend_from_slice(&self.entries); // Indices stay as they are.
-        Storage(std::mem::replace(&mut self.entries, new))
+        // SAFETY: `len` entries are initialized there (S2), and there is room for them here; two storages
+        // do not overlap (S1).
+        unsafe {
+            let old = self.entries.storage.memory;
+            storage
+                .memory
+                .copy_from_nonoverlapping(old, self.entries.len);
+        }
+        // Indices stay as they are.
+        mem::replace(&mut self.entries.storage, storage)
     }
 
     /// Adds a timer that is due at `when_ns`.
@@ -167,6 +291,9 @@ impl<T: Indexed> TimerHeap<T> {
             item,
         };
         self.next_sequence += 1;
+        if self.is_full() {
+            drop(self.replace_storage(Storage::with_capacity(self.len() * 2 + 4)));
+        }
         self.entries.push(entry);
         self.sift_up(self.entries.len() - 1, entry);
     }
@@ -204,14 +331,16 @@ impl<T: Indexed> TimerHeap<T> {
     /// Takes all timers, in no order: for a P that goes away and leaves its timers to another.
     ///
     /// Those that the iterator has not reached when it is dropped are out all the same.
-    pub fn drain(&mut self) -> impl ExactSizeIterator<Item = (u64, NonNull<T>)> {
-        for entry in &self.entries {
+    pub fn drain(&mut self) -> impl ExactSizeIterator<Item = (u64, NonNull<T>)> + '_ {
+        for entry in self.entries.iter() {
             // SAFETY: the timer is in this heap, so alive, and its index is ours (T3).
             unsafe { T::set_index(entry.item, NOT_QUEUED) };
         }
-        self.entries
-            .drain(..)
-            .map(|entry| (entry.when_ns, entry.item))
+        let count = mem::replace(&mut self.entries.len, 0);
+        // SAFETY: so many entries were initialized (S2), and they are plain data, so they still are; the
+        // heap, which could overwrite them, is borrowed for as long as the iterator lives.
+        let entries = unsafe { slice::from_raw_parts(self.entries.storage.memory.as_ptr(), count) };
+        entries.iter().map(|entry| (entry.when_ns, entry.item))
     }
 
     /// Takes out the entry at `index`, and fills the hole with the last one.
@@ -294,6 +423,7 @@ impl<T: Indexed> fmt::Debug for TimerHeap<T> {
 mod tests {
     use super::*;
     use crate::random::XorShift;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::{cell::Cell, collections::BTreeMap};
 
     struct Timer {
@@ -421,6 +551,33 @@ mod tests {
         assert_eq!((too_small.capacity(), heap.len()), (19, 20));
         let order = std::iter::from_fn(|| heap.pop_due(u64::MAX)).map(|(when, _)| when);
         assert!(order.eq(0..20));
+    }
+
+    #[test]
+    fn memory_from_elsewhere_is_used_and_given_back() {
+        static mut MEMORY: [u64; 30] = [0; 30];
+        static FREED: AtomicUsize = AtomicUsize::new(0);
+        unsafe fn free(memory: NonNull<u8>, bytes: usize) {
+            assert_eq!(memory.as_ptr(), (&raw mut MEMORY).cast());
+            FREED.fetch_add(bytes, Ordering::Relaxed);
+        }
+        let timers = timers(11);
+        let memory = NonNull::new((&raw mut MEMORY).cast()).expect("a static has an address");
+        let mut heap = TimerHeap::new();
+        // SAFETY: nobody else uses the static, which is aligned as its numbers are.
+        let storage = unsafe { Storage::from_memory(memory, 240, free) };
+        assert_eq!(storage.capacity(), 10);
+        assert_eq!(heap.replace_storage(storage).capacity(), 0);
+        for timer in &timers {
+            assert_eq!(FREED.load(Ordering::Relaxed), 0);
+            // SAFETY: each timer is in no heap and outlives it.
+            unsafe { heap.insert(timer.id as u64, NonNull::from(timer)) };
+            check(&heap);
+        }
+        // The eleventh had no room.
+        assert_eq!(FREED.load(Ordering::Relaxed), 240);
+        let order = std::iter::from_fn(|| heap.pop_due(u64::MAX)).map(|(when, _)| when);
+        assert!(order.eq(0..11));
     }
 
     #[test]
