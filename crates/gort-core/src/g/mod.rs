@@ -26,6 +26,7 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use gort_queue::claim::Claim;
@@ -84,13 +85,16 @@ pub(crate) mod flags {
     pub(crate) const PREEMPTED: u8 = 64;
 }
 
+/// A label: key and value.
+pub type Label = (Box<str>, Box<str>);
+
 /// Rarely used facts about a goroutine, boxed so that the descriptor stays at 128 bytes.
 #[derive(Default, Debug)]
 pub struct Cold {
-    /// The name given by the builder.
-    pub name: Option<Box<str>>,
-    /// Labels as key and value.
-    pub labels: Vec<(Box<str>, Box<str>)>,
+    /// The name given by the builder. Shared, so that a copy under the lock allocates nothing.
+    pub name: Option<Arc<str>>,
+    /// Labels as key and value; shared with those that inherited them.
+    pub labels: Option<Arc<[Label]>>,
     /// The group it belongs to (tests); 0 is the process's.
     pub group: u32,
     /// Nesting of `lock_os_thread`.
@@ -261,19 +265,17 @@ impl GRef {
 
     /// The name of goroutine `id`, if the builder gave one and the descriptor is still its.
     pub fn name(self, id: u64) -> Option<String> {
-        self.cold_of(id, |cold| cold.name.as_deref().map(str::to_owned))
-            .flatten()
+        let name = self.cold_of(id, |cold| cold.name.clone()).flatten()?;
+        Some(name.as_ref().to_owned())
     }
 
     /// The labels of goroutine `id`; none if the descriptor is not its any more.
     pub fn labels(self, id: u64) -> Vec<(String, String)> {
-        self.cold_of(id, |cold| {
-            cold.labels
-                .iter()
-                .map(|(k, v)| (k.to_string(), v.to_string()))
-                .collect()
-        })
-        .unwrap_or_default()
+        let labels = self.cold_of(id, |cold| cold.labels.clone()).flatten();
+        let labels = labels.iter().flat_map(|labels| labels.iter());
+        labels
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect()
     }
 
     /// Reads the cold facts of goroutine `id`.

@@ -17,9 +17,9 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
-use std::{fmt, io};
+use std::sync::{Arc, OnceLock};
+use std::{fmt, io, mem};
 
 use gort_arch::stack::{self, Class, Slot};
 use gort_arch::{context, tls};
@@ -30,7 +30,7 @@ use super::m::{self, M};
 use super::scope::ScopeData;
 use super::{SCHED, park, switch, syscall, wake};
 use crate::fork;
-use crate::g::{self, GRef, Kind, flags, slab};
+use crate::g::{self, GRef, Kind, Label, flags, slab};
 use crate::inside;
 use crate::os::signal::{self, AlternateStack};
 use crate::os::thread;
@@ -293,21 +293,35 @@ fn describe_cold(gp: GRef, creator: Option<GRef>, options: &SpawnOptions) {
     let inherited = creator
         .and_then(|creator| unsafe { slab::own_cold(creator) })
         .map(|cold| (cold.labels.clone(), cold.group));
-    let (mut labels, group) = inherited.unwrap_or_default();
+    let (inherited, group) = inherited.unwrap_or_default();
+    let labels = match options.labels.is_empty() {
+        true => inherited,
+        false => Some(merge_labels(inherited.as_deref(), options)),
+    };
+    let group = options.group.unwrap_or(group);
+    let name = options.name.as_deref().map(Into::into);
+    if name.is_none() && labels.is_none() && group == 0 {
+        return;
+    }
+    let old = slab::with_cold_mut(gp, |cold| {
+        cold.group = group;
+        (
+            mem::replace(&mut cold.name, name),
+            mem::replace(&mut cold.labels, labels),
+        )
+    });
+    // Not under the lock.
+    drop(old);
+}
+
+/// The labels given now, and those inherited that they do not replace.
+fn merge_labels(inherited: Option<&[Label]>, options: &SpawnOptions) -> Arc<[Label]> {
+    let mut labels = inherited.unwrap_or_default().to_vec();
     for (key, value) in &options.labels {
         labels.retain(|(known, _)| **known != **key);
         labels.push((key.as_str().into(), value.as_str().into()));
     }
-    let group = options.group.unwrap_or(group);
-    let name = options.name.as_deref().map(Into::into);
-    if name.is_none() && labels.is_empty() && group == 0 {
-        return;
-    }
-    slab::with_cold_mut(gp, |cold| {
-        cold.name = name;
-        cold.labels = labels;
-        cold.group = group;
-    });
+    labels.into()
 }
 
 /// The goroutine comes into being: counted, listed, queued.
