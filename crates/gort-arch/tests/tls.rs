@@ -255,6 +255,51 @@ fn pthread_keys_are_the_goroutines_own_and_destroyed() {
     }
 }
 
+/// With few keys in the process their values lie in a block's first page or two, depending on the
+/// slot's colour, and the end of a goroutine looks for them there.
+#[test]
+fn a_few_pthread_keys_are_destroyed_in_slots_of_all_colours() {
+    const NAME: &str = "a_few_pthread_keys_are_destroyed_in_slots_of_all_colours";
+    if child::role().as_deref() != Some("few keys") {
+        let output = child::run(NAME, "few keys", &[]);
+        return assert!(output.status.success(), "{output:?}");
+    }
+    let _one = start();
+    static DESTROYED: AtomicUsize = AtomicUsize::new(0);
+    unsafe extern "C" fn destroy(value: *mut libc::c_void) {
+        DESTROYED.fetch_add(value as usize, Relaxed);
+    }
+    for keys_made in 1..=12 {
+        let mut key = 0;
+        // SAFETY: `key` is valid for a write; the destructor has the right type. Never deleted, so that
+        // each round has one more.
+        let error = unsafe { libc::pthread_key_create(&mut key, Some(destroy)) };
+        assert_eq!(error, 0);
+        DESTROYED.store(0, Relaxed);
+        let goes = (0..64)
+            .map(|i| {
+                spawn(move || {
+                    // SAFETY: a key that exists.
+                    unsafe {
+                        assert!(libc::pthread_getspecific(key).is_null(), "pristine");
+                        if i % 3 != 0 {
+                            libc::pthread_setspecific(key, i as *mut libc::c_void);
+                        }
+                    }
+                    park();
+                })
+            })
+            .collect();
+        no_panics(&run_migrating(goes));
+        let set: usize = (0..64).filter(|i| i % 3 != 0).sum();
+        assert_eq!(
+            DESTROYED.load(Relaxed),
+            set,
+            "with {keys_made} keys of ours"
+        );
+    }
+}
+
 #[test]
 fn a_reused_slot_is_pristine() {
     let _one = start();
