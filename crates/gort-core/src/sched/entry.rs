@@ -453,9 +453,10 @@ fn end(gp: GRef, header: Header) -> ! {
     // A thread-local may own the alternate stack, as with a thread's end.
     syscall::restore_signals(gp);
     run_destructors(gp);
-    publish_end(gp, header, dropped);
-    // What a late drop of the result has set up again goes too.
-    run_destructors(gp);
+    if publish_end(gp, header, dropped) {
+        // What that code has set up again goes too.
+        run_destructors(gp);
+    }
     syscall::restore_signals(gp);
     syscall::end_locked(gp);
     if let Some(scope) = header.scope {
@@ -476,17 +477,19 @@ fn run_destructors(gp: GRef) {
     gp.get().set_flag(flags::ENDING, false);
 }
 
-/// Counts the goroutine out and shows its result to the handle.
-fn publish_end(gp: GRef, header: Header, dropped: bool) {
+/// Counts the goroutine out and shows its result to the handle. True if user code ran meanwhile.
+fn publish_end(gp: GRef, header: Header, dropped: bool) -> bool {
     if !gp.get().has_flag(flags::SYSTEM) {
         let _inside = inside::enter();
         count(-1);
     }
-    let released = join::finish(gp);
-    if released && !dropped {
+    let (released, woke_task) = join::finish(gp);
+    let drops_late = released && !dropped;
+    if drops_late {
         // SAFETY: RELEASED was there when DONE was set: the result is ours (J2).
         unsafe { (header.drop_result)(gp, header.scope) };
     }
+    drops_late || woke_task
 }
 
 /// The payload of a [`goexit`].

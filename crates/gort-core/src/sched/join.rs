@@ -105,9 +105,10 @@ pub(super) fn is_released(gp: GRef) -> bool {
     gp.get().join.load(Ordering::Acquire) & RELEASED != 0
 }
 
-/// The goroutine's end: sets DONE and wakes the joiner. True if the handle is gone, and the result
-/// (if still there) is the goroutine's to drop.
-pub(super) fn finish(gp: GRef) -> bool {
+/// The goroutine's end: sets DONE and wakes the joiner. The first answer is whether the handle is gone,
+/// and the result (if still there) is the goroutine's to drop; the second, whether a task's waker ran,
+/// which is user code.
+pub(super) fn finish(gp: GRef) -> (bool, bool) {
     let word = &gp.get().join;
     let mut old = word.load(Ordering::Acquire);
     while let Err(now) = word.compare_exchange_weak(
@@ -139,7 +140,7 @@ pub(super) fn finish(gp: GRef) -> bool {
             }
         }
     }
-    old & RELEASED != 0
+    (old & RELEASED != 0, old & ASYNC != 0)
 }
 
 /// Who is parked for the end of `gp`, if that is a goroutine or thread. For reports.
