@@ -17,7 +17,9 @@
 //!
 //! Invariants:
 //! * S1. A slot is in one place: handed out, on its class's free list, or never carved yet.
-//! * S2. The thread-local block of a slot on the free list is as a new thread's (`tls::reset`).
+//! * S2. The thread-local block of a slot that is handed out becomes a new thread's (`tls::renew`) before
+//!   anything else is put there. Until then it is untouched, or as its last goroutine left it: so a
+//!   goroutine that was parked for long ends without another miss for each line of its block.
 //! * S3. Slots are never unmapped, so a stale address of one can be looked up, and is never another
 //!   mapping's.
 //!
@@ -256,14 +258,34 @@ pub fn allocate(class: Class) -> Result<Slot, StackError> {
     debug_assert_eq!(count, 1);
     // SAFETY: `allocate_batch` wrote the first `count` elements, and `count` is at least 1 for a
     // slice that is not empty.
-    Ok(unsafe { out[0].assume_init() })
+    let slot = unsafe { out[0].assume_init() };
+    // SAFETY: it was just handed to us.
+    unsafe { renew(slot) }?;
+    Ok(slot)
 }
 
-/// Fills a prefix of `out` with slots as [`allocate`] gives them and returns its length, at least 1
-/// unless `out` is empty.
+/// Makes the block of a slot from [`allocate_batch`] a new thread's (S2). If that fails, the slot is
+/// given back.
 ///
-/// Takes as many warm slots as there are. Only if there are none it makes new ones, a few at most,
-/// because each of those costs a page.
+/// # Errors
+///
+/// When the block needs memory from malloc, and there is none.
+///
+/// # Safety
+///
+/// As [`tls::renew`](crate::tls::renew); on an error the slot is not the caller's any more.
+#[inline]
+pub unsafe fn renew(slot: Slot) -> Result<(), StackError> {
+    // SAFETY: the caller's contract is the same.
+    let renewed = unsafe { crate::tls::renew(slot) };
+    renewed.inspect_err(|_| release_batch(&[slot]))
+}
+
+/// Fills a prefix of `out` with slots to be kept at hand and returns its length, at least 1 unless
+/// `out` is empty. Each needs a [`renew`] before it is used.
+///
+/// Takes as many warm slots as there are. Only if there are none it makes new ones; not more than an
+/// eighth of those in existence, because each of them costs a page.
 ///
 /// # Errors
 ///
@@ -278,9 +300,9 @@ pub fn allocate_batch(class: Class, out: &mut [MaybeUninit<Slot>]) -> Result<usi
 
 /// Gives dead slots back. Lock-free; no malloc, no system call.
 ///
-/// The caller vouches for S1 and S2, which unsafe code elsewhere builds on: each slot was handed out
-/// by `allocate*` and is given back once, nothing runs on its stack or points into it, and its block
-/// was made pristine by `tls::reset`.
+/// The caller vouches for S1, which unsafe code elsewhere builds on: each slot was handed out by
+/// `allocate*` and is given back once, nothing runs on its stack or points into it, and whatever ran
+/// there has called `tls::run_destructors` as its last.
 pub fn release_batch(slots: &[Slot]) {
     pool::release_batch(slots);
 }

@@ -1,7 +1,7 @@
 //! The few system calls that must not go through libc's wrappers, which may be hooked, answer from the
 //! thread control block, or set `errno`; and what is built on them.
 
-use core::sync::atomic::{AtomicU32, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 
 /// A lock for rare and slow things, held outside the runtime: spins a little, then sleeps on a futex.
 /// Not std's, because that one may be hooked to park a goroutine.
@@ -37,6 +37,61 @@ impl Drop for SlowGuard<'_> {
         if self.0.0.swap(0, Release) == 2 {
             futex_wake(&self.0.0, 1);
         }
+    }
+}
+
+/// Ranges of our own memory for which the kernel gets the same advice, in one call.
+pub(crate) struct Ranges<const MAX: usize> {
+    ranges: [libc::iovec; MAX],
+    len: usize,
+}
+
+impl<const MAX: usize> Ranges<MAX> {
+    pub(crate) fn new() -> Self {
+        let none = libc::iovec {
+            iov_base: core::ptr::null_mut(),
+            iov_len: 0,
+        };
+        Ranges {
+            ranges: [none; MAX],
+            len: 0,
+        }
+    }
+
+    /// One more of at most `MAX` ranges. It lies in memory of slots that nobody uses.
+    pub(crate) fn push(&mut self, addr: usize, bytes: usize) {
+        self.ranges[self.len] = libc::iovec {
+            iov_base: addr as *mut libc::c_void,
+            iov_len: bytes,
+        };
+        self.len += 1;
+    }
+
+    /// Gives the advice. Answers how many bytes have taken it, from the first range on: none where the
+    /// kernel does not let a process name itself and advise anything (before Linux 6.15).
+    #[cfg(target_os = "linux")]
+    pub(crate) fn advise(&self, advice: i32) -> usize {
+        /// `PIDFD_SELF_THREAD_GROUP`, this process.
+        const SELF: libc::c_int = -10_001;
+        static IS_REFUSED: AtomicBool = AtomicBool::new(false);
+        if IS_REFUSED.load(Relaxed) {
+            return 0;
+        }
+        let (ranges, len, flags) = (self.ranges.as_ptr(), self.len, 0_u32);
+        // SAFETY: the kernel reads `len` ranges. They lie in slots that nobody uses, so whatever it does
+        // to them harms nobody.
+        let done =
+            unsafe { libc::syscall(libc::SYS_process_madvise, SELF, ranges, len, advice, flags) };
+        // Also where it was only this range, this time: the way without is slower, not wrong.
+        usize::try_from(done).unwrap_or_else(|_| {
+            IS_REFUSED.store(true, Relaxed);
+            0
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn advise(&self, _advice: i32) -> usize {
+        0
     }
 }
 

@@ -247,15 +247,21 @@ pub unsafe fn run_destructors() {
     unsafe { imp::run_destructors() }
 }
 
-/// Makes a dead goroutine's block look like a new thread's. No malloc, no system call.
+/// Makes the block of a slot that is about to be used look like a new thread's. Calls malloc the first
+/// time.
+///
+/// # Errors
+///
+/// When malloc has nothing.
 ///
 /// # Safety
 ///
-/// `fs` is the block of a slot whose goroutine ran [`run_destructors`] and has switched away for
-/// good; the caller runs on another FS base.
-pub unsafe fn reset(fs: usize) {
+/// The slot is the caller's alone: never used, or its last goroutine ran [`run_destructors`] and has
+/// switched away for good. The caller runs on another FS base.
+#[inline]
+pub unsafe fn renew(slot: Slot) -> Result<(), StackError> {
     // SAFETY: the caller's contract is the same.
-    unsafe { imp::reset(fs) }
+    unsafe { imp::renew(slot) }
 }
 
 /// Runs `f` on the M's own FS base, for code that must meet the OS thread: the `set*id` family, and
@@ -307,14 +313,4 @@ pub fn set_current_hook(f: fn() -> Option<(Slot, *mut ThreadTls)>) {
 /// thread it runs on: on the goroutine, after the change, not in a handler on the alternate stack.
 pub fn set_signals_hook(f: fn()) {
     imp::set_signals_hook(f);
-}
-
-/// Writes the block of a slot that is used for the first time.
-///
-/// # Safety
-///
-/// The slot is the caller's alone, and all zero.
-pub(crate) unsafe fn write_fresh(slot: Slot) -> Result<(), StackError> {
-    // SAFETY: the caller's contract is the same.
-    unsafe { imp::write_fresh(slot) }
 }

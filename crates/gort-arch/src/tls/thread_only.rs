@@ -37,10 +37,6 @@ pub(super) unsafe fn run_destructors() {
     unreachable!("{NONE}")
 }
 
-pub(super) unsafe fn reset(_fs: usize) {
-    unreachable!("{NONE}")
-}
-
 pub(super) unsafe fn on_thread_fs<R>(_m: &mut ThreadTls, _fs: usize, f: impl FnOnce() -> R) -> R {
     f()
 }
@@ -59,6 +55,6 @@ pub(super) fn set_current_hook(_f: fn() -> Option<(Slot, *mut ThreadTls)>) {}
 
 pub(super) fn set_signals_hook(_f: fn()) {}
 
-pub(super) unsafe fn write_fresh(_slot: Slot) -> Result<(), StackError> {
+pub(super) unsafe fn renew(_slot: Slot) -> Result<(), StackError> {
     Err(StackError(Why::NotReady))
 }

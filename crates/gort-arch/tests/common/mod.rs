@@ -109,7 +109,6 @@ impl M {
             context::switch(self.sp.as_ptr(), go.sp.get(), fs, 0);
             tls::leave(&mut *self.tls.get(), fs);
             if go.done.get() {
-                tls::reset(fs);
                 stack::release_batch(&[go.slot]);
             }
         }

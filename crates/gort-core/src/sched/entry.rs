@@ -15,18 +15,20 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::ffi::c_void;
+use std::mem::MaybeUninit;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::{fmt, io, mem};
 
-use gort_arch::stack::{self, Class, Slot};
+use gort_arch::stack::{self, Class, Slot, StackError};
 use gort_arch::{context, tls};
 use gort_queue::status::State;
 
 use super::join::{self, JoinHandle, Outcome};
 use super::m::{self, M};
+use super::p::SLOTS_CACHED;
 use super::scope::ScopeData;
 use super::{SCHED, park, switch, syscall, wake};
 use crate::fork;
@@ -181,18 +183,21 @@ where
     };
     tls::check_loaded();
     let Taken { slot, descriptor } = take_cached(class, options.system);
+    // Outside, all of it: it allocates, and touches pages.
     let slot = match slot {
-        Some(slot) => slot,
-        // Outside: it allocates, and touches pages.
-        None => match stack::allocate(class) {
-            Ok(slot) => slot,
-            Err(error) => {
-                if let Some((gp, _)) = descriptor {
-                    join::free(gp);
-                }
-                return Err(error.into());
+        Some(slot) => Ok(slot),
+        None => take_slots(class, descriptor.is_some()),
+    };
+    // SAFETY: it was just handed to us, and nothing has run there since.
+    let slot = slot.and_then(|slot| unsafe { stack::renew(slot) }.map(|()| slot));
+    let slot = match slot {
+        Ok(slot) => slot,
+        Err(error) => {
+            if let Some((gp, _)) = descriptor {
+                join::free(gp);
             }
-        },
+            return Err(error.into());
+        }
     };
     let (gp, id) = match descriptor {
         Some((gp, id)) => {
@@ -258,6 +263,27 @@ fn take_cached(class: Class, system: bool) -> Taken {
             descriptor: pp.take_g().ok().map(|gp| (gp, id)),
         }
     }
+}
+
+/// A slot that is not renewed yet; on a P, others with it, which the P keeps for the next spawns.
+#[cold]
+fn take_slots(class: Class, for_p: bool) -> Result<Slot, StackError> {
+    let mut slots = [MaybeUninit::uninit(); SLOTS_CACHED];
+    let wanted = if for_p { SLOTS_CACHED } else { 1 };
+    let count = stack::allocate_batch(class, &mut slots[..wanted])?;
+    // SAFETY: that many were written.
+    let slot = |index: usize| unsafe { slots[index].assume_init() };
+    let _inside = inside::enter();
+    let pp = m::current_p();
+    // The first is the warmest, or the lowest: the next to take.
+    for index in (1..count).rev() {
+        match pp {
+            // SAFETY: our M holds the P; the slot was just handed to us.
+            Some(pp) => unsafe { pp.give_slot(slot(index)) },
+            None => stack::release_batch(&[slot(index)]),
+        }
+    }
+    Ok(slot(0))
 }
 
 /// A number for a new goroutine, not from a P; the runtime's own have none.

@@ -10,7 +10,6 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use gort_arch::stack::{self, Class, Slot};
-use gort_arch::tls;
 use gort_queue::list::List;
 use gort_queue::local::LocalQueue;
 
@@ -26,7 +25,7 @@ use crate::timer::Timers;
 pub(crate) const PROCS_MAX: usize = 4096;
 
 /// Warm stack slots a P keeps per class; half of them go back at once when it is full.
-const SLOTS_CACHED: usize = 32;
+pub(crate) const SLOTS_CACHED: usize = 32;
 /// Free descriptors a P keeps.
 const GS_CACHED: usize = 64;
 /// Goroutine numbers a P takes at once (as Go's).
@@ -317,8 +316,7 @@ impl P {
         }
     }
 
-    /// A stack slot with a pristine block from the cache, if one is warm. Otherwise the caller asks
-    /// `stack::allocate`, outside: that allocates, and touches new pages.
+    /// A stack slot from the cache, the warmest. It needs a `stack::renew`.
     ///
     /// # Safety
     ///
@@ -327,18 +325,16 @@ impl P {
         // SAFETY: as the caller promises.
         let cache = unsafe { &mut self.own().slots[class.index()] };
         cache.len = cache.len.checked_sub(1)?;
-        // SAFETY: the entries up to the old `len` are initialized.
+        // SAFETY: the entries below `len` as it was are initialized.
         Some(unsafe { cache.slots[cache.len].assume_init() })
     }
 
-    /// Takes back the slot of a goroutine that has left it for good. Allocates and frees nothing.
+    /// Takes a slot that is idle: its goroutine has left it for good. Allocates and frees nothing.
     ///
     /// # Safety
     ///
     /// The caller's M holds this P, and nobody stands on the slot's stack or block.
     pub(crate) unsafe fn give_slot(&self, slot: Slot) {
-        // SAFETY: the block is idle, as the caller promises.
-        unsafe { tls::reset(slot.fs()) };
         // SAFETY: as the caller promises.
         let cache = unsafe { &mut self.own().slots[slot.class().index()] };
         if cache.len == SLOTS_CACHED {

@@ -2,8 +2,8 @@
 //! it at each switch.
 //!
 //! Invariants:
-//! * T1. The block of a slot is written once in full ([`write_fresh`]); from then on [`reset`] brings
-//!   back whatever a goroutine may have changed.
+//! * T1. The block of a slot is written in full the first time ([`write_fresh`]); from then on [`reset`]
+//!   brings back whatever a goroutine may have changed. Until the first time its DTV pointer is null.
 //! * T2. Malloc's words are in one place at a time: in the block that runs on an M, or in the M's.
 //!   Elsewhere they are stale, and overwritten before they are read.
 //!
@@ -83,16 +83,34 @@ pub(super) fn template() -> &'static Template {
     unsafe { TEMPLATE.load(Acquire).as_ref() }.expect("tls::init comes before the first slot")
 }
 
+/// Makes the block of a slot a new thread's (T1).
+///
+/// # Safety
+///
+/// As [`crate::tls::renew`].
+#[inline]
+pub(in crate::tls) unsafe fn renew(slot: Slot) -> Result<(), StackError> {
+    let fs = slot.fs();
+    // SAFETY: the word lies in the slot, which is the caller's.
+    if unsafe { ((fs + DTV) as *const usize).read() } == 0 {
+        // SAFETY: the caller's contract is the same; and it was never written (T1).
+        return unsafe { write_fresh(fs) };
+    }
+    // SAFETY: the caller's contract is the same; and it was written (T1).
+    unsafe { reset(fs) };
+    Ok(())
+}
+
 /// Writes the block of a slot that was never used.
 ///
 /// # Safety
 ///
-/// The slot is the caller's alone, and all zero.
-pub(in crate::tls) unsafe fn write_fresh(slot: Slot) -> Result<(), StackError> {
+/// The slot of that FS is the caller's alone, and all zero but for what `loaded` has written.
+#[cold]
+unsafe fn write_fresh(fs: usize) -> Result<(), StackError> {
     // Pairs with the fence of a scan in `loaded`.
     fence(SeqCst);
     let template = template();
-    let fs = slot.fs();
     let len = template.dtv.len();
     // libc's own: `_dl_resize_dtv` gives it to `realloc`.
     // SAFETY: no preconditions.
@@ -125,8 +143,8 @@ pub(in crate::tls) unsafe fn write_fresh(slot: Slot) -> Result<(), StackError> {
 ///
 /// # Safety
 ///
-/// As [`crate::tls::reset`].
-pub(in crate::tls) unsafe fn reset(fs: usize) {
+/// As [`crate::tls::renew`]; and the block was written before.
+unsafe fn reset(fs: usize) {
     let template = template();
     let words = (fs - template.below) as *mut usize;
     // Below FS everything; above it only from the list of threads on. What lies between is set by
@@ -134,7 +152,7 @@ pub(in crate::tls) unsafe fn reset(fs: usize) {
     let list = LIST.load(Relaxed);
     let (low, high) = (template.below / 8, (template.below + list) / 8);
     let tid = HOT.tid.load(Relaxed);
-    // SAFETY: the block is the caller's (see `crate::tls::reset`), and was written by `write_fresh`
+    // SAFETY: the block is the caller's (see `crate::tls::renew`), and was written by `write_fresh`
     // with the same layout. The template's words cover it.
     unsafe {
         let own_tid = ((fs + tid) as *const u32).read();

@@ -124,7 +124,7 @@ fn scan() {
     }
     block::replace(template);
     // A slot that is being made either sees the new template or is seen below. Pairs with the fence
-    // in `block::write_fresh`.
+    // in `block::renew`.
     fence(SeqCst);
     for late in placed
         .iter()

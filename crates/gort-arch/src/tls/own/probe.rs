@@ -48,7 +48,7 @@ pub(super) fn run() -> Result<(), String> {
     for _ in 0..2 {
         run_on(slot)?;
         // SAFETY: the probe ran its destructors and switched away for good.
-        unsafe { block::reset(slot.fs()) };
+        unsafe { block::renew(slot) }.map_err(|error| error.to_string())?;
     }
     crate::stack::release_batch(&[slot]);
     Ok(())
