@@ -81,6 +81,30 @@ pub unsafe fn prepare(
 /// What [`prepare`] writes below `top`, in bytes.
 pub const FRAME_BYTES: usize = backend::FRAME_BYTES;
 
+/// Has the processor fetch what a suspended context touches when it goes on: its latest frames, and the
+/// thread-locals next to `fs`. A hint that does nothing else, whatever the addresses are.
+#[inline]
+pub fn prefetch(sp: usize, fs: usize) {
+    /// What is parked a few calls deep, and the thread-locals of std and libc.
+    const FRAME_LINES: usize = 8;
+    const LOCAL_LINES: usize = 4;
+    for line in 0..FRAME_LINES {
+        prefetch_line(sp.wrapping_add(line * LINE));
+    }
+    for line in 0..=LOCAL_LINES {
+        prefetch_line(fs.wrapping_sub(line * LINE));
+    }
+}
+
+/// Has the processor fetch a cache line. A hint that does nothing else, whatever the address is.
+#[inline(always)]
+pub fn prefetch_line(addr: usize) {
+    backend::prefetch_line(addr);
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// The FS base of the running code: which thread-local block it uses.
 ///
 /// Never inlined into a caller's idea of "the same thread": the value is read anew at each call.

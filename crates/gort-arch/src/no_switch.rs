@@ -56,3 +56,5 @@ pub(crate) unsafe fn on_context(
 pub(crate) unsafe fn write_saved(_place: *mut u8, _ip: usize) {
     unreachable!("{NONE}")
 }
+
+pub(super) fn prefetch_line(_addr: usize) {}

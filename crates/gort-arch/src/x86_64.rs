@@ -47,6 +47,13 @@ pub(super) fn fs_base() -> usize {
     fs
 }
 
+#[inline(always)]
+pub(super) fn prefetch_line(addr: usize) {
+    use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    // SAFETY: SSE is part of x86-64; a prefetch faults at no address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(addr as *const i8) };
+}
+
 /// Six registers, the resume address, and two words of zero above them: the place of a return
 /// address (so that the stack is aligned as after a call) and the end of a chain of frame pointers.
 pub(super) const FRAME_BYTES: usize = 9 * 8;

@@ -14,6 +14,7 @@ mod ask;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use gort_arch::trace::{self as arch, Walk};
 use gort_queue::status::State;
@@ -130,7 +131,7 @@ impl Held<'_> {
         }
         // SAFETY: Traced, so it has left its stack for good until we let go of it, and the change to
         // Traced has acquired what the switch saved (G2).
-        Some(unsafe { arch::parked(*g.sp.get(), &mut self.tracer.buffer) })
+        Some(unsafe { arch::parked(g.sp.load(Ordering::Relaxed), &mut self.tracer.buffer) })
     }
 }
 

@@ -208,6 +208,23 @@ impl<T> LocalQueue<T> {
         unsafe { self.pop_ring() }.map(|item| (item, false))
     }
 
+    /// The item of the ring that has `index` others before it. A thief may take it at any time.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the queue.
+    #[inline]
+    pub unsafe fn peek_ring(&self, index: u32) -> Option<NonNull<T>> {
+        let head = self.head.load(Ordering::Relaxed);
+        let tail = self.tail.load(Ordering::Relaxed); // Only we store it (Q1).
+        if tail.wrapping_sub(head) <= index {
+            return None;
+        }
+        // The owner stored it, so reads its own: the item as it was queued, or a later one if a thief
+        // has moved `head` on meanwhile.
+        NonNull::new(self.slot(head.wrapping_add(index)).load(Ordering::Relaxed))
+    }
+
     /// Takes the ring's oldest item and leaves `run_next` alone.
     ///
     /// # Safety

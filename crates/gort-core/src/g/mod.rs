@@ -118,10 +118,11 @@ pub struct G {
     /// Writer: the owner (G4). Readers: dumps and counters.
     pub(crate) flags: AtomicU8,
     pub(crate) claim: Claim,
-    /// The stack pointer of a stopped stackful goroutine.
-    pub(crate) sp: UnsafeCell<usize>,
-    /// The FS base of its block; 0 for G kinds without one.
-    pub(crate) fs: Cell<usize>,
+    /// The stack pointer of a stopped stackful goroutine. Writers: the owner (G4), in the switch.
+    /// Readers: also those who only guess that they will run it next.
+    pub(crate) sp: AtomicUsize,
+    /// The FS base of its block; 0 for G kinds without one. Writers and readers as of `sp`.
+    pub(crate) fs: AtomicUsize,
     /// Its stack slot, raw; 0 for kinds without one.
     pub(crate) slot: Cell<usize>,
     /// The M it runs on, or is bound or locked to. Opaque here; `sched::m` knows the type.
@@ -172,8 +173,8 @@ impl G {
             reason: AtomicU8::new(0),
             flags: AtomicU8::new(0),
             claim: Claim::new(),
-            sp: UnsafeCell::new(0),
-            fs: Cell::new(0),
+            sp: AtomicUsize::new(0),
+            fs: AtomicUsize::new(0),
             slot: Cell::new(0),
             m: AtomicPtr::new(ptr::null_mut()),
             next: Cell::new(ptr::null_mut()),

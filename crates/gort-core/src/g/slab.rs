@@ -14,6 +14,7 @@ use gort_queue::list::List;
 use gort_queue::status::State;
 
 use super::{Cold, G, GRef, flags};
+use crate::clock;
 use crate::lock::Mutex;
 
 /// Gs per chunk; 512 KiB a chunk.
@@ -122,6 +123,9 @@ pub(crate) fn renew(gp: GRef) {
     }
     g.reason.store(0, Ordering::Relaxed);
     g.parked_at.store(ptr::null_mut(), Ordering::Relaxed);
+    // Its stack is about to be written.
+    g.parked_coarse
+        .store(clock::coarse_now(), Ordering::Relaxed);
     g.m.store(ptr::null_mut(), Ordering::Relaxed);
     g.join.store(0, Ordering::Relaxed);
 }

@@ -229,9 +229,8 @@ where
         context::prepare(place as *mut u8, entry, place)
     };
     let g = gp.get();
-    // SAFETY: nobody runs the goroutine yet (G4).
-    unsafe { *g.sp.get() = sp };
-    g.fs.set(slot.fs());
+    g.sp.store(sp, Ordering::Relaxed);
+    g.fs.store(slot.fs(), Ordering::Relaxed);
     g.slot.set(slot.to_raw());
     announce(gp, &options);
     // SAFETY: the closure returns `T`; this is the only handle.

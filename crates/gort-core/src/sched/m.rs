@@ -490,7 +490,7 @@ unsafe fn execute(mp: &'static M, gp: GRef) {
     unsafe { tls::enter(&mut *mp.tls.get(), fs) };
     // SAFETY: `sp` was saved by a switch, or prepared, and the stack is ours alone (G2). The system
     // context is resumed by nobody else: only this M's goroutines switch to `mp.sp`.
-    unsafe { context::switch(mp.sp.get(), *g.sp.get(), fs, 0) };
+    unsafe { context::switch(mp.sp.get(), g.sp.load(Ordering::Relaxed), fs, 0) };
     let left = mp
         .left
         .get()

@@ -42,6 +42,7 @@ pub(crate) mod wake;
 
 pub(crate) use entry::set_die_of_panic;
 pub use entry::{SpawnOptions, exiting, goexit, spawn, spawn_unchecked};
+pub use gort_arch::context::prefetch_line;
 pub use join::JoinHandle;
 pub(crate) use park::end_trace;
 pub use park::{
