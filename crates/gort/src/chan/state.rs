@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use gort_core::light_lock::{LightGuard, LightMutex};
 
 use super::buffer::{Buffer, Memory};
-use super::core::Core;
+use super::core::{Ahead, Core};
 use super::timed::{self, TimedChan};
 use super::waiter::{After, Outcome, Role, WaiterRef};
 
@@ -494,6 +494,7 @@ impl Chan {
     /// Closes the channel, and wakes everybody. False if it was closed already.
     pub(super) fn close(&self) -> bool {
         let mut is_first = false;
+        let mut ahead = Ahead::new();
         loop {
             let mut after = After::new();
             let mut core = self.lock();
@@ -504,7 +505,7 @@ impl Chan {
             } else if !is_first {
                 return false;
             }
-            let is_done = core.dismiss(&mut after);
+            let is_done = core.dismiss(&mut ahead, &mut after);
             drop(core);
             after.act();
             if is_done {

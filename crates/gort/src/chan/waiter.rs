@@ -224,6 +224,9 @@ impl fmt::Debug for Waiter {
     }
 }
 
+/// How many goroutines are woken after one hold of the lock. Also the bound of that hold.
+const GOROUTINES_AT_ONCE: usize = 64;
+
 /// What was decided under a channel's lock and is done after it.
 #[must_use = "waiters sleep for ever unless this is acted on"]
 pub(super) struct After {
@@ -284,6 +287,12 @@ impl After {
     /// Whether two more tasks might be too many.
     pub(super) fn is_full(&self) -> bool {
         self.wakers.iter().any(Option::is_some)
+    }
+
+    /// Whether it should be acted on before more is added: it is full, or the first of many goroutines
+    /// would be out of the caches again by the time they are readied.
+    pub(super) fn is_plenty(&self) -> bool {
+        self.is_full() || self.more.len() >= GOROUTINES_AT_ONCE
     }
 
     /// Has memory freed.
