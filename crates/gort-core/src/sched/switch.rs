@@ -83,7 +83,7 @@ pub(crate) fn begin(mp: &'static M, gp: GRef) {
     gp.get()
         .m
         .store(ptr::from_ref(mp).cast_mut().cast(), Ordering::Relaxed);
-    let fs = gp.get().fs.get();
+    let fs = gp.get().fs.load(Ordering::Relaxed);
     if fs != 0 {
         // SAFETY: the block of a goroutine that was Runnable until now is idle (G2), or it is that of a
         // goroutine stopped in place, which is the caller.
