@@ -95,9 +95,7 @@ pub(crate) fn start(may_signal: bool) {
     inside::install(syscall::lost, real_fences);
     MAY_SIGNAL.store(may_signal, Ordering::Relaxed);
     if may_signal {
-        // NODEFER: a goroutine that waits in the handler can be asked for its stack.
-        let flags = libc::SA_ONSTACK | libc::SA_RESTART | libc::SA_NODEFER;
-        signal::install(libc::SIGURG, on_signal, flags);
+        signal::install(libc::SIGURG, on_signal, libc::SA_ONSTACK | libc::SA_RESTART);
         trace::set_answered();
     }
 }
@@ -144,7 +142,10 @@ fn stop_if_without_p() {
         let observer: fn(GRef) = unsafe { std::mem::transmute(observer) };
         observer(gp);
     }
+    // While it waits it can be asked for its stack.
+    signal::unblock(libc::SIGURG);
     syscall::stop_in_place(mp, gp);
+    signal::block(libc::SIGURG);
 }
 
 /// Takes the P from the M that holds it, if that is in user code, and hands it on. False: it is not, or there

@@ -135,10 +135,8 @@ fn look(lost: &mut LostList, now: u64) -> bool {
     let is_short = SCHED.idle.idle() == 0;
     let is_wanted = is_short && has_work();
     // With a seed the order is to come from the dice, not from how busy the machine is.
-    let slice_ns = match shake::seed() {
-        Some(_) => SLICE_NS * 10,
-        None => SLICE_NS,
-    };
+    let is_seeded = shake::seed().is_some();
+    let slice_ns = if is_seeded { SLICE_NS * 10 } else { SLICE_NS };
     for pp in p::all() {
         // SAFETY: `seen` is sysmon's, which we are, and referred to nowhere else.
         let seen = unsafe { &mut *pp.seen.get() };
@@ -168,7 +166,8 @@ fn look(lost: &mut LostList, now: u64) -> bool {
             let is_over = now - seen.still_since_ns >= slice_ns;
             // Due at the last look too, and no switch since.
             let waits = is_due && seen.was_due;
-            if (wanted && (is_asleep || is_over) || waits)
+            let is_early = (wanted && is_asleep || waits) && !is_seeded;
+            if (wanted && is_over || is_early)
                 && (is_asleep || preempt::may_signal())
                 && preempt::retake(pp, lost)
             {

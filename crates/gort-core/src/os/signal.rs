@@ -180,6 +180,32 @@ pub fn send(tid: u32, signo: c_int) -> bool {
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, signo) == 0 }
 }
 
+/// Lets `signo` through in its own handler. For handlers alone: it goes past libc, whose function tells the
+/// scheduler of goroutines that change their mask.
+pub(crate) fn unblock(signo: c_int) {
+    change_mask(libc::SIG_UNBLOCK, signo);
+}
+
+/// Undoes [`unblock`].
+pub(crate) fn block(signo: c_int) {
+    change_mask(libc::SIG_BLOCK, signo);
+}
+
+fn change_mask(how: c_int, signo: c_int) {
+    // The kernel's set: 64 bits, signal 1 the lowest.
+    let set: u64 = 1 << (signo - 1);
+    // SAFETY: reads one set of 8 bytes; the old one is not asked for.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            how,
+            &raw const set,
+            ptr::null_mut::<u64>(),
+            size_of::<u64>(),
+        )
+    };
+}
+
 /// The signal mask that a chained handler expects; the one before comes back with the drop.
 struct Masked(libc::sigset_t);
 

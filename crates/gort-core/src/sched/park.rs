@@ -134,6 +134,7 @@ fn park_bound(gp: GRef) {
 
 /// Gives the P away and waits to be handed one as the goroutine's turn comes.
 pub(super) fn sleep_bound(mp: &'static M, gp: GRef) {
+    fork::check("a wait began");
     if mp.p.get().is_some() {
         let pp = mp.release();
         wake::hand_off(pp);
