@@ -47,7 +47,7 @@ const CALM_NS: u64 = 1_000_000_000;
 /// What sysmon asks of the kernel's scheduler; the least there is.
 const SLICE_OF_SYSMON_NS: u64 = 100_000;
 /// How long a P must have made no switch before its thread's clock is looked at.
-const STILL_MIN_NS: u64 = 20_000;
+const STILL_MIN_NS: u64 = 50_000;
 /// For how long an M that lost its P is looked at more often.
 const FRESH_NS: u64 = 20_000_000;
 
@@ -147,6 +147,7 @@ fn look(lost: &mut LostList, now: u64) -> bool {
         let is_due = pp.timers.first_ns() <= now;
         let is_still = is_running && switches == seen.switches;
         if !is_still {
+            seen.was_asleep = false;
             seen.still_since_ns = now;
         }
         if tick != seen.tick || !is_running {
@@ -161,7 +162,10 @@ fn look(lost: &mut LostList, now: u64) -> bool {
             pp.ask(attention::TIMERS);
         }
         if is_still && is_short && now - seen.still_since_ns >= STILL_MIN_NS {
-            let is_asleep = preempt::is_asleep(pp, &mut seen.cpu, now);
+            // At two looks: a thread that maps memory or takes a page fault is back at once.
+            let sleeps = preempt::is_asleep(pp, &mut seen.cpu, now);
+            let is_asleep = sleeps && seen.was_asleep;
+            seen.was_asleep = sleeps;
             let wanted = is_wanted || has_work;
             let is_over = now - seen.still_since_ns >= slice_ns;
             // Due at the last look too, and no switch since.

@@ -17,7 +17,7 @@ use super::m::{M, factory};
 use super::{SCHED, shake, wake};
 use crate::clock;
 use crate::g::slab::{self, NoDescriptor};
-use crate::g::{G, GRef};
+use crate::g::{G, GRef, flags};
 use crate::os::thread::CpuSeen;
 use crate::timer::Timers;
 
@@ -76,6 +76,7 @@ pub(crate) struct Seen {
     pub(crate) still_since_ns: u64,
     pub(crate) had_work: bool,
     pub(crate) was_due: bool,
+    pub(crate) was_asleep: bool,
     pub(crate) cpu: CpuSeen,
 }
 
@@ -540,12 +541,12 @@ impl Global {
         taken.map(from_queue)
     }
 
-    /// Up to `count` goroutines from the head of the queue. One that has an M of its own comes alone: in
-    /// the ring of a P, `m::start` would not find it.
+    /// Up to `count` goroutines from the head of the queue. One that waits in a signal handler comes alone:
+    /// in the ring of a P, `m::start` would not find it (W1 of `preempt`).
     pub(crate) fn take(&mut self, count: usize) -> List<G> {
         let plain = self.queue.iter().take(count).skip(1);
         let count = plain
-            .take_while(|gp| !GRef(*gp).wants_own_m())
+            .take_while(|gp| !GRef(*gp).get().has_flag(flags::PREEMPTED))
             .count()
             .saturating_add(1)
             .min(count)
