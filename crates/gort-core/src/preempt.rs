@@ -275,6 +275,6 @@ pub(crate) fn is_asleep(pp: &P, seen: &mut CpuSeen, now_ns: u64) -> bool {
     before.tid == tid
         && elapsed >= LOOK_MIN_NS
         && cpu_ns.saturating_sub(before.cpu_ns) * BURNING_SHARE < elapsed
-        // It may only be waiting for a processor.
-        && thread::doing(tid) != Doing::Running
+        // It may only be waiting for a processor, or for a page, which is there soon.
+        && !matches!(thread::doing(tid), Doing::Running | Doing::Blocked(-1))
 }

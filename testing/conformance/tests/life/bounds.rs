@@ -9,7 +9,7 @@ use gort::chan;
 use gort::runtime::num_goroutine;
 use gort::sync::WaitGroup;
 use gort_conformance::child;
-use gort_conformance::look::{has_own_stacks, sized, stacks_made, until};
+use gort_conformance::look::{sized, stacks_made, until};
 
 /// Bytes of address space that this process uses.
 fn address_space() -> u64 {
@@ -49,11 +49,7 @@ fn s069_no_memory_for_a_stack_is_an_error() {
                 assert!(handles.len() <= 5, "the limit is not felt");
             };
             println!("after {}: {error}", handles.len());
-            let expected = match has_own_stacks() {
-                true => ErrorKind::OutOfMemory,
-                false => ErrorKind::WouldBlock,
-            };
-            assert_eq!(error.kind(), expected, "{error}");
+            assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{error}");
             assert!(!handles.is_empty());
             // Those that run go on, and what they leave is there for others.
             tx.close();

@@ -245,7 +245,8 @@ fn s031_threads_are_as_many_as_there_is_work_for() {
         let peak = peak.load(Ordering::Relaxed);
         println!("{goroutines} goroutines, {peak} threads");
         if has_own_stacks() {
-            assert!(peak <= PROCS + 2, "{peak} threads on {PROCS} Ps");
+            // One more for each P that was taken from a thread which slept in the kernel for a moment.
+            assert!(peak <= 2 * PROCS + 2, "{peak} threads on {PROCS} Ps");
         } else {
             // Besides the goroutines' and the Ps': main's, those of the runtime's own two goroutines, a
             // spare, one in the poller, and what is on its way when counted.
