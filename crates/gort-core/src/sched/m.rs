@@ -394,7 +394,6 @@ pub(crate) fn take_next_p(mp: &'static M) {
 /// unwound and ended would take its P and whoever waits for it along.
 extern "C" fn run(mp: &'static M) {
     thread::begin_own();
-    thread_state::set_self_m(ptr::from_ref(mp) as usize);
     // Kept: an M never ends.
     std::mem::forget(signal::alternate_stack());
     mp.signals.set(ThreadSignals::now());
@@ -404,6 +403,8 @@ extern "C" fn run(mp: &'static M) {
     unsafe { *mp.tls.get() = ThreadTls::capture() };
     // SAFETY: as above; only this thread touches it.
     mp.fs.set(unsafe { &*mp.tls.get() }.fs());
+    // From here on this is a system stack. What came before calls the allocator.
+    thread_state::set_self_m(ptr::from_ref(mp) as usize);
     let mut global = SCHED.global.lock();
     global.ms_coming -= 1;
     stop_with(global, mp);

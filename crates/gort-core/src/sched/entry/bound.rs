@@ -112,14 +112,15 @@ unsafe impl Send for SendPtr {}
 unsafe fn bound_main<F>(start: *mut Header, gp: GRef, mp: &'static M, bytes: usize) {
     thread_state::set_current(Some(gp.0.cast()));
     thread::begin_own();
+    let alternate = signal::alternate_stack();
+    let stack = thread::guard_stack(bytes);
+    // A new M begins inside. What came before calls the allocator.
     thread_state::set_running_m(ptr::from_ref(mp) as usize);
     mp.tid.store(thread::tid(), Ordering::Relaxed);
-    let alternate = signal::alternate_stack();
-    mp.stack.set(thread::guard_stack(bytes));
+    mp.stack.set(stack);
     mp.sleep();
     m::take_next_p(mp);
     switch::begin(mp, gp);
-    // A new M begins inside.
     inside::leave_raw();
     // SAFETY: as the caller promises. `run` moves the closure out of the box.
     let header = unsafe {
