@@ -40,6 +40,8 @@ pub mod timer;
 
 pub mod sched;
 
+#[doc(hidden)]
+pub mod audit;
 pub mod poll_fd;
 
 pub mod deadlock;

@@ -80,6 +80,7 @@ const LAYERS: [Layers; 2] = [
             "report",
             "overflow",
             "preempt",
+            "audit",
             "deadlock",
             "hang",
             "sysmon",

@@ -2,6 +2,8 @@
 
 mod channels;
 mod first;
+// It has an allocator of its own.
+#[cfg(not(gort_audit))]
 mod heap;
 mod pairs;
 mod seeds;
