@@ -242,7 +242,12 @@ impl LostList {
                 let used = cpu.saturating_sub(watch.cpu_ns);
                 watch.looked_ns = now;
                 watch.cpu_ns = cpu;
-                if used * BURNING_SHARE >= elapsed && mp.gate.is_taken() && may_signal() {
+                if used * BURNING_SHARE >= elapsed
+                    && mp.gate.is_taken()
+                    && may_signal()
+                    // It may have gone to sleep since, and a signal would end that: looked at last.
+                    && !matches!(thread::doing(tid), Doing::Blocked(_))
+                {
                     SIGNALS.fetch_add(1, Ordering::Relaxed);
                     signal::send(tid, libc::SIGURG);
                     acted = true;
