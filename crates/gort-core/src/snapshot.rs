@@ -123,7 +123,9 @@ fn describe_with_stack(
     let Some(mut held) = tracer.hold(gp) else {
         let mut goroutine = describe(gp, now_ns)?;
         if is_on_a_thread(goroutine.state) {
-            goroutine.stack = tracer.ask(gp, goroutine.id, may_interrupt);
+            // One that waits in a handler sleeps in a call of ours.
+            let may = may_interrupt || goroutine.state == State::Preempted;
+            goroutine.stack = tracer.ask(gp, goroutine.id, may);
         }
         return Some(goroutine);
     };
@@ -145,6 +147,8 @@ fn describe(gp: GRef, now_ns: u64) -> Option<Goroutine> {
     let state = match g.status.load() {
         // Somebody looks at it, maybe we.
         State::Traced => State::Waiting,
+        // In a handler, where it stands in the queue.
+        State::Runnable if g.has_flag(flags::PREEMPTED) => State::Preempted,
         state => state,
     };
     if g.kind.get() == Kind::Thread

@@ -25,11 +25,10 @@ use std::sync::{Mutex, PoisonError};
 
 use gort_arch::stack::Slot;
 use gort_arch::trace::{self as arch, Walk};
-use gort_queue::status::State;
 
 use super::FRAMES_MAX;
 use crate::clock;
-use crate::g::{self, G, GRef, Kind};
+use crate::g::{self, G, GRef, Kind, flags};
 use crate::os::{futex, thread};
 use crate::sched::m;
 
@@ -177,7 +176,7 @@ unsafe fn stands_on_target(context: *mut c_void) -> bool {
     if gp.get().kind.get() != Kind::Stackful {
         return true;
     }
-    if gp.get().status.load() == State::Preempted {
+    if gp.get().has_flag(flags::PREEMPTED) {
         // In a handler already, which waits for a P: on another stack, with this goroutine's below.
         return true;
     }
