@@ -76,8 +76,9 @@ pub(crate) fn leave_raw() {
     }
 }
 
+/// The owner's half of K1 of `gort_queue::gate`.
 #[inline(always)]
-fn own_fence() {
+pub(crate) fn own_fence() {
     light_fence();
     if REAL_FENCES.load(Ordering::Relaxed) {
         fence(Ordering::SeqCst);

@@ -1,28 +1,41 @@
 //! Taking Ps back from goroutines that do not come to give them up.
 //!
 //! A goroutine may compute for long without calling the runtime, and any library may block its thread.
-//! Either holds a P that others wait for. sysmon takes it away without a signal and without the thread's
-//! help ([`retake`]; the protocol is `gort_queue::gate`): a signal would end `nanosleep`, `poll` and the
-//! like with EINTR in the very threads it is sent for. What then becomes of the thread:
+//! Either holds a P that others wait for. What sysmon does about it:
+//!
+//! | the thread         | what is done                                                               |
+//! |--------------------|----------------------------------------------------------------------------|
+//! | computes           | it is sent SIGURG ([`ask_to_stop`]); the handler gives the P away and waits |
+//! |                    | for another, in place (`syscall::stop_in_place`)                           |
+//! | sleeps in a call   | the P is taken, without a signal and without the thread's help             |
+//! |                    | ([`retake`]; the protocol is `gort_queue::gate`): a signal would end       |
+//! |                    | `nanosleep`, `poll` and the like with EINTR                                |
+//! | was asked, and has | the same: it waits for a processor, or has the signal blocked              |
+//! | not stopped        |                                                                            |
+//!
+//! And with a thread whose P was taken:
 //!
 //! | it ...               | then                                                                     |
 //! |----------------------|--------------------------------------------------------------------------|
 //! | comes to the runtime | at its next entry it finds out, and queues for a P (`syscall::lost`)     |
 //! | sleeps on            | nothing: it needs no P                                                   |
-//! | computes             | sysmon sees its CPU clock advance and sends SIGURG; the handler waits for |
-//! |                      | a P, in place (`syscall::wait_for_p`)                                    |
+//! | computes             | sysmon sees its CPU clock advance and sends SIGURG; the handler waits     |
 //!
 //! Waiting in the handler is sound for any code at any instruction, inside malloc or with a library's lock
-//! held, as the goroutine keeps its thread. It costs that thread for as long. Those who wait stand in the
-//! global queue with all others; whoever takes one from there hands over its P (S4 of `sched`).
+//! held, as the goroutine keeps its thread. It costs that thread for as long. Those who wait stand in a
+//! queue of their own (`sched::stopped`); whoever takes one from there hands over its P (S4 of `sched`).
 //!
 //! So up to GOMAXPROCS goroutines run, and those that sysmon has not yet seen computing without a P.
+//!
+//! Rejected: to take the P first, and to signal when the thread is seen to go on. For as long a thread
+//! without a P competes for the processor with the one that has it, and the kernel lets the wrong one wait
+//! until its next tick (4 ms here): 4 loops beside a 1 ms ticker on 2 Ps, p50 1.3 instead of 0.5 ms.
 //!
 //! W1. Nobody waits for a stopped goroutine without it having a way to a P: a P is taken only if there is
 //!     an M to take over (`m::has_spare`), and where a P has no M, it goes to one that waits in a handler.
 //!     For to make a thread takes malloc's locks, and the stopped goroutine may hold them.
-//! W2. The handler does nothing if the M is inside the runtime, on a system stack, or has its P. It takes
-//!     no lock that code outside holds, and allocates nothing.
+//! W2. The handler does nothing if the M is inside the runtime, on a system stack, or has a P that it was not
+//!     asked to give away. It takes no lock that code outside holds, and allocates nothing.
 //!
 //! Checked by `testing/preempt`, which stops goroutines inside malloc, stdio, std's locks and C.
 
@@ -112,7 +125,7 @@ extern "C" fn on_signal(signo: c_int, info: *mut libc::siginfo_t, context: *mut 
     let errno = unsafe { *libc::__errno_location() };
     // SAFETY: the kernel's context of this signal.
     unsafe { trace::on_signal(context) };
-    stop_if_without_p();
+    stop_if_asked();
     // SAFETY: the kernel's info, if any.
     let is_ours = unsafe { info.as_ref() }.is_some_and(|info| info.si_code == libc::SI_TKILL);
     if !is_ours {
@@ -123,29 +136,56 @@ extern "C" fn on_signal(signo: c_int, info: *mut libc::siginfo_t, context: *mut 
     unsafe { *libc::__errno_location() = errno };
 }
 
-/// Waits for a P if the interrupted goroutine computes without one (W2).
-fn stop_if_without_p() {
+/// Waits for a P if the interrupted goroutine is outside the runtime, and computes without one or is asked to
+/// let others go first (W2).
+fn stop_if_asked() {
     // SAFETY: the word is 0 or an M, which is never freed.
     let Some(mp) = (unsafe { (thread_state::running_m() as *const M).as_ref() }) else {
         return;
     };
-    if mp.gate.depth() != 0 || !mp.gate.is_taken() {
+    if mp.gate.depth() != 0 || !mp.gate.is_taken() && !mp.p.get().is_some_and(P::is_to_stop) {
         return;
     }
     let Some(gp) = crate::g::running_here() else {
         return;
     };
-    PREEMPTIONS.fetch_add(1, Ordering::Relaxed);
-    let observer = OBSERVER.load(Ordering::Acquire);
-    if !observer.is_null() {
-        // SAFETY: only `set_observer` stores here, a `fn(GRef)`.
-        let observer: fn(GRef) = unsafe { std::mem::transmute(observer) };
-        observer(gp);
-    }
     // While it waits it can be asked for its stack.
     signal::unblock(libc::SIGURG);
-    syscall::stop_in_place(mp, gp);
+    syscall::stop_in_place(mp, gp, || {
+        PREEMPTIONS.fetch_add(1, Ordering::Relaxed);
+        let observer = OBSERVER.load(Ordering::Acquire);
+        if !observer.is_null() {
+            // SAFETY: only `set_observer` stores here, a `fn(GRef)`.
+            let observer: fn(GRef) = unsafe { std::mem::transmute(observer) };
+            observer(gp);
+        }
+    });
     signal::block(libc::SIGURG);
+}
+
+/// Asks the goroutine that computes on `pp`, since its switch number `switches`, to stop in the handler. False:
+/// its thread is not outside, it sleeps after all, or nobody could go on with the P.
+pub(crate) fn ask_to_stop(pp: &'static P, switches: u64) -> bool {
+    // SAFETY: null or an M, which is never freed.
+    let Some(mp) = (unsafe { pp.m.load(Ordering::Relaxed).as_ref() }) else {
+        return false;
+    };
+    if mp.gate.depth() != 0 || !may_signal() || !m::has_spare() {
+        return false;
+    }
+    pp.stop_at.store(switches, Ordering::Relaxed);
+    send(mp.tid.load(Ordering::Relaxed))
+}
+
+/// Sends a thread that computes into the handler. False: it has gone to sleep, and a signal would end that.
+fn send(tid: u32) -> bool {
+    // Looked at last.
+    if matches!(thread::doing(tid), Doing::Blocked(_)) {
+        return false;
+    }
+    SIGNALS.fetch_add(1, Ordering::Relaxed);
+    signal::send(tid, libc::SIGURG);
+    true
 }
 
 /// Takes the P from the M that holds it, if that is in user code, and hands it on. False: it is not, or there
@@ -242,15 +282,8 @@ impl LostList {
                 let used = cpu.saturating_sub(watch.cpu_ns);
                 watch.looked_ns = now;
                 watch.cpu_ns = cpu;
-                if used * BURNING_SHARE >= elapsed
-                    && mp.gate.is_taken()
-                    && may_signal()
-                    // It may have gone to sleep since, and a signal would end that: looked at last.
-                    && !matches!(thread::doing(tid), Doing::Blocked(_))
-                {
-                    SIGNALS.fetch_add(1, Ordering::Relaxed);
-                    signal::send(tid, libc::SIGURG);
-                    acted = true;
+                if used * BURNING_SHARE >= elapsed && mp.gate.is_taken() && may_signal() {
+                    acted |= send(tid);
                 }
             }
             link = &raw mut watch.next;
@@ -258,15 +291,26 @@ impl LostList {
     }
 }
 
-/// Whether the thread that holds `pp` has slept since the last look, which left its clock in `seen`.
-pub(crate) fn is_asleep(pp: &P, seen: &mut CpuSeen, now_ns: u64) -> bool {
+/// What the thread of a P was seen doing since the last look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Thread {
+    /// It has been using a processor.
+    Computes,
+    /// It sleeps in a system call.
+    Sleeps,
+    /// It waits for a processor or a page, both there soon; or this is the first look at it.
+    Unsure,
+}
+
+/// What the thread that holds `pp` is doing. The last look left its clock in `seen`.
+pub(crate) fn look_at_thread(pp: &P, seen: &mut CpuSeen, now_ns: u64) -> Thread {
     // SAFETY: null or an M, which is never freed.
     let Some(mp) = (unsafe { pp.m.load(Ordering::Relaxed).as_ref() }) else {
-        return false;
+        return Thread::Unsure;
     };
     let tid = mp.tid.load(Ordering::Relaxed);
     let Some(cpu_ns) = thread::cpu_ns(tid) else {
-        return false;
+        return Thread::Unsure;
     };
     let before = std::mem::replace(
         seen,
@@ -277,9 +321,14 @@ pub(crate) fn is_asleep(pp: &P, seen: &mut CpuSeen, now_ns: u64) -> bool {
         },
     );
     let elapsed = now_ns.saturating_sub(before.now_ns);
-    before.tid == tid
-        && elapsed >= LOOK_MIN_NS
-        && cpu_ns.saturating_sub(before.cpu_ns) * BURNING_SHARE < elapsed
-        // It may only be waiting for a processor, or for a page, which is there soon.
-        && !matches!(thread::doing(tid), Doing::Running | Doing::Blocked(-1))
+    if before.tid != tid || elapsed < LOOK_MIN_NS {
+        return Thread::Unsure;
+    }
+    if cpu_ns.saturating_sub(before.cpu_ns) * BURNING_SHARE >= elapsed {
+        return Thread::Computes;
+    }
+    match thread::doing(tid) {
+        Doing::Running | Doing::Blocked(-1) => Thread::Unsure,
+        Doing::Blocked(_) | Doing::Unknown => Thread::Sleeps,
+    }
 }

@@ -1,8 +1,8 @@
 //! The watcher: a thread without a P that sees to what nobody at work would notice.
 //!
 //! - A P whose goroutine has been running for a slice (10 ms) is asked to yield. If it makes no switch in
-//!   that time, or its thread sleeps in the kernel, and somebody has use for a P, it is taken away
-//!   (`preempt`). So it is when a timer is due.
+//!   that time, or its thread sleeps in the kernel, and somebody has use for a P, the goroutine is stopped
+//!   or loses its P (`preempt`). So it is when a timer is due.
 //! - A P with a due timer, or with work that it does not get to, while others are idle: somebody is
 //!   woken. If all are busy, the P is asked to look at its timers.
 //! - Threads that lost their P and compute are sent a signal.
@@ -22,8 +22,9 @@ use crate::deadlock::Watch;
 use crate::limits;
 use crate::netpoll;
 use crate::os::{futex, thread};
-use crate::preempt::{self, LostList};
-use crate::sched::p::{self, attention};
+use crate::preempt::{self, LostList, Thread};
+use crate::sched::p::{self, P, Seen, attention};
+use crate::sched::stopped::{self, BACKGROUND_NS};
 use crate::sched::{SCHED, callbacks, shake, wake};
 use crate::timer::ReadyList;
 
@@ -48,6 +49,9 @@ const CALM_NS: u64 = 1_000_000_000;
 const SLICE_OF_SYSMON_NS: u64 = 100_000;
 /// How long a P must have made no switch before its thread's clock is looked at.
 const STILL_MIN_NS: u64 = 50_000;
+/// How long a goroutine that was asked to stop has for it, before its P is taken: its thread may not be on a
+/// processor.
+const ASKED_NS: u64 = 200_000;
 /// For how long an M that lost its P is looked at more often.
 const FRESH_NS: u64 = 20_000_000;
 
@@ -127,13 +131,19 @@ fn sleep_long(procs: u32, deadlock: &mut Watch) {
     wake::SYSMON_ASLEEP.store(0, Ordering::SeqCst);
 }
 
+/// Whether goroutines compute that others come before.
+fn has_background() -> bool {
+    stopped::len() != 0 || p::all().any(P::is_in_background)
+}
+
 /// One look at everything. True if it changed anything.
 fn look(lost: &mut LostList, now: u64) -> bool {
     let mut acted = poll_network(now) | lost.look();
     let mut unserved = false;
     // With a P to spare somebody comes for the work; nobody has to lose one.
     let is_short = SCHED.idle.idle() == 0;
-    let is_wanted = is_short && has_work();
+    let others_wait = is_short && has_work();
+    let is_wanted = others_wait || is_short && stopped::len() != 0;
     // With a seed the order is to come from the dice, not from how busy the machine is.
     let is_seeded = shake::seed().is_some();
     let slice_ns = if is_seeded { SLICE_NS * 10 } else { SLICE_NS };
@@ -161,23 +171,21 @@ fn look(lost: &mut LostList, now: u64) -> bool {
         if is_running && is_due {
             pp.ask(attention::TIMERS);
         }
+        if !is_running || stopped::len() == 0 || pp.has_resumed() {
+            seen.turn_ns = now;
+        } else if now - seen.turn_ns >= slice_ns {
+            seen.turn_ns = now;
+            pp.ask(attention::STOPPED);
+        }
         if is_still && is_short && now - seen.still_since_ns >= STILL_MIN_NS {
-            // At two looks: a thread that maps memory or takes a page fault is back at once.
-            let sleeps = preempt::is_asleep(pp, &mut seen.cpu, now);
-            let is_asleep = sleeps && seen.was_asleep;
-            seen.was_asleep = sleeps;
-            let wanted = is_wanted || has_work;
-            let is_over = now - seen.still_since_ns >= slice_ns;
-            // Due at the last look too, and no switch since.
-            let waits = is_due && seen.was_due;
-            let is_early = (wanted && is_asleep || waits) && !is_seeded;
-            if (wanted && is_over || is_early)
-                && (is_asleep || preempt::may_signal())
-                && preempt::retake(pp, lost)
-            {
-                seen.still_since_ns = now;
-                acted = true;
-            }
+            let wants = Wants {
+                a_p: is_wanted || has_work,
+                before_stopped: others_wait,
+                timers: is_due && !is_seeded,
+                early: !is_seeded,
+                slice_ns,
+            };
+            acted |= take_back(pp, seen, wants, lost, now);
         }
         // Work that was here at the last look, and no switch since: its P does not get to it.
         unserved |= is_due || has_work && seen.had_work && switches == seen.switches;
@@ -185,7 +193,7 @@ fn look(lost: &mut LostList, now: u64) -> bool {
         seen.was_due = is_due;
         seen.switches = switches;
     }
-    unserved |= SCHED.global_len.load(Ordering::Relaxed) != 0;
+    unserved |= SCHED.has_work();
     if unserved && SCHED.idle.idle() != 0 && SCHED.idle.should_wake() {
         wake::wake_slow();
         acted = true;
@@ -193,7 +201,51 @@ fn look(lost: &mut LostList, now: u64) -> bool {
     acted
 }
 
-/// Whether somebody would have use for another P.
+/// What is wanted of a P that makes no switch.
+#[derive(Clone, Copy)]
+struct Wants {
+    /// Somebody waits for a P,
+    a_p: bool,
+    /// and comes before those that were stopped.
+    before_stopped: bool,
+    /// Its timers are due, and worth a goroutine's slice.
+    timers: bool,
+    /// A thread that sleeps needs no P.
+    early: bool,
+    /// How long a goroutine may run.
+    slice_ns: u64,
+}
+
+/// Stops the goroutine of a P that has made no switch for a while, or takes the P, if that is due.
+fn take_back(pp: &'static P, seen: &mut Seen, wants: Wants, lost: &mut LostList, now: u64) -> bool {
+    let thread = preempt::look_at_thread(pp, &mut seen.cpu, now);
+    let sleeps = thread == Thread::Sleeps;
+    // At two looks: a thread that maps memory or takes a page fault is back at once.
+    let is_asleep = std::mem::replace(&mut seen.was_asleep, sleeps) && sleeps;
+    let still_ns = now - seen.still_since_ns;
+    let is_over = wants.a_p && still_ns >= wants.slice_ns
+        || wants.before_stopped && pp.is_in_background() && still_ns >= BACKGROUND_NS;
+    let was_asked = seen.asked_ns >= seen.still_since_ns;
+    if thread == Thread::Computes && !was_asked {
+        let asked = (is_over || wants.timers) && preempt::ask_to_stop(pp, seen.switches);
+        if asked {
+            seen.asked_ns = now;
+        }
+        return asked;
+    }
+    if !is_asleep && (!preempt::may_signal() || was_asked && now - seen.asked_ns < ASKED_NS) {
+        return false;
+    }
+    // Due at the last look too, and no switch since.
+    let is_early = wants.a_p && is_asleep && wants.early || wants.timers && seen.was_due;
+    let taken = (is_over || is_early) && preempt::retake(pp, lost);
+    if taken {
+        seen.still_since_ns = now;
+    }
+    taken
+}
+
+/// Whether somebody waits for a P, other than the stopped.
 fn has_work() -> bool {
     SCHED.global_len.load(Ordering::Relaxed) != 0 || p::all().any(|pp| !pp.run_queue.is_empty())
 }
@@ -203,7 +255,7 @@ fn longest_sleep(lost: &LostList, now: u64) -> u64 {
     let procs = SCHED.procs.load(Ordering::Relaxed);
     let idle = SCHED.idle.idle();
     let mut limit = SLEEP_MAX_NS;
-    if idle > 0 && idle < procs || lost.is_fresh(now, FRESH_NS) {
+    if idle > 0 && idle < procs || lost.is_fresh(now, FRESH_NS) || has_background() {
         limit = SLEEP_MIXED_NS;
     }
     if idle == 0 {
@@ -216,7 +268,16 @@ fn longest_sleep(lost: &LostList, now: u64) -> u64 {
 
 fn poll_network(now: u64) -> bool {
     let last = SCHED.last_poll_ns.load(Ordering::Relaxed);
-    if !netpoll::is_started() || last == 0 || last + POLL_NS > now {
+    if !netpoll::is_started() || last == 0 {
+        return false;
+    }
+    // Who computes polls nothing, and gives way to what comes from there.
+    let period_ns = if has_background() {
+        BACKGROUND_NS
+    } else {
+        POLL_NS
+    };
+    if last + period_ns > now {
         return false;
     }
     if SCHED

@@ -36,7 +36,7 @@ fn a_hog_has_a_readable_stack() {
         .collect();
     assert_eq!(stacks.len(), 2, "two loops in:\n{text}");
     for stack in &stacks {
-        assert_in_order(stack, &["hog_outer", "gort_core::sched::entry"]);
+        assert_in_order(stack, &["hog_outer", "first_entry"]);
     }
     // One has the P; the other is below the handler it waits in.
     let stopped: Vec<_> = stacks

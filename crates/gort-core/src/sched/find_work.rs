@@ -1,6 +1,6 @@
 //! From where the next goroutine comes, on the system stack. The order is Go's `findRunnable`:
 //! due timers; every 61st time the global queue; the own queue; the global queue; the poller without
-//! waiting; other Ps' queues; and then, with the P given up, all of it once more before sleeping, the
+//! waiting; other Ps' queues; those that were stopped, which in Go stand in the global queue; and then, with the P given up, all of it once more before sleeping, the
 //! last one in the poller until the next timer.
 
 use std::sync::atomic::{Ordering, fence};
@@ -8,7 +8,7 @@ use std::sync::atomic::{Ordering, fence};
 use super::m::{self, M};
 use super::p::{self, P, attention};
 use super::switch::GLOBAL_TICKS;
-use super::{SCHED, callbacks, shake, wake};
+use super::{SCHED, callbacks, shake, stopped, wake};
 use crate::clock::{self, NEVER};
 use crate::g::GRef;
 use crate::netpoll;
@@ -40,6 +40,12 @@ pub(crate) fn find(mp: &'static M) -> GRef {
             return gp;
         }
         run_timers(mp, pp);
+        if pp.asks(attention::STOPPED) {
+            pp.clear(attention::STOPPED);
+            if let Some(gp) = stopped::take(pp, false) {
+                return gp;
+            }
+        }
         if let Some(gp) = take_own(pp) {
             return gp;
         }
@@ -51,9 +57,12 @@ pub(crate) fn find(mp: &'static M) -> GRef {
             if let Some(gp) = steal(mp, pp) {
                 return gp;
             }
-            if look_longer(pp) {
-                continue;
-            }
+        }
+        if let Some(gp) = stopped::take(pp, true) {
+            return gp;
+        }
+        if mp.spinning.get() && look_longer(pp) {
+            continue;
         }
         if let Some(gp) = go_idle(mp, pp) {
             return gp;
@@ -71,22 +80,23 @@ fn busy() -> u32 {
 /// Own and global queue.
 fn take_own(pp: &'static P) -> Option<GRef> {
     let tick = pp.sched_tick.load(Ordering::Relaxed);
+    let mut found = None;
+    let mut inherits = false;
+    // Once in a slice too: those that hand over to each other all the time make one schedule of it, and the
+    // global queue would have its turn once in 61 slices.
+    if tick.is_multiple_of(GLOBAL_TICKS) || pp.asks(attention::YIELD) {
+        // SAFETY: our M holds `pp`.
+        found = unsafe { p::take_global(pp, 1) };
+    }
     if pp.asks(attention::YIELD) {
         // The slice is used up, and `run_next` would go on with it: it goes to the end of the line, as
-        // one that yields does. Not to the ring: what goes round there takes a slice for a schedule, and
-        // the global queue would have its turn once in 61 slices (S45, S84).
+        // one that yields does. Not to the ring, where it may be alone (S45, S84).
         pp.clear(attention::YIELD);
         // SAFETY: our M holds `pp`: we own its queue.
         if let Some(gp) = unsafe { pp.run_queue.take_run_next() } {
             p::push_global_one(p::from_queue(gp));
             wake::submitted();
         }
-    }
-    let mut found = None;
-    let mut inherits = false;
-    if tick.is_multiple_of(GLOBAL_TICKS) {
-        // SAFETY: our M holds `pp`.
-        found = unsafe { p::take_global(pp, 1) };
     }
     if found.is_none() {
         // SAFETY: as above.
@@ -116,20 +126,28 @@ fn run_timers(mp: &'static M, pp: &'static P) {
     inject(mp, &mut list);
 }
 
-/// Queues goroutines that a source of work has made runnable, on this M's P.
+/// Queues goroutines that a source of work has made runnable, on this M's P. The first runs next, as in Go:
+/// it has waited for a moment, and behind a full ring it would come late.
 pub(crate) fn inject(mp: &'static M, list: &mut ReadyList) {
     let pp = mp.held();
     let count = list.len();
     let had_work = !pp.run_queue.is_empty();
+    let mut is_first = true;
     while let Some(gp) = list.pop() {
-        // SAFETY: our M holds `pp`; the list gave up a Runnable goroutine.
+        // SAFETY: our M holds `pp`; the list gave up a Runnable goroutine, and one that it displaces as
+        // `run_next` is on no queue either.
         unsafe {
             if shake::is_on() {
                 shake::enqueue(pp, gp);
+            } else if is_first {
+                if let Some(displaced) = pp.run_queue.replace_run_next(gp.0) {
+                    pp.push(p::from_queue(displaced));
+                }
             } else {
                 pp.push(gp);
             }
         }
+        is_first = false;
     }
     callbacks::defer_all(list);
     // One of all runs here; the rest may be taken by others.
@@ -236,9 +254,7 @@ fn gcd(a: u32, b: u32) -> u32 {
 fn look_longer(pp: &'static P) -> bool {
     for _ in 0..IDLE_LOOKS {
         thread::pause(IDLE_PAUSES);
-        if SCHED.global_len.load(Ordering::Relaxed) != 0
-            || pp.attention.load(Ordering::Relaxed) != 0
-        {
+        if SCHED.has_work() || pp.attention.load(Ordering::Relaxed) != 0 {
             return true;
         }
         if p::all().any(|victim| victim.run_queue.has_ring_work()) {
@@ -252,7 +268,7 @@ fn look_longer(pp: &'static P) -> bool {
 fn go_idle(mp: &'static M, pp: &'static P) -> Option<GRef> {
     {
         let mut global = SCHED.global.lock();
-        if !global.queue.is_empty() || pp.is_retired() {
+        if !global.queue.is_empty() || stopped::len() != 0 || pp.is_retired() {
             return None;
         }
         mp.release();
@@ -278,7 +294,7 @@ fn go_idle(mp: &'static M, pp: &'static P) -> Option<GRef> {
 /// Whether there is anything an idle M could take. Not counted: a `run_next`, which waits for its own
 /// P's next switch (see `wake`).
 pub(crate) fn has_work_anywhere() -> bool {
-    SCHED.global_len.load(Ordering::Relaxed) != 0
+    SCHED.has_work()
         || p::all().any(|pp| pp.run_queue.has_ring_work())
         || next_timer_ns() <= clock::now_ns()
 }

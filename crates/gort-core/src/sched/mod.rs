@@ -9,6 +9,7 @@
 //! - `find_work`: from where the next goroutine comes.
 //! - `wake`: how many threads look for work (spinning), and when another is woken.
 //! - `park`: stopping and waking the current G, with and without a deadline.
+//! - `stopped`: the queue of those that wait in a signal handler.
 //! - `syscall`: giving up the P around a call that blocks the thread; threads of one's own.
 //! - `entry`, `join`, `scope`: a goroutine's beginning, end, result.
 //! - `shake`: unusual choices, for tests.
@@ -19,8 +20,8 @@
 //!     `exit_blocking`.
 //! S2. A P is held by one M, or on the idle list, or waiting (`Global::want_m`) for an M to be made,
 //!     or in the `next_p` of an M that has been woken for it.
-//! S3. Runnable goroutines are in some P's queue, in the global queue, or in the hands of an M that
-//!     is about to run them. If there is one and a P is idle, then some M spins, or is being woken, or
+//! S3. Runnable goroutines are in some P's queue, in the global queue, among the stopped, or in the hands
+//!     of an M that is about to run them. If there is one and a P is idle, then some M spins, or is being woken, or
 //!     the goroutine is the `run_next` of a running P (see `wake` for that one exception).
 //! S4. The M of a goroutine that is locked or bound to it runs nothing else.
 //! S5. A P on the idle list has no goroutine in its queue: nobody would come for its `run_next`. Whether
@@ -36,6 +37,7 @@ pub(crate) mod p;
 pub(crate) mod park;
 pub mod scope;
 pub(crate) mod shake;
+pub(crate) mod stopped;
 mod switch;
 pub(crate) mod syscall;
 pub(crate) mod wake;
@@ -50,7 +52,7 @@ pub use park::{
 };
 pub use syscall::{blocking, lock_os_thread, os_thread_locks, unlock_os_thread};
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use gort_queue::idle::Idle;
 
@@ -75,6 +77,14 @@ pub(crate) struct Sched {
     pub(crate) live_outside: std::sync::atomic::AtomicI64,
     /// The next goroutine's number; Ps take batches.
     pub(crate) next_id: AtomicU64,
+}
+
+impl Sched {
+    /// Whether a goroutine waits that belongs to no P.
+    #[inline]
+    pub(crate) fn has_work(&self) -> bool {
+        self.global_len.load(Ordering::Relaxed) != 0 || stopped::len() != 0
+    }
 }
 
 pub(crate) static SCHED: Sched = Sched {

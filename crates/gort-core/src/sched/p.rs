@@ -17,7 +17,7 @@ use super::m::{M, factory};
 use super::{SCHED, shake, wake};
 use crate::clock;
 use crate::g::slab::{self, NoDescriptor};
-use crate::g::{G, GRef, flags};
+use crate::g::{G, GRef};
 use crate::os::thread::CpuSeen;
 use crate::timer::Timers;
 
@@ -39,6 +39,8 @@ pub(crate) mod attention {
     pub(crate) const TIMERS: u32 = 2;
     /// GOMAXPROCS was lowered below this P.
     pub(crate) const RETIRE: u32 = 4;
+    /// A stopped goroutine has a right to this P (T2 of `stopped`).
+    pub(crate) const STOPPED: u32 = 8;
 }
 
 /// The right to run goroutines.
@@ -53,6 +55,14 @@ pub(crate) struct P {
     pub(crate) sched_tick: AtomicU32,
     /// Switches of any kind. Writer: the holder. Readers: thieves that eye `run_next`.
     pub(crate) switches: AtomicU64,
+    /// The goroutine that runs since this switch is to stop in the signal handler (`preempt`). Writer:
+    /// sysmon. Reader: the handler on the holder's thread.
+    pub(crate) stop_at: AtomicU64,
+    /// The goroutine that runs since this switch was stopped before (`stopped`). Writer: whoever gave it the
+    /// P. Reader: sysmon.
+    pub(super) resumed_at: AtomicU64,
+    /// Whether that one runs in the background.
+    pub(super) in_background: AtomicBool,
     /// The M that holds it, or null. Writer: that M. Readers: sysmon, dumps.
     pub(crate) m: AtomicPtr<M>,
     /// Goroutines started minus goroutines ended while this P was held: a term of the count.
@@ -77,6 +87,10 @@ pub(crate) struct Seen {
     pub(crate) had_work: bool,
     pub(crate) was_due: bool,
     pub(crate) was_asleep: bool,
+    /// When it last had a turn for the stopped, or they no need of one (T2 of `stopped`).
+    pub(crate) turn_ns: u64,
+    /// When its goroutine was asked to stop.
+    pub(crate) asked_ns: u64,
     pub(crate) cpu: CpuSeen,
 }
 
@@ -168,6 +182,9 @@ impl P {
             attention: AtomicU32::new(0),
             sched_tick: AtomicU32::new(0),
             switches: AtomicU64::new(0),
+            stop_at: AtomicU64::new(u64::MAX),
+            resumed_at: AtomicU64::new(u64::MAX),
+            in_background: AtomicBool::new(false),
             m: AtomicPtr::new(ptr::null_mut()),
             live: AtomicI64::new(0),
             is_idle: AtomicBool::new(false),
@@ -211,6 +228,21 @@ impl P {
         if self.asks(bits) {
             self.attention.fetch_and(!bits, Ordering::Relaxed);
         }
+    }
+
+    /// Whether the goroutine that runs here is to stop in the signal handler.
+    pub(crate) fn is_to_stop(&self) -> bool {
+        self.stop_at.load(Ordering::Relaxed) == self.switches.load(Ordering::Relaxed)
+    }
+
+    /// Whether the goroutine that runs here is one that was stopped.
+    pub(crate) fn has_resumed(&self) -> bool {
+        self.resumed_at.load(Ordering::Relaxed) == self.switches.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is such a one, and others come before it (T1 of `stopped`).
+    pub(crate) fn is_in_background(&self) -> bool {
+        self.has_resumed() && self.in_background.load(Ordering::Relaxed)
     }
 
     /// Whether GOMAXPROCS has been lowered below it.
@@ -357,6 +389,8 @@ impl P {
 /// Under the global lock: the global queue, the idle lists.
 pub(crate) struct Global {
     pub(crate) queue: List<G>,
+    /// See the module `stopped`.
+    pub(super) stopped: List<G>,
     idle_ps: *mut P,
     pub(crate) idle_ms: *mut M,
     /// Ms whose threads have ended (M3).
@@ -383,6 +417,7 @@ impl Global {
     pub(crate) const fn new() -> Global {
         Global {
             queue: List::new(),
+            stopped: List::new(),
             idle_ps: ptr::null_mut(),
             idle_ms: ptr::null_mut(),
             dead_ms: ptr::null_mut(),
@@ -478,15 +513,17 @@ impl Global {
         }
     }
 
-    /// Whether a goroutine in the queue has an M of its own, which waits for a P.
+    /// Whether a runnable goroutine has an M of its own, which waits for a P.
     pub(crate) fn has_with_own_m(&self) -> bool {
-        self.queue.iter().any(|gp| GRef(gp).wants_own_m())
+        !self.stopped.is_empty() || self.queue.iter().any(|gp| GRef(gp).wants_own_m())
     }
 
-    /// The first goroutine in the queue that has an M of its own.
+    /// A runnable goroutine that has an M of its own.
     pub(crate) fn take_with_own_m(&mut self) -> Option<GRef> {
-        let index = self.queue.iter().position(|gp| GRef(gp).wants_own_m())?;
-        self.take_at(index)
+        match self.queue.iter().position(|gp| GRef(gp).wants_own_m()) {
+            Some(index) => self.take_at(index),
+            None => self.take_stopped(),
+        }
     }
 
     /// Whether nobody holds a P, nor is about to.
@@ -541,17 +578,9 @@ impl Global {
         taken.map(from_queue)
     }
 
-    /// Up to `count` goroutines from the head of the queue. One that waits in a signal handler comes alone:
-    /// in the ring of a P, `m::start` would not find it (W1 of `preempt`).
+    /// Up to `count` goroutines from the head of the queue.
     pub(crate) fn take(&mut self, count: usize) -> List<G> {
-        let plain = self.queue.iter().take(count).skip(1);
-        let count = plain
-            .take_while(|gp| !GRef(*gp).get().has_flag(flags::PREEMPTED))
-            .count()
-            .saturating_add(1)
-            .min(count)
-            .min(self.queue.len());
-        let list = self.queue.split_off_front(count);
+        let list = self.queue.split_off_front(count.min(self.queue.len()));
         SCHED.global_len.store(self.queue.len(), Ordering::Relaxed);
         list
     }

@@ -361,7 +361,5 @@ unsafe fn bury(mp: &'static M, gp: GRef) {
 
 /// Whether nothing else wants to run here, as far as a glance tells.
 pub(crate) fn is_alone(pp: &P) -> bool {
-    pp.run_queue.is_empty()
-        && SCHED.global_len.load(Ordering::Relaxed) == 0
-        && pp.attention.load(Ordering::Relaxed) == 0
+    pp.run_queue.is_empty() && !SCHED.has_work() && pp.attention.load(Ordering::Relaxed) == 0
 }

@@ -10,9 +10,9 @@ use gort_queue::gate::Answer;
 use gort_queue::status::State;
 
 use super::m::{self, M};
-use super::p::P;
+use super::p::{self, P};
 use super::switch::{self, Action};
-use super::{SCHED, park, wake};
+use super::{SCHED, park, stopped, wake};
 use crate::g::{self, GRef, Kind, flags, slab};
 use crate::inside;
 use crate::os::signal::ThreadSignals;
@@ -101,7 +101,7 @@ fn regain(gp: GRef, old: Option<&'static P>) {
         return;
     }
     if gp.get().kind.get() == Kind::Bound {
-        return wait_in_place(mp, gp);
+        return wait_in_place(mp, gp, p::push_global_one);
     }
     // SAFETY: the current goroutine on its M; `Requeue` is the action for an M without a P.
     unsafe { switch::leave(mp, gp, Action::Requeue) };
@@ -129,29 +129,35 @@ fn take_free_p(mp: &'static M, old: Option<&'static P>) -> bool {
     true
 }
 
-/// Waits for a P on the thread itself: the goroutine stands in the queue like the others, and whoever
-/// takes it from there hands its P over (S4).
-fn wait_in_place(mp: &'static M, gp: GRef) {
+/// Waits for a P on the thread itself: the goroutine stands in a queue (`push`), and whoever takes it from
+/// there hands its P over (S4).
+fn wait_in_place(mp: &'static M, gp: GRef, push: fn(GRef)) {
     m::transition(gp, State::Running, State::Runnable);
-    super::p::push_global_one(gp);
+    push(gp);
     wake::submitted();
     park::sleep_bound(mp, gp);
 }
 
-/// For the signal handler: the P of `gp`, which runs on `mp`, outside the runtime, was taken, and the
-/// goroutine goes on computing. It waits for another, here and now.
+/// For the signal handler: `gp`, which runs on `mp`, was interrupted outside the runtime. If its P was taken, or
+/// it is to let others go first, it waits for a P, here and now. `will_wait` is called before that.
 ///
 /// Async-signal-safe: the goroutine is outside, so that no lock of the runtime is held here.
-pub(crate) fn stop_in_place(mp: &'static M, gp: GRef) {
+pub(crate) fn stop_in_place(mp: &'static M, gp: GRef, will_wait: impl FnOnce()) {
     // Not `inside::enter`, which would have the goroutine leave its stack.
-    mp.gate.enter(|| ());
-    if mp.gate.answer() == Answer::Lost {
-        mp.p.set(None);
-        if !take_free_p(mp, None) {
-            gp.get().set_flag(flags::PREEMPTED, true);
-            wait_in_place(mp, gp);
-            gp.get().set_flag(flags::PREEMPTED, false);
+    mp.gate.enter(inside::own_fence);
+    let waits = match mp.gate.answer() {
+        Answer::Lost => {
+            mp.p.set(None);
+            !take_free_p(mp, None)
         }
+        Answer::Kept => mp.p.get().is_some_and(P::is_to_stop),
+        Answer::Announced => false,
+    };
+    if waits {
+        will_wait();
+        gp.get().set_flag(flags::PREEMPTED, true);
+        wait_in_place(mp, gp, stopped::push);
+        gp.get().set_flag(flags::PREEMPTED, false);
     }
     mp.gate.leave();
 }

@@ -62,7 +62,12 @@ pub(crate) fn run(count: u64, seed: u64) -> bool {
         let (its_done, its_random, expected) = (done.clone(), random.fork(), expected.clone());
         workers.push(gort::go(move || expected.work(&its_done, its_random)));
         let (its_done, mut its_random) = (done.clone(), random.fork());
-        workers.push(gort::go(move || retakes::enter(&its_done, &mut its_random)));
+        let enter = if id % 2 == 0 {
+            retakes::enter
+        } else {
+            retakes::enter_unstoppable
+        };
+        workers.push(gort::go(move || enter(&its_done, &mut its_random)));
     }
     let blockers: Vec<_> = (0..BLOCKERS)
         .map(|_| {

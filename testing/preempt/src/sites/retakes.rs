@@ -6,6 +6,24 @@ use std::time::Duration;
 use super::Done;
 use crate::random::Random;
 
+/// [`enter`] with the signal blocked: the goroutine cannot be stopped, so its P is taken each time.
+pub(crate) fn enter_unstoppable(done: &Done, random: &mut Random) -> u64 {
+    set_blocked(libc::SIG_BLOCK);
+    let operations = enter(done, random);
+    set_blocked(libc::SIG_UNBLOCK);
+    operations
+}
+
+fn set_blocked(how: i32) {
+    // SAFETY: a set on the stack, filled before it is read; the mask is the thread's own.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGURG);
+        libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut());
+    }
+}
+
 /// Comes to the runtime several times in a microsecond, without ever leaving its P to another, until enough
 /// has happened; gives how often. A retake takes some microseconds, so that it is met mostly.
 pub(crate) fn enter(done: &Done, random: &mut Random) -> u64 {
