@@ -19,6 +19,7 @@
 #![warn(missing_docs)]
 
 pub mod chan;
+pub mod context;
 mod deadlock;
 pub mod debug;
 mod dump;

@@ -91,7 +91,7 @@ const LAYERS: [Layers; 2] = [
     Layers {
         package: "crates/gort",
         modules: &[
-            "go", "task", "chan", "sync", "time", "net", "io", "context", "blocking", "dump",
+            "task", "chan", "context", "go", "sync", "time", "net", "io", "blocking", "dump",
             "debug", "deadlock", "runtime",
         ],
         exceptions: &[],

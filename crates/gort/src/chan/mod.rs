@@ -46,6 +46,7 @@ mod receiver;
 mod select;
 mod select_macro;
 mod sender;
+pub(crate) mod signal;
 mod state;
 pub(crate) mod timed;
 mod waiter;

@@ -225,7 +225,7 @@ impl<T> Receiver<T> {
     /// assert!(r.recv().is_err());
     /// ```
     pub fn close(&self) -> bool {
-        self.chan().is_some_and(Chan::close)
+        self.chan().is_some_and(Chan::close_by_handle)
     }
 
     /// Whether there is no value in the channel. Always true for capacity 0.

@@ -282,7 +282,7 @@ impl<T> Sender<T> {
     /// assert_eq!(r.iter().collect::<Vec<_>>(), ["last"]);
     /// ```
     pub fn close(&self) -> bool {
-        self.chan().is_some_and(Chan::close)
+        self.chan().is_some_and(Chan::close_by_handle)
     }
 
     /// Whether there is no value in the channel. Always true for capacity 0.

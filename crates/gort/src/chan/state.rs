@@ -70,6 +70,8 @@ pub(super) struct Chan {
     receivers: AtomicUsize,
     /// Set by the side that goes first; the one that finds it set frees the channel.
     is_half_gone: AtomicBool,
+    /// Whether handles do not close it when asked to: see `signal`.
+    is_signal: bool,
     /// For a channel that the clock fills: the allocation that this is a part of.
     pub(super) timed: Option<NonNull<TimedChan>>,
 }
@@ -164,7 +166,16 @@ impl Chan {
             senders: AtomicUsize::new(senders),
             receivers: AtomicUsize::new(1),
             is_half_gone: AtomicBool::new(senders == 0),
+            is_signal: false,
             timed: None,
+        }
+    }
+
+    /// A channel of `()`s with one receiver and no senders, which its handles do not close.
+    pub(super) fn signal() -> Self {
+        Self {
+            is_signal: true,
+            ..Self::with(Buffer::none(), 0, OpsOf::<()>::OPS, 0)
         }
     }
 
@@ -489,6 +500,11 @@ impl Chan {
         }
         drop(core);
         after.act();
+    }
+
+    /// Closes the channel for one of its handles. True if that has closed it.
+    pub(super) fn close_by_handle(&self) -> bool {
+        !self.is_signal && self.close()
     }
 
     /// Closes the channel, and wakes everybody. False if it was closed already.

@@ -1,0 +1,6 @@
+//! `gort::context` as its users see it; what Go has no tests for.
+
+// The audited build has an allocator of its own.
+#[cfg(not(gort_audit))]
+mod memory;
+mod using;
