@@ -5,7 +5,7 @@
 //! From the ground up: `os` (kernel facilities, no policy), `clock`, `wait_reason`, `lock`,
 //! `thread_state` (the only thread-local), `g` (a goroutine: descriptor, entry, join), `timer` and
 //! `netpoll` (sources of work: they return goroutines and never schedule them), `sched` (P, M,
-//! `find_work`, `park`, `ready`), `trace` and `symbol` (stacks and their names), `snapshot` (a read-only
+//! `find_work`, `park`, `ready`), `cancel` and `poll_fd` (waits that can be called off, and for descriptors), `trace` and `symbol` (stacks and their names), `snapshot` (a read-only
 //! view), `dump` (the same as text), `report` (panics, SIGQUIT), `sysmon`, `runtime` (start, configuration). `ARCHITECTURE.md` has
 //! the protocols.
 //!
@@ -42,6 +42,7 @@ pub mod sched;
 
 #[doc(hidden)]
 pub mod audit;
+pub mod cancel;
 pub mod poll_fd;
 
 pub mod deadlock;

@@ -41,6 +41,7 @@ use std::{io, ptr};
 use gort_queue::claim::Round;
 use gort_queue::wait_list::{Node, WaitList};
 
+use crate::cancel::{Cancellation, Wait};
 use crate::clock::NEVER;
 use crate::g::{self, GRef};
 use crate::lock::Mutex;
@@ -157,10 +158,26 @@ impl PollFd {
     #[track_caller]
     #[inline]
     pub fn lock(&self, direction: Direction, deadline_ns: u64) -> Result<Locked<'_>, PollError> {
+        self.lock_under(direction, deadline_ns, None)
+    }
+
+    /// As [`lock`](Self::lock); the wait also ends when what it is part of is called off.
+    ///
+    /// # Errors
+    ///
+    /// Also [`PollError::Canceled`].
+    #[track_caller]
+    #[inline]
+    pub fn lock_under(
+        &self,
+        direction: Direction,
+        deadline_ns: u64,
+        cancellation: Option<&Cancellation>,
+    ) -> Result<Locked<'_>, PollError> {
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
             if state & (CLOSED | locked(direction)) != 0 {
-                return self.lock_slow(direction, deadline_ns);
+                return self.lock_slow(direction, deadline_ns, cancellation);
             }
             match self.replace_state(state, (state | locked(direction)) + GUARD) {
                 Ok(()) => {
@@ -176,7 +193,12 @@ impl PollFd {
 
     #[cold]
     #[track_caller]
-    fn lock_slow(&self, direction: Direction, deadline_ns: u64) -> Result<Locked<'_>, PollError> {
+    fn lock_slow(
+        &self,
+        direction: Direction,
+        deadline_ns: u64,
+        cancellation: Option<&Cancellation>,
+    ) -> Result<Locked<'_>, PollError> {
         let gp = g::current();
         let round = gp.claim().open();
         let node = pin!(Node::new(Waiter { gp, round }));
@@ -209,7 +231,11 @@ impl PollFd {
             // claims our round has popped it, and if nobody does, we remove it below.
             unsafe { queue.lines[direction as usize].push_back(node) };
         }
-        if sched::park_until(WaitReason::IoWait, round, deadline_ns) == Woken::TimedOut {
+        let woken = match cancellation {
+            None => sched::park_until(WaitReason::IoWait, round, deadline_ns),
+            Some(cancellation) => cancellation.park_until(WaitReason::IoWait, round, deadline_ns),
+        };
+        if woken == Woken::TimedOut {
             let mut queue = self.queue.lock();
             let line = &mut queue.lines[direction as usize];
             // SAFETY: the node is alive; it is on this list, or an unlock has popped it, seen that
@@ -218,6 +244,8 @@ impl PollFd {
             if line.is_empty() {
                 self.state.fetch_and(!waited(direction), Ordering::Relaxed);
             }
+            drop(queue);
+            not_canceled(cancellation)?;
             return Err(PollError::DeadlineExceeded);
         }
         match gp.claim().winner() {
@@ -489,20 +517,51 @@ impl Locked<'_> {
     /// A [`PollError`]: closed, or past one of the deadlines.
     #[track_caller]
     pub fn wait(&self, call_deadline_ns: u64) -> Result<(), PollError> {
+        self.wait_under(call_deadline_ns, None)
+    }
+
+    /// As [`wait`](Self::wait); also ends when what it is part of is called off.
+    ///
+    /// # Errors
+    ///
+    /// Also [`PollError::Canceled`].
+    #[track_caller]
+    pub fn wait_under(
+        &self,
+        call_deadline_ns: u64,
+        cancellation: Option<&Cancellation>,
+    ) -> Result<(), PollError> {
         if call_deadline_ns == NEVER {
-            return self.wait_armed(NEVER);
+            return self.wait_armed(NEVER, cancellation);
         }
         self.fd
             .desc
             .set_call_deadline(self.direction, call_deadline_ns);
-        let result = self.wait_armed(call_deadline_ns);
+        let result = self.wait_armed(call_deadline_ns, cancellation);
         self.fd.desc.set_call_deadline(self.direction, NEVER);
         result
     }
 
     #[track_caller]
-    fn wait_armed(&self, call_deadline_ns: u64) -> Result<(), PollError> {
+    fn wait_armed(
+        &self,
+        call_deadline_ns: u64,
+        cancellation: Option<&Cancellation>,
+    ) -> Result<(), PollError> {
+        let node = pin!(Node::new(Wait::Poll(self.fd.desc.wait(self.direction))));
+        let _listed = match cancellation {
+            None => None,
+            // SAFETY: a local after the node, so it is dropped before that.
+            Some(cancellation) => match unsafe { cancellation.list(node.as_ref()) } {
+                None => return Err(PollError::Canceled),
+                listed => listed,
+            },
+        };
         let (desc, direction) = (&self.fd.desc, self.direction);
+        let check = || {
+            not_canceled(cancellation)?;
+            desc.check(direction, call_deadline_ns)
+        };
         let gp = g::current();
         match desc.register(direction, gp) {
             Registered::Ready => return Ok(()),
@@ -510,7 +569,7 @@ impl Locked<'_> {
         }
         // Not before `register`: what happens from there on wakes us.
         if !cfg!(gort_fault = "poll_recheck")
-            && let Err(error) = desc.check(direction, call_deadline_ns)
+            && let Err(error) = check()
         {
             if !desc.withdraw(direction, gp) {
                 // Somebody has us and will ready us: that must be used up.
@@ -519,9 +578,17 @@ impl Locked<'_> {
             return Err(error);
         }
         sched::park(WaitReason::IoWait);
-        // Woken by news, by a close, or by a deadline; and if that has been moved meanwhile, the
-        // next try will say so, and there is another round.
-        desc.check(direction, call_deadline_ns)
+        // Woken by news, by a close, by a deadline, or by a cancel; and if a deadline has been moved
+        // meanwhile, the next try will say so, and there is another round.
+        check()
+    }
+}
+
+/// Whether what a call is part of goes on.
+fn not_canceled(cancellation: Option<&Cancellation>) -> Result<(), PollError> {
+    match cancellation {
+        Some(cancellation) if cancellation.is_canceled() => Err(PollError::Canceled),
+        _ => Ok(()),
     }
 }
 

@@ -71,6 +71,7 @@ const LAYERS: [Layers; 2] = [
             "netpoll",
             // One layer: its files are one state machine, and all know the one scheduler.
             "sched",
+            "cancel",
             // A descriptor's locks park their waiters.
             "poll_fd",
             "symbol",

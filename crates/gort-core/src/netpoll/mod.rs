@@ -76,6 +76,8 @@ pub enum PollError {
     Closed,
     /// The deadline of this direction, or of this call, has passed.
     DeadlineExceeded,
+    /// What the call is part of has been called off.
+    Canceled,
     /// Epoll reported nothing but an error: this descriptor cannot be waited for.
     NotPollable,
 }
@@ -91,6 +93,23 @@ impl IntoIterator for Wakes {
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter().flatten()
+    }
+}
+
+/// A wait for one direction of a descriptor. See [`PollDesc::wait`].
+///
+/// Slots are never freed, so it may be used after the wait: then it wakes somebody for nothing, at worst.
+#[derive(Clone, Copy, Debug)]
+pub struct PollWait {
+    slot: &'static Slot,
+    direction: Direction,
+}
+
+impl PollWait {
+    /// Takes out the G that waits, which the caller must ready. It finds out by itself why it was woken.
+    #[must_use = "this goroutine waits for its `ready`"]
+    pub fn interrupt(self) -> Option<GRef> {
+        self.slot.unblock(self.direction)
     }
 }
 
@@ -224,6 +243,14 @@ impl PollDesc {
             .call_deadline_ns
             .store(deadline_ns, Ordering::Release);
         self.slot.rearm(&mut arming, clock::now_ns());
+    }
+
+    /// The wait of whoever has the lock of this direction, to be ended from elsewhere.
+    pub fn wait(&self, direction: Direction) -> PollWait {
+        PollWait {
+            slot: self.slot,
+            direction,
+        }
     }
 
     /// Declares the descriptor closed: whoever waits is woken, and nobody will wait any more.

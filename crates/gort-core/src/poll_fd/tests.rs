@@ -4,7 +4,7 @@ use super::*;
 use crate::clock;
 use crate::runtime;
 use crate::sched::SpawnOptions;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicU32;
@@ -258,7 +258,6 @@ fn an_exposed_number_stays_open_until_the_drop() {
 
 #[test]
 fn a_descriptor_given_back_works_and_is_not_watched() {
-    use std::io::Write;
     let (fd, peer) = connected();
     let mut stream = UnixStream::from(fd.into_owned().unwrap());
     stream.write_all(b"x").unwrap();
@@ -266,4 +265,63 @@ fn a_descriptor_given_back_works_and_is_not_watched() {
     // Registering it again shows that it was taken out.
     let fd = PollFd::new(OwnedFd::from(stream)).unwrap();
     assert!(fd.close());
+}
+
+#[test]
+fn a_cancel_ends_the_waits_under_it_and_no_others() {
+    let (fd, mut peer) = connected();
+    let cancellation = Cancellation::new();
+    thread::scope(|s| {
+        let under = |direction| {
+            let (fd, cancellation) = (&fd, &cancellation);
+            move || match fd.lock_under(direction, NEVER, Some(cancellation)) {
+                Ok(turn) => turn.wait_under(NEVER, Some(cancellation)).err(),
+                Err(error) => Some(error),
+            }
+        };
+        let first = s.spawn(under(Direction::Read));
+        while fd.state.load(Ordering::Relaxed) & locked(Direction::Read) == 0 {
+            thread::yield_now();
+        }
+        let second = s.spawn(under(Direction::Read));
+        while line_len(&fd, Direction::Read) < 1 {
+            thread::yield_now();
+        }
+        let other = s.spawn(|| {
+            let turn = fd.lock(Direction::Read, NEVER).unwrap();
+            turn.prepare()?;
+            turn.wait(NEVER)
+        });
+        while line_len(&fd, Direction::Read) < 2 {
+            thread::yield_now();
+        }
+        cancellation.cancel();
+        assert_eq!(first.join().unwrap(), Some(PollError::Canceled));
+        assert_eq!(second.join().unwrap(), Some(PollError::Canceled));
+        peer.write_all(b"x").unwrap();
+        assert_eq!(other.join().unwrap(), Ok(()));
+        // Under what was called off nobody begins to wait.
+        assert_eq!(under(Direction::Read)(), Some(PollError::Canceled));
+    });
+}
+
+/// A cancel that comes at any moment of a wait ends it; and the descriptor is as before.
+#[test]
+fn a_cancel_is_not_lost_between_the_registration_and_the_park() {
+    let (fd, _peer) = connected();
+    for round in 0..3000 {
+        let cancellation = Cancellation::new();
+        thread::scope(|s| {
+            let waiting = s.spawn(|| {
+                let turn = fd.lock(Direction::Read, NEVER).unwrap();
+                turn.prepare().unwrap();
+                turn.wait_under(NEVER, Some(&cancellation))
+            });
+            for _ in 0..round % 200 {
+                std::hint::spin_loop();
+            }
+            cancellation.cancel();
+            assert_eq!(waiting.join().unwrap(), Err(PollError::Canceled));
+        });
+    }
 }

@@ -218,7 +218,7 @@ pub(crate) fn waiter_of(timer: &TimerNode) -> Option<GRef> {
 ///
 /// The caller has opened `round` with `current().claim().open()` and has told the possible wakers.
 /// After [`Woken::TimedOut`] none of them can claim the round any more; after [`Woken::Ready`] one
-/// of them has.
+/// of them has. A waker that claims with [`TIMED_OUT`] ends the wait as the deadline does (`cancel`).
 #[track_caller]
 pub fn park_until(reason: WaitReason, round: Round, deadline_ns: u64) -> Woken {
     let gp = g::current();
@@ -226,7 +226,7 @@ pub fn park_until(reason: WaitReason, round: Round, deadline_ns: u64) -> Woken {
     if deadline_ns == NEVER {
         let _inside = inside::enter();
         park_g(gp, reason, location);
-        return Woken::Ready;
+        return woken_by(gp);
     }
     if gp.get().kind.get() == Kind::Thread {
         return park_thread_until(gp, reason, round, deadline_ns, location);
@@ -242,14 +242,19 @@ pub fn park_until(reason: WaitReason, round: Round, deadline_ns: u64) -> Woken {
         let _inside = inside::enter();
         park_g(gp, reason, location);
     }
-    let woken = if gp.claim().winner() == TIMED_OUT {
-        Woken::TimedOut
-    } else {
-        Woken::Ready
-    };
+    let woken = woken_by(gp);
     // SAFETY: no lock is held, and we are not its function.
     unsafe { timer.stop() };
     woken
+}
+
+/// Who has ended the wait of `gp`, the current G, that is just over.
+fn woken_by(gp: GRef) -> Woken {
+    if gp.claim().winner() == TIMED_OUT {
+        Woken::TimedOut
+    } else {
+        Woken::Ready
+    }
 }
 
 fn park_thread_until(
@@ -264,7 +269,7 @@ fn park_thread_until(
     g.parked_at
         .store(ptr::from_ref(location).cast_mut(), Ordering::Relaxed);
     if park_thread(g, deadline_ns) {
-        return Woken::Ready;
+        return woken_by(gp);
     }
     if gp.claim().try_claim(round, TIMED_OUT) {
         // Nobody will call `ready`: take the word back ourselves.
@@ -273,7 +278,7 @@ fn park_thread_until(
     }
     // Somebody claimed the round just now; the `ready` is on its way.
     park_again(g);
-    Woken::Ready
+    woken_by(gp)
 }
 
 /// Sleeps on although the deadline has passed: the status word is still Waiting.
