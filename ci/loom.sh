@@ -44,6 +44,8 @@ faults=(
     "poll_fence loom_poll_slot a_deadline_is_seen_before_the_park_or_sees_who_parks"
     "mutex_recheck sync the_mutex_excludes_and_wakes"
     "rw_hand_over sync the_rw_lock_excludes_and_wakes"
+    "wait_group_recheck sync a_wait_group_wakes_its_waiters_and_shows_them_the_work"
+    "semaphore_give_up sync a_large_request_that_gives_up_lets_a_small_one_go_on"
 )
 
 run_models() {
