@@ -557,7 +557,8 @@ pub fn shake(seed: Option<u64>) -> Option<u64> {
     shake::reseed(seed)
 }
 
-/// For tests about who runs where: the number of the P that the caller holds.
+/// The number of the P that the caller holds: for caches per P, and for tests about who runs where. It may
+/// be another's by the time it is used.
 #[doc(hidden)]
 pub fn current_p() -> Option<u32> {
     Some(m::current_p()?.index)

@@ -10,6 +10,7 @@
 //! | [`WaitGroup`] | `sync.WaitGroup` | Go's, with clonable handles |
 //! | [`Semaphore`] | `semaphore.Weighted` | permits that give themselves back |
 //! | [`Barrier`] | – | std's |
+//! | [`Map`] | `sync.Map` | Go's; values are given out as clones |
 //! | [`mpsc`] | – | std's, over [`chan`](crate::chan) |
 //!
 //! Nothing is poisoned by a panic (except a `LazyLock` whose function panics, as in std). Nothing
@@ -20,13 +21,16 @@
 //!
 //! Inside: each `raw_*` file is one state machine in one atomic word, with its invariants and the
 //! proof that no wake-up is lost; `wait_table` holds the queues of all of them; the other files are
-//! the public types. The `raw_*` files name nothing but `super::`, so that `testing/model` can run
-//! the same files under loom.
+//! the public types. [`Map`] locks nothing: a trie of leaves that are replaced, and `hazard`, which keeps
+//! alive what is being read. The `raw_*` files and `hazard` name nothing but `super::`, so that
+//! `testing/model` can run the same files under loom.
 
 mod barrier;
 mod condvar;
+mod hazard;
 mod holder;
 mod lazy_lock;
+mod map;
 pub mod mpsc;
 mod mutex;
 mod once;
@@ -40,6 +44,7 @@ mod recursion;
 mod rw_lock;
 mod semaphore;
 mod spin;
+mod stripe;
 mod wait_group;
 mod wait_table;
 
@@ -49,6 +54,7 @@ pub use std::sync::atomic;
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use lazy_lock::LazyLock;
+pub use map::Map;
 pub use mutex::{ArcMutexGuard, MappedMutexGuard, Mutex, MutexGuard};
 pub use once::Once;
 pub use once_lock::OnceLock;

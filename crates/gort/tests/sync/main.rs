@@ -2,6 +2,7 @@
 
 mod condvar;
 mod locks;
+mod map;
 mod mpsc;
 mod once;
 mod others;

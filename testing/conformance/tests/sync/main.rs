@@ -2,6 +2,7 @@
 
 mod cond;
 mod happens_before;
+mod map;
 mod mutex;
 mod once;
 mod rw_lock;
