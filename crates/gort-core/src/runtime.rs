@@ -557,6 +557,12 @@ pub fn shake(seed: Option<u64>) -> Option<u64> {
     shake::reseed(seed)
 }
 
+/// Whether a panic that leaves its goroutine ends the process, for those who catch panics and hand them on.
+#[doc(hidden)]
+pub fn panics_abort() -> bool {
+    settings::panics_abort()
+}
+
 /// The number of the P that the caller holds: for caches per P, and for tests about who runs where. It may
 /// be another's by the time it is used.
 #[doc(hidden)]

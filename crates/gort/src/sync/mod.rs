@@ -8,6 +8,8 @@
 //! | [`Once`] | `sync.Once` | std's, done even after a panic |
 //! | [`OnceLock`], [`LazyLock`] | `sync.OnceValue` | std's |
 //! | [`WaitGroup`] | `sync.WaitGroup` | Go's, with clonable handles |
+//! | [`ErrGroup`] | `errgroup.Group` | Go's; hands panics on |
+//! | [`SingleFlight`] | `singleflight.Group` | Go's |
 //! | [`Semaphore`] | `semaphore.Weighted` | permits that give themselves back |
 //! | [`Barrier`] | – | std's |
 //! | [`Map`] | `sync.Map` | Go's; values are given out as clones |
@@ -27,6 +29,7 @@
 
 mod barrier;
 mod condvar;
+mod err_group;
 mod hazard;
 mod holder;
 mod lazy_lock;
@@ -43,6 +46,7 @@ mod raw_wait_group;
 mod recursion;
 mod rw_lock;
 mod semaphore;
+mod single_flight;
 mod spin;
 mod stripe;
 mod wait_group;
@@ -53,6 +57,7 @@ pub use std::sync::atomic;
 
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
+pub use err_group::ErrGroup;
 pub use lazy_lock::LazyLock;
 pub use map::Map;
 pub use mutex::{ArcMutexGuard, MappedMutexGuard, Mutex, MutexGuard};
@@ -65,9 +70,10 @@ pub use rw_lock::{
     RwLockReadGuard, RwLockWriteGuard,
 };
 pub use semaphore::{Permit, Semaphore};
+pub use single_flight::SingleFlight;
 pub use wait_group::WaitGroup;
 
 pub(crate) use wait_table::{Blocked, blocked};
 
 use gort_core::wait_reason::WaitReason;
-use gort_core::{clock, fatal, g, sched};
+use gort_core::{clock, fatal, g, runtime, sched};

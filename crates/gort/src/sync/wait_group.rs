@@ -83,6 +83,11 @@ impl WaitGroup {
         self.raw.wait();
     }
 
+    /// How many are counted now. A hint.
+    pub(super) fn count(&self) -> i32 {
+        self.raw.counter()
+    }
+
     /// Runs `f` in a new goroutine that this group counts from now until it ends: also if it panics or
     /// calls `goexit`.
     ///

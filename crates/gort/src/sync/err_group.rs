@@ -1,0 +1,207 @@
+//! [`ErrGroup`]: goroutines that work on one thing, and the first error among them.
+//!
+//! E1. A member is counted from before it starts until after its outcome is kept and its place is free:
+//!     so whoever waits sees the outcome, and may drop everything.
+//!
+//! *Panics.* In Go, a panic in a member ends the process at once; `Wait` handed it on in some versions of
+//! 2025, which was taken back, as it came late, or never where nobody waited. Here a
+//! panic is printed when it happens and then contained in its goroutine, so the group hands it on: it is
+//! what an error is, and more. With `PanicPolicy::Abort` it ends the process where it happens, as in Go.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+
+use super::{Mutex, OnceLock, Semaphore, WaitGroup, runtime, sched};
+
+/// Goroutines whose first error is the result of all. Go's `errgroup.Group`.
+///
+/// Dropping it without [`wait`](Self::wait) detaches the goroutines. A member that calls `goexit` has
+/// ended without an error.
+///
+/// # Examples
+///
+/// ```
+/// use gort::sync::ErrGroup;
+///
+/// let group = ErrGroup::new().limit(2);
+/// for (name, number) in [("one", "1"), ("two", "zwei"), ("three", "3")] {
+///     group.go(move || match number.parse::<u32>() {
+///         Ok(_) => Ok(()),
+///         Err(error) => Err(format!("{name}: {error}")),
+///     });
+/// }
+/// assert_eq!(group.wait(), Err("two: invalid digit found in string".to_owned()));
+/// ```
+#[doc(alias = "errgroup.Group")]
+pub struct ErrGroup<E> {
+    shared: Arc<Shared<E>>,
+}
+
+/// What members know of their group.
+struct Shared<E> {
+    members: WaitGroup,
+    /// As many places as there may be members at once; none for no limit.
+    places: OnceLock<Semaphore>,
+    first: Mutex<Outcome<E>>,
+}
+
+/// How the group has fared so far.
+enum Outcome<E> {
+    Good,
+    Failed(E),
+    /// Comes before any error.
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// One member, from before it starts; its place and its count end with it.
+struct Member<E> {
+    shared: Arc<Shared<E>>,
+}
+
+impl<E: Send + 'static> ErrGroup<E> {
+    /// A group without members, and without a limit.
+    pub fn new() -> ErrGroup<E> {
+        ErrGroup {
+            shared: Arc::new(Shared {
+                members: WaitGroup::new(),
+                places: OnceLock::new(),
+                first: Mutex::new(Outcome::Good),
+            }),
+        }
+    }
+
+    /// At most `n` members at once; with 0 there can be none. Go's `SetLimit`.
+    ///
+    /// # Panics
+    ///
+    /// If the group has a limit, or a member already (only where that is noticed: a member may have ended).
+    #[must_use = "the group comes back"]
+    #[track_caller]
+    pub fn limit(self, n: usize) -> ErrGroup<E> {
+        assert!(
+            self.shared.members.count() == 0,
+            "errgroup: modify limit while goroutines in the group are still active"
+        );
+        if self.shared.places.set(Semaphore::new(n as u64)).is_err() {
+            panic!("errgroup: the group has a limit");
+        }
+        self
+    }
+
+    /// Starts a member; parks until there is a place, if there is a limit.
+    ///
+    /// # Panics
+    ///
+    /// As [`gort::go`](crate::go); the group is then as it was.
+    #[track_caller]
+    pub fn go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) {
+        if let Some(places) = self.shared.places.get() {
+            places.acquire(1).forget();
+        }
+        self.start(f);
+    }
+
+    /// Starts a member if there is a place now; true if so.
+    ///
+    /// # Panics
+    ///
+    /// As [`go`](Self::go).
+    #[track_caller]
+    pub fn try_go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) -> bool {
+        if let Some(places) = self.shared.places.get() {
+            match places.try_acquire(1) {
+                Some(place) => place.forget(),
+                None => return false,
+            }
+        }
+        self.start(f);
+        true
+    }
+
+    /// With a place taken.
+    #[track_caller]
+    fn start(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) {
+        self.shared.members.add(1);
+        let member = Member {
+            shared: self.shared.clone(),
+        };
+        drop(crate::go(move || member.run(f)));
+    }
+
+    /// Parks until all members have ended.
+    ///
+    /// # Errors
+    ///
+    /// The first that a member returned.
+    ///
+    /// # Panics
+    ///
+    /// If a member panicked, with the payload of the first that did.
+    #[track_caller]
+    pub fn wait(self) -> Result<(), E> {
+        self.shared.members.wait();
+        let outcome = std::mem::replace(&mut *self.shared.first.lock(), Outcome::Good);
+        match outcome {
+            Outcome::Good => Ok(()),
+            Outcome::Failed(error) => Err(error),
+            Outcome::Panicked(payload) => panic::resume_unwind(payload),
+        }
+    }
+}
+
+impl<E> Member<E> {
+    fn run(self, f: impl FnOnce() -> Result<(), E>) {
+        match panic::catch_unwind(AssertUnwindSafe(f)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.shared.keep(Outcome::Failed(error)),
+            Err(payload) if sched::exiting(&*payload) || runtime::panics_abort() => {
+                panic::resume_unwind(payload)
+            }
+            Err(payload) => self.shared.keep(Outcome::Panicked(payload)),
+        }
+    }
+}
+
+impl<E> Shared<E> {
+    /// Keeps it if it is the first of its kind. What is not kept is dropped once the lock is free.
+    fn keep(&self, new: Outcome<E>) {
+        let mut first = self.first.lock();
+        let is_worse = match (&*first, &new) {
+            (Outcome::Good, _) => true,
+            (Outcome::Failed(_), Outcome::Panicked(_)) => true,
+            (Outcome::Failed(_) | Outcome::Panicked(_), _) => false,
+        };
+        let gone = if is_worse {
+            std::mem::replace(&mut *first, new)
+        } else {
+            new
+        };
+        drop(first);
+        drop(gone);
+    }
+}
+
+impl<E> Drop for Member<E> {
+    fn drop(&mut self) {
+        if let Some(places) = self.shared.places.get() {
+            places.add_permits(1);
+        }
+        self.shared.members.done();
+    }
+}
+
+impl<E: Send + 'static> Default for ErrGroup<E> {
+    fn default() -> Self {
+        ErrGroup::new()
+    }
+}
+
+impl<E> fmt::Debug for ErrGroup<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ErrGroup")
+            .field("members", &self.shared.members.count())
+            .finish_non_exhaustive()
+    }
+}
