@@ -19,6 +19,8 @@ use loom::thread;
 
 #[path = "../../../crates/gort/src/sync/hazard.rs"]
 mod hazard;
+#[path = "../../../crates/gort/src/sync/striped.rs"]
+mod striped;
 
 use hazard::{Loans, Shared};
 

@@ -33,10 +33,10 @@
 
 use std::marker::PhantomData;
 use std::ptr;
-use std::slice;
 
 use super::atomic::{AtomicPtr, Ordering};
-use super::{sched, stripe};
+use super::sched;
+use super::striped::Striped;
 
 /// A pointer to what has a count of its owners, or to something that needs no protection.
 ///
@@ -76,18 +76,22 @@ const TO_PASS: usize = if cfg!(loom) { 1 } else { 2 };
 /// One loan: a pointer, or null.
 type Slot = AtomicPtr<()>;
 
-/// The slots that those who run on one P try. Two lines apart: processors fetch them in pairs.
-#[repr(align(128))]
+/// The slots that those who run on one P try.
 struct Stripe([Slot; TO_KEEP + TO_PASS]);
+
+impl Default for Stripe {
+    fn default() -> Self {
+        Stripe(std::array::from_fn(|_| Slot::new(ptr::null_mut())))
+    }
+}
 
 /// The slots for one group of sources. What is lent here is of one type and lives as long.
 ///
-/// (One set for the process would do for the counting. But a reader may write a pointer that is freed,
+/// (One set for the process would do for the counting. But a reader may write a pointer that is freed
 /// before its second look, and then the address be used again, lent and settled: so it is given a share
 /// of something else, which must be something that it can release.)
 pub(super) struct Loans<S: Shared> {
-    /// Made with the first loan; as many as [`stripe::count`].
-    stripes: AtomicPtr<Stripe>,
+    stripes: Striped<Stripe>,
     lends: PhantomData<fn(S) -> S>,
 }
 
@@ -110,7 +114,7 @@ impl<S: Shared> Loans<S> {
     #[cfg(not(loom))]
     pub(super) const fn new() -> Self {
         Loans {
-            stripes: AtomicPtr::new(ptr::null_mut()),
+            stripes: Striped::new(),
             lends: PhantomData,
         }
     }
@@ -118,7 +122,7 @@ impl<S: Shared> Loans<S> {
     #[cfg(loom)]
     pub(super) fn new() -> Self {
         Loans {
-            stripes: AtomicPtr::new(ptr::null_mut()),
+            stripes: Striped::new(),
             lends: PhantomData,
         }
     }
@@ -153,49 +157,11 @@ impl<S: Shared> Loans<S> {
     /// Fills an empty slot. True: it may be kept.
     #[inline]
     fn fill_slot(&self, raw: *mut ()) -> (&Slot, bool) {
-        let stripes = match self.stripes() {
-            [] => self.make_stripes(),
-            made => made,
-        };
-        let stripe = &stripes[stripe::current() % stripes.len()];
+        let stripe = self.stripes.own();
         match try_fill(&stripe.0[..TO_KEEP], raw) {
             Some(slot) => (slot, true),
             None => (fill_slot_slow(stripe, raw), false),
         }
-    }
-
-    /// All stripes, if there are any.
-    #[inline]
-    fn stripes(&self) -> &[Stripe] {
-        // SeqCst: a settler that finds none here looks after its source has changed (H2).
-        let first = self.stripes.load(Ordering::SeqCst);
-        if first.is_null() {
-            return &[];
-        }
-        // SAFETY: it is what `make_stripes` has put there, a boxed slice of that length, freed when
-        // `self` is dropped. Acquire pairs with its release.
-        unsafe { slice::from_raw_parts(first, stripe::count()) }
-    }
-
-    #[cold]
-    fn make_stripes(&self) -> &[Stripe] {
-        let empty = || Stripe(std::array::from_fn(|_| Slot::new(ptr::null_mut())));
-        let made: Box<[Stripe]> = (0..stripe::count()).map(|_| empty()).collect();
-        let made = Box::into_raw(made);
-        if self
-            .stripes
-            .compare_exchange(
-                ptr::null_mut(),
-                made.cast(),
-                Ordering::SeqCst,
-                Ordering::Acquire,
-            )
-            .is_err()
-        {
-            // SAFETY: it comes from a box, and nobody has seen it.
-            drop(unsafe { Box::from_raw(made) });
-        }
-        self.stripes()
     }
 
     /// Turns all loans of `shared` into shares. Its source has changed: it is not lent from there again.
@@ -209,7 +175,8 @@ impl<S: Shared> Loans<S> {
         }
         let raw = shared.to_raw();
         model_fence();
-        for slot in self.stripes().iter().flat_map(|stripe| &stripe.0) {
+        // H2 holds for the stripes too: they are there before a loan is.
+        for slot in self.stripes.all().flat_map(|stripe| &stripe.0) {
             if slot.load(Ordering::SeqCst) != raw {
                 continue;
             }
@@ -220,17 +187,6 @@ impl<S: Shared> Loans<S> {
                 // SAFETY: the share just added, for a reader that had finished. The caller's remains.
                 unsafe { shared.release() };
             }
-        }
-    }
-}
-
-impl<S: Shared> Drop for Loans<S> {
-    fn drop(&mut self) {
-        let first = self.stripes.load(Ordering::Relaxed);
-        if !first.is_null() {
-            let all = ptr::slice_from_raw_parts_mut(first, stripe::count());
-            // SAFETY: it comes from a box of that length; readers borrow `self`, so there are none.
-            drop(unsafe { Box::from_raw(all) });
         }
     }
 }

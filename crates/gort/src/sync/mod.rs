@@ -8,6 +8,7 @@
 //! | [`Once`] | `sync.Once` | std's, done even after a panic |
 //! | [`OnceLock`], [`LazyLock`] | `sync.OnceValue` | std's |
 //! | [`WaitGroup`] | `sync.WaitGroup` | Go's, with clonable handles |
+//! | [`Pool`] | `sync.Pool` | Go's, emptied by the clock |
 //! | [`ErrGroup`] | `errgroup.Group` | Go's; hands panics on |
 //! | [`SingleFlight`] | `singleflight.Group` | Go's |
 //! | [`Semaphore`] | `semaphore.Weighted` | permits that give themselves back |
@@ -24,7 +25,7 @@
 //! Inside: each `raw_*` file is one state machine in one atomic word, with its invariants and the
 //! proof that no wake-up is lost; `wait_table` holds the queues of all of them; the other files are
 //! the public types. [`Map`] locks nothing: a trie of leaves that are replaced, and `hazard`, which keeps
-//! alive what is being read. The `raw_*` files and `hazard` name nothing but `super::`, so that
+//! alive what is being read. The `raw_*` files, `hazard` and `striped` name nothing but `super::`, so that
 //! `testing/model` can run the same files under loom.
 
 mod barrier;
@@ -38,6 +39,7 @@ pub mod mpsc;
 mod mutex;
 mod once;
 mod once_lock;
+mod pool;
 mod raw_mutex;
 mod raw_once;
 mod raw_rw_lock;
@@ -49,6 +51,7 @@ mod semaphore;
 mod single_flight;
 mod spin;
 mod stripe;
+mod striped;
 mod wait_group;
 mod wait_table;
 
@@ -63,6 +66,7 @@ pub use map::Map;
 pub use mutex::{ArcMutexGuard, MappedMutexGuard, Mutex, MutexGuard};
 pub use once::Once;
 pub use once_lock::OnceLock;
+pub use pool::{Pool, PoolGuard};
 pub use raw_mutex::RawMutex;
 pub use raw_rw_lock::RawRwLock;
 pub use rw_lock::{
