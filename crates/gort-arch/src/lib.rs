@@ -35,3 +35,5 @@ pub mod stack;
 mod sys;
 pub mod tls;
 pub mod trace;
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+mod unwind;

@@ -12,6 +12,8 @@
 //! shows std's symbolizer a single address: a saved frame is made up that resumes there, on a stack of
 //! zeros.
 //!
+//! Of a thread that sleeps in the kernel a copy is walked ([`copied`]), as it may wake at any moment.
+//!
 //! Elsewhere: keeping a parked context parked meanwhile (`gort_queue::status`); what addresses mean.
 //! Checked by `tests/trace.rs`.
 
@@ -35,6 +37,7 @@ unsafe extern "C-unwind" {
     ) -> c_int;
     fn _Unwind_GetIPInfo(frame: *mut Frame, is_interrupted: *mut c_int) -> usize;
     fn _Unwind_GetCFA(frame: *mut Frame) -> usize;
+    fn _Unwind_FindEnclosingFunction(address: *mut c_void) -> *mut c_void;
 }
 
 /// `_URC_NO_REASON`: on to the next frame.
@@ -193,6 +196,34 @@ pub unsafe fn parked(sp: usize, addresses: &mut [usize]) -> Walk {
     // SAFETY: a saved frame lies at `sp` and stays (the caller); `walk` does not unwind.
     unsafe { backend::on_context(sp, walk, ptr::from_mut(&mut walker).cast()) };
     walker.walk
+}
+
+/// Walks the copy of a stack from the program counter `pc` on; `words` is what lay at the stack pointer `sp` and
+/// above it when both were those of one thread.
+///
+/// For a thread that sleeps in the kernel, of which no more is known; see `unwind`. Nowhere else than
+/// on x86-64 with glibc is anything found.
+pub fn copied(pc: usize, sp: usize, words: &[usize], addresses: &mut [usize]) -> Walk {
+    #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+    return crate::unwind::walk(pc, crate::unwind::Copy { sp, words }, addresses);
+    #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+    {
+        let _ = (pc, sp, words, addresses);
+        Walk {
+            len: 0,
+            is_cut: true,
+        }
+    }
+}
+
+/// The function that an address lies in: where it begins, by the unwind tables; the address itself if
+/// none is known. As async-signal-safe as a walk.
+pub fn function_of(address: usize) -> usize {
+    // SAFETY: any address can be looked up.
+    match unsafe { _Unwind_FindEnclosingFunction(address as *mut c_void) } as usize {
+        0 => address,
+        start => start,
+    }
 }
 
 /// How the frame is called that ends what [`capture_at`] does itself: the next is the address's.

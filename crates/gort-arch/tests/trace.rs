@@ -163,3 +163,140 @@ fn any_address_can_be_looked_up() {
     let walk = trace::own(&mut addresses);
     assert_in_order(&addresses[..walk.len], &["any_address_can_be_looked_up"]);
 }
+
+/// What the kernel says of a thread that sleeps in system call `nr`: its stack pointer and program counter.
+fn asleep(tid: i64, nr: i64) -> Option<(usize, usize)> {
+    let text = std::fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).ok()?;
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let number = |text: &str| usize::from_str_radix(text.trim_start_matches("0x"), 16).ok();
+    match fields[..] {
+        [call, .., sp, pc] if call == nr.to_string() => Some((number(sp)?, number(pc)?)),
+        _ => None,
+    }
+}
+
+/// As much of the stack of another thread, which sleeps, as there is.
+fn copy_of_stack(sp: usize) -> Vec<usize> {
+    let mut words = vec![0usize; 2048];
+    let iovec = |start: usize| libc::iovec {
+        iov_base: start as *mut c_void,
+        iov_len: 2048 * size_of::<usize>(),
+    };
+    let (to, from) = (iovec(words.as_mut_ptr() as usize), iovec(sp));
+    // SAFETY: writes to `words`, which has as much room; what cannot be read there ends the copy.
+    let copied =
+        unsafe { libc::process_vm_readv(libc::getpid(), &raw const to, 1, &raw const from, 1, 0) };
+    words.truncate(usize::try_from(copied).unwrap_or(0) / size_of::<usize>());
+    words
+}
+
+#[inline(never)]
+fn sleeps_inside(call: fn(i32), fd: i32) {
+    call(fd);
+    black_box(());
+}
+
+#[inline(never)]
+fn sleeps_outside(call: fn(i32), fd: i32) {
+    let room = black_box([0_u8; 3000]);
+    sleeps_inside(call, fd);
+    black_box(&room);
+}
+
+/// Through std, whose functions keep a frame pointer, of which the kernel tells nothing.
+fn reads_by_std(fd: i32) {
+    use std::io::Read;
+    use std::mem::ManuallyDrop;
+    use std::os::fd::FromRawFd;
+    // SAFETY: the pipe's, which stays open, as it is not dropped here.
+    let mut file = ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(fd) });
+    assert_eq!(file.read(&mut [0; 8]).unwrap(), 1);
+}
+
+fn reads_by_libc(fd: i32) {
+    let mut byte = 0_u8;
+    // SAFETY: one byte, for which there is room.
+    assert_eq!(unsafe { libc::read(fd, (&raw mut byte).cast(), 1) }, 1);
+}
+
+fn waits_for_a_lock(fd: i32) {
+    let flag = std::sync::Mutex::new(false);
+    let woken = std::sync::Condvar::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            reads_by_libc(fd);
+            *flag.lock().unwrap() = true;
+            woken.notify_all();
+        });
+        let mut is_set = flag.lock().unwrap();
+        while !*is_set {
+            is_set = woken.wait(is_set).unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_copy_of_a_sleeping_threads_stack_is_walked() {
+    let _one = start();
+    for (call, nr) in [
+        (reads_by_std as fn(i32), libc::SYS_read),
+        (reads_by_libc, libc::SYS_read),
+        (waits_for_a_lock, libc::SYS_futex),
+    ] {
+        let mut ends = [0; 2];
+        // SAFETY: writes the two descriptors, which are closed below.
+        assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+        let (tell, told) = std::sync::mpsc::channel();
+        let sleeper = std::thread::spawn(move || {
+            // SAFETY: `gettid` takes nothing.
+            tell.send(unsafe { libc::syscall(libc::SYS_gettid) })
+                .unwrap();
+            sleeps_outside(call, ends[0]);
+        });
+        let tid = told.recv().unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let mut addresses = [0; 64];
+        let walk = loop {
+            // It may still be on its way, in a short sleep.
+            if let Some((sp, pc)) = asleep(tid, nr) {
+                let words = copy_of_stack(sp);
+                let walk = trace::copied(pc, sp, &words, &mut addresses);
+                let mut found = addresses[..walk.len].iter();
+                if asleep(tid, nr) == Some((sp, pc))
+                    && found.any(|&address| names(address).contains("sleeps_inside"))
+                {
+                    break walk;
+                }
+                assert!(
+                    std::time::Instant::now() < deadline,
+                    "{:#?}",
+                    addresses[..walk.len]
+                        .iter()
+                        .map(|&address| names(address))
+                        .collect::<Vec<_>>()
+                );
+            }
+            std::thread::yield_now();
+        };
+        assert_in_order(
+            &addresses[..walk.len],
+            &["sleeps_inside", "sleeps_outside", "std::sys::thread"],
+        );
+        assert!(!walk.is_cut, "up to the thread's start");
+        // SAFETY: the write end of the pipe above; one byte.
+        let written = unsafe { libc::write(ends[1], [1_u8].as_ptr().cast(), 1) };
+        assert_eq!(written, 1);
+        sleeper.join().unwrap();
+        for fd in ends {
+            // SAFETY: opened above, and nobody else's.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+#[test]
+fn an_address_is_known_by_its_function() {
+    let start = sleeps_inside as *const () as usize;
+    assert_eq!(trace::function_of(start + 3), start);
+    assert_eq!(trace::function_of(3), 3);
+}
