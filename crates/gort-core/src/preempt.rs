@@ -149,9 +149,7 @@ fn stop_if_asked() {
     let Some(gp) = crate::g::running_here() else {
         return;
     };
-    // While it waits it can be asked for its stack.
-    signal::unblock(libc::SIGURG);
-    syscall::stop_in_place(mp, gp, || {
+    syscall::stop_in_place(mp, gp, |wait| {
         PREEMPTIONS.fetch_add(1, Ordering::Relaxed);
         let observer = OBSERVER.load(Ordering::Acquire);
         if !observer.is_null() {
@@ -159,8 +157,12 @@ fn stop_if_asked() {
             let observer: fn(GRef) = unsafe { std::mem::transmute(observer) };
             observer(gp);
         }
+        // While it waits it can be asked for its stack. Not before it is inside: a handler on top of this one
+        // would come to wait as well, and so on, until the stack is full of them.
+        signal::unblock(libc::SIGURG);
+        wait();
+        signal::block(libc::SIGURG);
     });
-    signal::block(libc::SIGURG);
 }
 
 /// Asks the goroutine that computes on `pp`, since its switch number `switches`, to stop in the handler. False:

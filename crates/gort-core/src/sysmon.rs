@@ -181,7 +181,7 @@ fn look(lost: &mut LostList, now: u64) -> bool {
             let wants = Wants {
                 a_p: is_wanted || has_work,
                 before_stopped: others_wait,
-                timers: is_due && !is_seeded,
+                timers: is_due,
                 early: !is_seeded,
                 slice_ns,
             };
@@ -208,9 +208,9 @@ struct Wants {
     a_p: bool,
     /// and comes before those that were stopped.
     before_stopped: bool,
-    /// Its timers are due, and worth a goroutine's slice.
+    /// Its timers are due.
     timers: bool,
-    /// A thread that sleeps needs no P.
+    /// Neither a thread that sleeps nor a timer that is due is a reason to wait for the slice's end.
     early: bool,
     /// How long a goroutine may run.
     slice_ns: u64,
@@ -223,11 +223,12 @@ fn take_back(pp: &'static P, seen: &mut Seen, wants: Wants, lost: &mut LostList,
     // At two looks: a thread that maps memory or takes a page fault is back at once.
     let is_asleep = std::mem::replace(&mut seen.was_asleep, sleeps) && sleeps;
     let still_ns = now - seen.still_since_ns;
-    let is_over = wants.a_p && still_ns >= wants.slice_ns
+    let is_over = (wants.a_p || wants.timers) && still_ns >= wants.slice_ns
         || wants.before_stopped && pp.is_in_background() && still_ns >= BACKGROUND_NS;
     let was_asked = seen.asked_ns >= seen.still_since_ns;
     if thread == Thread::Computes && !was_asked {
-        let asked = (is_over || wants.timers) && preempt::ask_to_stop(pp, seen.switches);
+        let asked =
+            (is_over || wants.timers && wants.early) && preempt::ask_to_stop(pp, seen.switches);
         if asked {
             seen.asked_ns = now;
         }
@@ -237,7 +238,7 @@ fn take_back(pp: &'static P, seen: &mut Seen, wants: Wants, lost: &mut LostList,
         return false;
     }
     // Due at the last look too, and no switch since.
-    let is_early = wants.a_p && is_asleep && wants.early || wants.timers && seen.was_due;
+    let is_early = wants.early && (wants.a_p && is_asleep || wants.timers && seen.was_due);
     let taken = (is_over || is_early) && preempt::retake(pp, lost);
     if taken {
         seen.still_since_ns = now;

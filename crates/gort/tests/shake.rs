@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::process::Command;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Runs the test `name` once more, in a process with the variables given. False in that process.
@@ -156,4 +156,34 @@ fn the_seed_of_a_test_makes_its_order_and_no_other_tests() {
         assert_eq!(&order_in_test(Some(i as u64 + 1)), order, "seed {}", i + 1);
     }
     assert_eq!(order_in_test(None), in_turn);
+}
+
+/// Nobody is runnable while they compute: only the clock asks for a P.
+#[test]
+fn goroutines_that_compute_do_not_keep_a_sleeper_from_waking() {
+    let variables = [("GORT_SHAKE", "1"), ("GORT_PROCS", "2")];
+    let name = "goroutines_that_compute_do_not_keep_a_sleeper_from_waking";
+    if is_parent(name, &variables) {
+        return;
+    }
+    let is_awake = AtomicBool::new(false);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    gort::scope(|scope| {
+        for _ in 0..2 {
+            scope.go(|| {
+                while !is_awake.load(Ordering::Relaxed) && Instant::now() < deadline {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        scope.go(|| {
+            // waits: until both others have a P
+            gort::time::sleep(Duration::from_millis(50));
+            is_awake.store(true, Ordering::Relaxed);
+        });
+    });
+    assert!(
+        Instant::now() < deadline,
+        "the sleeper woke only when the others had ended"
+    );
 }

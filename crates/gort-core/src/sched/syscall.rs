@@ -139,10 +139,10 @@ fn wait_in_place(mp: &'static M, gp: GRef, push: fn(GRef)) {
 }
 
 /// For the signal handler: `gp`, which runs on `mp`, was interrupted outside the runtime. If its P was taken, or
-/// it is to let others go first, it waits for a P, here and now. `will_wait` is called before that.
+/// it is to let others go first, it waits for a P, here and now: `around` is called to call what does.
 ///
 /// Async-signal-safe: the goroutine is outside, so that no lock of the runtime is held here.
-pub(crate) fn stop_in_place(mp: &'static M, gp: GRef, will_wait: impl FnOnce()) {
+pub(crate) fn stop_in_place(mp: &'static M, gp: GRef, around: impl FnOnce(&dyn Fn())) {
     // Not `inside::enter`, which would have the goroutine leave its stack.
     mp.gate.enter(inside::own_fence);
     let waits = match mp.gate.answer() {
@@ -154,9 +154,8 @@ pub(crate) fn stop_in_place(mp: &'static M, gp: GRef, will_wait: impl FnOnce()) 
         Answer::Announced => false,
     };
     if waits {
-        will_wait();
         gp.get().set_flag(flags::PREEMPTED, true);
-        wait_in_place(mp, gp, stopped::push);
+        around(&|| wait_in_place(mp, gp, stopped::push));
         gp.get().set_flag(flags::PREEMPTED, false);
     }
     mp.gate.leave();
