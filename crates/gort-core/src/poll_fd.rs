@@ -161,6 +161,33 @@ impl PollFd {
         self.lock_under(direction, deadline_ns, None)
     }
 
+    /// Locks one direction if nobody has it.
+    ///
+    /// # Errors
+    ///
+    /// [`PollError::Closed`].
+    #[inline]
+    pub fn try_lock(&self, direction: Direction) -> Result<Option<Locked<'_>>, PollError> {
+        let mut state = self.state.load(Ordering::Relaxed);
+        loop {
+            if state & CLOSED != 0 {
+                return Err(PollError::Closed);
+            }
+            if state & locked(direction) != 0 {
+                return Ok(None);
+            }
+            match self.replace_state(state, (state | locked(direction)) + GUARD) {
+                Ok(()) => {
+                    return Ok(Some(Locked {
+                        fd: self,
+                        direction,
+                    }));
+                }
+                Err(current) => state = current,
+            }
+        }
+    }
+
     /// As [`lock`](Self::lock); the wait also ends when what it is part of is called off.
     ///
     /// # Errors
@@ -174,20 +201,9 @@ impl PollFd {
         deadline_ns: u64,
         cancellation: Option<&Cancellation>,
     ) -> Result<Locked<'_>, PollError> {
-        let mut state = self.state.load(Ordering::Relaxed);
-        loop {
-            if state & (CLOSED | locked(direction)) != 0 {
-                return self.lock_slow(direction, deadline_ns, cancellation);
-            }
-            match self.replace_state(state, (state | locked(direction)) + GUARD) {
-                Ok(()) => {
-                    return Ok(Locked {
-                        fd: self,
-                        direction,
-                    });
-                }
-                Err(current) => state = current,
-            }
+        match self.try_lock(direction)? {
+            Some(turn) => Ok(turn),
+            None => self.lock_slow(direction, deadline_ns, cancellation),
         }
     }
 

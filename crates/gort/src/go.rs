@@ -16,6 +16,8 @@ use gort_core::runtime;
 use gort_core::sched::join::Outcome;
 use gort_core::sched::{self, SpawnOptions, scope as core_scope};
 
+use crate::context;
+
 /// Starts a goroutine: runs `f` beside the caller.
 ///
 /// Never blocks. The closure runs on a stack of its own of the configured size (256 KiB of address
@@ -52,7 +54,7 @@ where
     }
 }
 
-/// How a goroutine is to be started: name, labels, stack size, a thread of its own.
+/// How a goroutine is to be started: name, labels, stack size, a thread of its own, a current context.
 ///
 /// # Examples
 ///
@@ -71,6 +73,7 @@ pub struct Builder {
     labels: Vec<(String, String)>,
     stack_bytes: Option<usize>,
     own_thread: bool,
+    context: Option<context::Context>,
 }
 
 impl Builder {
@@ -105,6 +108,30 @@ impl Builder {
         self
     }
 
+    /// Starts the goroutine with `ctx` as its current context: all of it runs as in
+    /// [`Context::enter`](context::Context::enter).
+    ///
+    /// Without this it has none, whatever its creator's is: it may outlive what that is for.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::context;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (ctx, cancel) = context::background().with_cancel();
+    /// let sleeper = gort::Builder::new()
+    ///     .context(&ctx)
+    ///     .go(|| gort::time::sleep(Duration::from_secs(3600)))?;
+    /// cancel.cancel();
+    /// sleeper.join().unwrap();
+    /// # std::io::Result::Ok(())
+    /// ```
+    pub fn context(mut self, ctx: &context::Context) -> Builder {
+        self.context = Some(ctx.clone());
+        self
+    }
+
     /// Starts a goroutine.
     ///
     /// # Errors
@@ -118,7 +145,11 @@ impl Builder {
         T: Send + 'static,
     {
         runtime::ensure_started();
-        let inner = sched::spawn(f, self.options())?;
+        let (context, options) = self.into_parts();
+        let inner = match context {
+            None => sched::spawn(f, options)?,
+            Some(context) => sched::spawn(move || context.enter(f), options)?,
+        };
         Ok(JoinHandle {
             goroutine: Goroutine::new(inner.goroutine()),
             inner,
@@ -141,7 +172,11 @@ impl Builder {
         T: Send + 'scope,
     {
         runtime::ensure_started();
-        let inner = scope.as_core().spawn(f, self.options())?;
+        let (context, options) = self.into_parts();
+        let inner = match context {
+            None => scope.as_core().spawn(f, options)?,
+            Some(context) => scope.as_core().spawn(move || context.enter(f), options)?,
+        };
         Ok(ScopedJoinHandle {
             goroutine: Goroutine::new(inner.goroutine()),
             inner,
@@ -149,15 +184,16 @@ impl Builder {
     }
 
     #[track_caller]
-    fn options(self) -> SpawnOptions {
-        SpawnOptions {
+    fn into_parts(self) -> (Option<context::Context>, SpawnOptions) {
+        let options = SpawnOptions {
             stack_bytes: self.stack_bytes,
             name: self.name,
             labels: self.labels,
             own_thread: self.own_thread,
             location: Location::caller(),
             ..SpawnOptions::new()
-        }
+        };
+        (self.context, options)
     }
 }
 
@@ -165,7 +201,7 @@ impl Builder {
 ///
 /// It is a future as well: awaiting it gives what [`join`](JoinHandle::join) gives. There is no abort:
 /// a goroutine is ordinary code, and ending it at an arbitrary point would leave its locks held and its
-/// invariants broken. Tell it to stop, by a channel or a context.
+/// invariants broken. Tell it to stop, by a channel or a [context](crate::context).
 #[derive(Debug)]
 pub struct JoinHandle<T> {
     inner: sched::JoinHandle<T>,

@@ -7,7 +7,9 @@
 //!
 //! A context that is done stops nothing by itself, and nothing ever unwinds because of one: code asks
 //! [`err`](Context::err), or waits for [`done`](Context::done) as an arm of a
-//! [`select!`](crate::chan::select).
+//! [`select!`](crate::chan::select), or in [`recv_ctx`](chan::Receiver::recv_ctx) and its like. Code that
+//! knows nothing of contexts obeys one that it was called in, where it reads, writes or sleeps:
+//! [`Context::enter`].
 //!
 //! ```
 //! use gort::chan::{self, select};
@@ -37,7 +39,7 @@
 //!
 //! Inside, from the ground up: `node` is the tree, `scope` the part of a node that ends, with the
 //! protocol of ending; `alarm` the timer of a deadline, `func` a function that waits for the end;
-//! `cancel` the handles.
+//! `cancel` the handles; `current` the context that I/O obeys, `channels` operations that take one.
 
 #![deny(unsafe_code)]
 
@@ -47,6 +49,12 @@
 )]
 mod alarm;
 mod cancel;
+mod channels;
+#[expect(
+    unsafe_code,
+    reason = "the current context costs nothing where there is none, and no count where there is"
+)]
+pub(crate) mod current;
 mod error;
 mod func;
 #[expect(
@@ -66,10 +74,12 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gort_core::cancel::Cancellation;
 use gort_core::clock::{self, NEVER};
 use gort_core::runtime;
 
 pub use cancel::{Cancel, CancelCause};
+pub use channels::{RecvCtxError, SendCtxError};
 pub use error::{Cause, ContextError};
 pub use func::StopFunc;
 
@@ -365,6 +375,11 @@ impl Context {
     /// The nearest of this context and its ancestors that can end.
     fn nearest(&self) -> Option<&Node> {
         self.as_node()?.nearest()
+    }
+
+    /// What ends waits together with this context; none if it never ends.
+    pub(crate) fn cancellation(&self) -> Option<&Cancellation> {
+        Some(&self.nearest()?.scope().cancellation)
     }
 
     /// The nodes from this context up.

@@ -31,6 +31,7 @@ use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering, fence};
 
+use gort_core::cancel::Cancellation;
 use gort_core::lock::Mutex;
 use gort_queue::wait_list::{self, WaitList};
 
@@ -48,6 +49,8 @@ pub(super) struct Scope {
     tree: Mutex<Tree>,
     /// The place in the parent's list. Guarded by the parent's lock (S2).
     link: wait_list::Node<Child>,
+    /// Who waits under this scope (`current`).
+    pub(super) cancellation: Cancellation,
     /// Made when somebody asks for it (S3).
     done: OnceLock<Signal>,
     /// How many `Cancel`s there are.
@@ -111,6 +114,7 @@ impl Scope {
                 cause: None,
             }),
             link: wait_list::Node::new(Child(node)),
+            cancellation: Cancellation::new(),
             done: OnceLock::new(),
             handles: AtomicUsize::new(1),
             tail,
@@ -186,6 +190,8 @@ impl Scope {
             self.settle();
         }
         if is_first {
+            // They ask for the error next, which is there.
+            self.cancellation.cancel();
             match &self.tail {
                 Tail::Nothing => {}
                 Tail::Alarm(alarm) => alarm.stop(),

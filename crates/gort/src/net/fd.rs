@@ -1,7 +1,8 @@
 //! A socket's descriptor with what all kinds of sockets share: retry and wait, timeouts, errors.
 //!
 //! An operation locks its direction, asks whether it may (closed, deadline), tries the system call,
-//! and waits only when that would block. A new kind of socket adds its system calls and its names.
+//! and waits only when that would block. The current context is obeyed where a turn is taken and where one
+//! waits. A new kind of socket adds its system calls and its names.
 //!
 //! Elsewhere: the locks and the close (`gort_core::poll_fd`), the calls (`gort_core::os::socket`).
 
@@ -17,6 +18,8 @@ use gort_core::netpoll::{Direction, PollError};
 use gort_core::os::socket;
 use gort_core::poll_fd::{Locked, PollFd, Reference};
 use gort_core::{runtime, sched};
+
+use crate::context::{ContextError, current as context};
 
 /// How many buffers of a vectored write are handed to the kernel at once after a short one.
 const REST_SLICES: usize = 64;
@@ -138,7 +141,7 @@ impl NetFd {
     pub(super) fn finish_connect(&self, deadline_ns: u64) -> io::Result<()> {
         let turn = self.lock(Direction::Write, deadline_ns)?;
         loop {
-            turn.wait(deadline_ns).map_err(error)?;
+            wait(&turn, deadline_ns).map_err(error)?;
             if let Some(error) = socket::take_error(turn.as_fd())? {
                 return Err(error);
             }
@@ -155,7 +158,7 @@ impl NetFd {
         let until_ns = clock::deadline_after(duration);
         let turn = self.lock(Direction::Read, NEVER)?;
         loop {
-            match turn.wait(until_ns) {
+            match wait(&turn, until_ns) {
                 // Something came; it is not what we wait for.
                 Ok(()) => {}
                 Err(PollError::DeadlineExceeded) => {
@@ -172,7 +175,15 @@ impl NetFd {
     fn lock(&self, direction: Direction, deadline_ns: u64) -> io::Result<Locked<'_>> {
         // A call into the runtime is a place to yield, if the slice is used up.
         sched::checkpoint();
-        self.fd.lock(direction, deadline_ns).map_err(error)
+        context::check()?;
+        if let Some(turn) = self.fd.try_lock(direction).map_err(error)? {
+            return Ok(turn);
+        }
+        let current = context::current();
+        let turn = self
+            .fd
+            .lock_under(direction, deadline_ns, current.cancellation());
+        turn.map_err(error)
     }
 
     #[track_caller]
@@ -180,7 +191,7 @@ impl NetFd {
         if self.is_nonblocking.load(Ordering::Relaxed) {
             return Err(ErrorKind::WouldBlock.into());
         }
-        turn.wait(deadline_ns).map_err(error)
+        wait(turn, deadline_ns).map_err(error)
     }
 
     /// The right to use the descriptor for something that does not wait.
@@ -291,9 +302,21 @@ fn rest_of<'a>(
     count
 }
 
+/// Waits for news until `deadline_ns`, or until the current context has ended.
+#[track_caller]
+fn wait(turn: &Locked<'_>, deadline_ns: u64) -> Result<(), PollError> {
+    let current = context::current();
+    turn.wait_under(deadline_ns, current.cancellation())
+}
+
 /// The error that users see; the texts are Go's.
 fn error(error: PollError) -> io::Error {
     match error {
+        // The call was under the current context, which is still current and says why it has ended.
+        PollError::Canceled => context::check()
+            .err()
+            .unwrap_or(ContextError::Canceled)
+            .into(),
         PollError::Closed => {
             io::Error::new(ErrorKind::NotConnected, "use of closed network connection")
         }

@@ -9,13 +9,16 @@ use std::mem;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::vec;
 
+use crate::context::current as context;
+
 /// The addresses of a host and port: `"localhost:80"`, `("localhost", 80)`, or an address as it is.
 ///
-/// Parks the goroutine while the system's resolver works; other goroutines run on.
+/// Parks the goroutine while the system's resolver works; other goroutines run on. The resolver cannot be
+/// stopped: a [current context](crate::context::Context::enter) that ends meanwhile is obeyed when it is done.
 ///
 /// # Errors
 ///
-/// Those of [`ToSocketAddrs::to_socket_addrs`]: an unknown host, or no port.
+/// Those of [`ToSocketAddrs::to_socket_addrs`]: an unknown host, or no port; and the current context's.
 ///
 /// # Examples
 ///
@@ -26,12 +29,16 @@ use std::vec;
 /// ```
 #[doc(alias = "LookupHost")]
 pub fn lookup_host<A: ToSocketAddrs>(host: A) -> io::Result<vec::IntoIter<SocketAddr>> {
+    context::check()?;
     let lookup = || host.to_socket_addrs().map(Vec::from_iter);
     let addrs = if may_block::<A>() {
         gort_core::sched::blocking(lookup)
     } else {
         lookup()
-    }?;
+    };
+    // Before the resolver's error: a lookup is ended for the context's reason, if it has one.
+    context::check()?;
+    let addrs = addrs?;
     Ok(addrs.into_iter())
 }
 
@@ -55,6 +62,8 @@ pub(super) fn first_success<A: ToSocketAddrs, T>(
 ) -> io::Result<T> {
     let mut last = None;
     for addr in lookup_host(host)? {
+        // Not all that is done with an address waits.
+        context::check()?;
         match f(&addr) {
             Ok(value) => return Ok(value),
             Err(error) => last = Some(error),

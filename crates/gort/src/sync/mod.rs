@@ -17,7 +17,7 @@
 //! | [`mpsc`] | – | std's, over [`chan`](crate::chan) |
 //!
 //! Nothing is poisoned by a panic (except a `LazyLock` whose function panics, as in std). Nothing
-//! here obeys a current context.
+//! here obeys a current context; [`Semaphore::acquire_ctx`] takes one.
 //!
 //! Keep locked sections short; let a guard's scope, or `drop(guard)`, end them. Do not read-lock
 //! twice in one goroutine. Add to a wait group before you start what it counts.

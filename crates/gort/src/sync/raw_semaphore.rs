@@ -83,12 +83,14 @@ impl RawSemaphore {
     #[inline]
     #[track_caller]
     pub(super) fn acquire(&self, count: u64, deadline_ns: u64) -> bool {
-        self.try_acquire(count) || self.acquire_slow(count, deadline_ns)
+        self.try_acquire(count)
+            || self.acquire_slow(count, Wait::new(WaitReason::SemAcquire, deadline_ns))
     }
 
+    /// Takes `count` permits, parking as `how` says, if need be. False: not in time.
     #[cold]
     #[track_caller]
-    fn acquire_slow(&self, count: u64, deadline_ns: u64) -> bool {
+    pub(super) fn acquire_slow(&self, count: u64, how: Wait) -> bool {
         let bucket = wait_table::lock_to_wait(self.key());
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
@@ -104,10 +106,7 @@ impl RawSemaphore {
                 Err(now) => state = now,
             }
         }
-        let how = Wait {
-            asks: count,
-            ..Wait::new(WaitReason::SemAcquire, deadline_ns)
-        };
+        let how = Wait { asks: count, ..how };
         match bucket.wait(self.key(), how) {
             Woken::Granted(_) => true,
             Woken::TimedOut(mut bucket) => {

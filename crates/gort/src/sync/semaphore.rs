@@ -6,9 +6,10 @@ use std::fmt;
 use std::mem;
 use std::time::Duration;
 
-use super::clock;
 use super::raw_semaphore::RawSemaphore;
-use super::wait_table::NEVER;
+use super::wait_table::{NEVER, Wait};
+use super::{WaitReason, clock};
+use crate::context::{Context, ContextError};
 
 /// A number of permits. Go's `semaphore.Weighted`.
 ///
@@ -85,6 +86,46 @@ impl Semaphore {
             semaphore: self,
             count,
         })
+    }
+
+    /// As [`acquire`](Self::acquire), until `ctx` is done.
+    ///
+    /// A context that is done comes first, though there be permits. Giving up changes nothing for those
+    /// who wait behind, but that they move up.
+    ///
+    /// # Errors
+    ///
+    /// Why the context is done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::context::{self, ContextError};
+    /// use gort::sync::Semaphore;
+    /// use std::time::Duration;
+    ///
+    /// let slots = Semaphore::new(1);
+    /// let (ctx, _cancel) = context::background().with_timeout(Duration::from_millis(1));
+    /// let error = slots.acquire_ctx(&ctx, 2).unwrap_err();
+    /// assert_eq!(error, ContextError::DeadlineExceeded);
+    /// ```
+    #[doc(alias = "semaphore.Acquire")]
+    #[track_caller]
+    pub fn acquire_ctx(&self, ctx: &Context, count: u64) -> Result<Permit<'_>, ContextError> {
+        if let Some(error) = ctx.err() {
+            return Err(error);
+        }
+        let how = Wait {
+            cancellation: ctx.cancellation(),
+            ..Wait::new(WaitReason::SemAcquire, NEVER)
+        };
+        if self.raw.try_acquire(count) || self.raw.acquire_slow(count, how) {
+            return Ok(Permit {
+                semaphore: self,
+                count,
+            });
+        }
+        Err(ctx.err().expect("nothing else ends the wait"))
     }
 
     /// Adds `count` permits to those there are.

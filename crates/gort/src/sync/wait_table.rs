@@ -20,8 +20,8 @@
 //! W2. The owner of a node leaves `wait` only (a) after the `ready` of the waker that removed the node,
 //!     or (b) with the bucket locked and the node removed. So nodes in the table, and nodes in a
 //!     guard's wake list, are alive.
-//! W3. A waiter with a deadline has two possible wakers. Its claim word decides: a waker that removes
-//!     a node and loses the claim to the timer drops it and looks at the next.
+//! W3. A waiter with a deadline, or that may be called off, has several possible wakers. Its claim word
+//!     decides: a waker that removes a node and loses the claim drops it and looks at the next.
 //! W4. The first waiter of a key is in the treap, no other is; it alone has valid `left`, `right` and
 //!     `last`. The treap is a search tree over keys and a heap over `priority(key)`.
 //!
@@ -34,6 +34,7 @@ use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::ptr;
 
+use gort_core::cancel::Cancellation;
 use gort_core::g::{self, GRef};
 use gort_core::lock;
 use gort_queue::claim::Round;
@@ -96,7 +97,7 @@ static TABLE: [Slot; BUCKETS] = [const { Slot(lock::Mutex::new(Tree::new())) }; 
 struct Waiter {
     g: GRef,
     key: Key,
-    /// The round of the claim, for a waiter with a deadline.
+    /// The round of the claim, if W3 concerns it.
     round: Option<Round>,
     /// From the waiter to the waker: what it asks for. From the waker to the waiter: what it got.
     word: Cell<u64>,
@@ -344,9 +345,11 @@ pub(crate) fn blocked() -> Vec<Blocked> {
 }
 
 /// How to wait.
-pub(super) struct Wait {
+pub(super) struct Wait<'a> {
     pub(super) reason: WaitReason,
     pub(super) deadline_ns: u64,
+    /// Ends the wait as the deadline does.
+    pub(super) cancellation: Option<&'a Cancellation>,
     /// Before those that already wait.
     pub(super) front: bool,
     /// For the waker to see (`pop_if`).
@@ -355,13 +358,14 @@ pub(super) struct Wait {
     pub(super) held_by: HeldBy,
 }
 
-impl Wait {
+impl Wait<'_> {
     /// At the back of the queue, asking for nothing special.
     #[inline]
-    pub(super) fn new(reason: WaitReason, deadline_ns: u64) -> Wait {
+    pub(super) fn new(reason: WaitReason, deadline_ns: u64) -> Self {
         Wait {
             reason,
             deadline_ns,
+            cancellation: None,
             front: false,
             asks: 0,
             held_by: HeldBy::Nobody,
@@ -374,7 +378,7 @@ impl Wait {
 pub(super) enum Woken {
     /// A waker popped us and granted this.
     Granted(u64),
-    /// The deadline passed. We are out of the queue, and the bucket is locked again.
+    /// The deadline passed, or it was called off. We are out of the queue, and the bucket is locked again.
     TimedOut(Bucket),
 }
 
@@ -466,20 +470,21 @@ impl Bucket {
 
     /// Queues the caller at `key`, unlocks, and parks until a waker pops it or the deadline passes.
     #[track_caller]
-    pub(super) fn wait(self, key: Key, how: Wait) -> Woken {
+    pub(super) fn wait(self, key: Key, how: Wait<'_>) -> Woken {
         self.wait_after(key, how, || {})
     }
 
     /// As [`wait`](Self::wait), and runs `last_act` once the bucket is unlocked, before parking.
     /// `last_act` must neither park nor unwind: the caller is queued already.
     #[track_caller]
-    pub(super) fn wait_after(self, key: Key, how: Wait, last_act: impl FnOnce()) -> Woken {
+    pub(super) fn wait_after(self, key: Key, how: Wait<'_>, last_act: impl FnOnce()) -> Woken {
         debug_assert_eq!(key.bucket(), self.index);
         let g = g::current();
         let waiter = Waiter {
             g,
             key,
-            round: (how.deadline_ns != NEVER).then(|| g.claim().open()),
+            round: (how.deadline_ns != NEVER || how.cancellation.is_some())
+                .then(|| g.claim().open()),
             word: Cell::new(how.asks),
             in_table: Cell::new(false),
             held_by: how.held_by,
@@ -494,16 +499,19 @@ impl Bucket {
         last_act();
         match waiter.round {
             None => sched::park(how.reason),
-            Some(round) => match sched::park_until(how.reason, round, how.deadline_ns) {
-                sched::Woken::Ready => {}
-                sched::Woken::TimedOut => {
+            Some(round) => {
+                let woken = match how.cancellation {
+                    None => sched::park_until(how.reason, round, how.deadline_ns),
+                    Some(it) => it.park_until(how.reason, round, how.deadline_ns),
+                };
+                if woken == sched::Woken::TimedOut {
                     let bucket = lock(key);
                     if waiter.in_table.get() {
                         bucket.tree.remove(&waiter);
                     }
                     return Woken::TimedOut(bucket);
                 }
-            },
+            }
         }
         debug_assert!(!waiter.in_table.get());
         Woken::Granted(waiter.word.get())

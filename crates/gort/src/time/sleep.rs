@@ -3,11 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use gort_core::{clock, sched};
+use gort_core::clock;
+
+use crate::context::current::current;
 
 /// Parks this goroutine for at least `duration`. On a plain OS thread it blocks that thread.
 ///
-/// Returns at once for a duration of 0, and never for one that the clock cannot hold.
+/// Returns at once for a duration of 0, and never for one that the clock cannot hold. It returns early when
+/// the [current context](crate::context::Context::enter) is done.
 ///
 /// # Examples
 ///
@@ -18,12 +21,14 @@ use gort_core::{clock, sched};
 #[track_caller]
 pub fn sleep(duration: Duration) {
     if !duration.is_zero() {
-        sched::sleep_until(clock::deadline_after(duration));
+        let deadline_ns = clock::deadline_after(duration);
+        current().sleep_until(deadline_ns);
     }
 }
 
-/// Parks this goroutine until `deadline`. Returns at once if it has passed.
+/// Parks this goroutine until `deadline`. Returns at once if it has passed; early as [`sleep`].
 #[track_caller]
 pub fn sleep_until(deadline: Instant) {
-    sched::sleep_until(clock::from_instant(deadline));
+    let deadline_ns = clock::from_instant(deadline);
+    current().sleep_until(deadline_ns);
 }

@@ -3,4 +3,5 @@
 // The audited build has an allocator of its own.
 #[cfg(not(gort_audit))]
 mod memory;
+mod obeying;
 mod using;
