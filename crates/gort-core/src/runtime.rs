@@ -158,6 +158,17 @@ pub fn is_started() -> bool {
     settings::is_started()
 }
 
+/// Refuses new goroutines from here on, but for the runtime's own.
+pub fn shut() {
+    ensure_started();
+    settings::set_shut();
+}
+
+/// Whether new goroutines are refused.
+pub fn is_shut() -> bool {
+    settings::is_started() && !settings::is_open()
+}
+
 /// Starts the runtime.
 ///
 /// # Errors

@@ -5,7 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use gort_arch::stack::Class;
 
 /// Set after everything else (release).
-static STARTED: AtomicBool = AtomicBool::new(false);
+static STAGE: AtomicU8 = AtomicU8::new(NOT_STARTED);
+const NOT_STARTED: u8 = 0;
+const OPEN: u8 = 1;
+const SHUT: u8 = 2;
+
 static OWN_TLS: AtomicBool = AtomicBool::new(false);
 static PANICS_ABORT: AtomicBool = AtomicBool::new(false);
 static STALL_LOG: AtomicBool = AtomicBool::new(false);
@@ -31,18 +35,29 @@ pub(crate) fn stall_log() -> bool {
 }
 
 pub(crate) fn set_started() {
-    STARTED.store(true, Ordering::Release);
+    STAGE.store(OPEN, Ordering::Release);
+}
+
+/// From here on only the runtime's own goroutines are started.
+pub(crate) fn set_shut() {
+    STAGE.store(SHUT, Ordering::SeqCst);
 }
 
 /// In the child of a fork: nothing can be started any more.
 pub(crate) fn set_stopped() {
-    STARTED.store(false, Ordering::Relaxed);
+    STAGE.store(NOT_STARTED, Ordering::Relaxed);
 }
 
-/// Whether goroutines can be started.
+/// Whether the runtime runs.
 #[inline]
 pub(crate) fn is_started() -> bool {
-    STARTED.load(Ordering::Acquire)
+    STAGE.load(Ordering::Acquire) != NOT_STARTED
+}
+
+/// Whether it runs and takes new goroutines.
+#[inline]
+pub(crate) fn is_open() -> bool {
+    STAGE.load(Ordering::Acquire) == OPEN
 }
 
 /// Whether goroutines have stacks and TLS blocks of their own (else each has a thread).

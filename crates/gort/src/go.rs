@@ -27,7 +27,8 @@ use crate::context;
 ///
 /// # Panics
 ///
-/// If no stack can be had; [`Builder::go`] gives an error instead.
+/// If no stack can be had, or the runtime [has been shut down](crate::runtime::shutdown_timeout);
+/// [`Builder::go`] gives an error instead.
 ///
 /// # Examples
 ///
@@ -137,7 +138,8 @@ impl Builder {
     /// # Errors
     ///
     /// No memory or address space for the stack ([`io::ErrorKind::OutOfMemory`]), or a stack size that
-    /// cannot be ([`io::ErrorKind::InvalidInput`]: 0, or more than 1 GiB). Goroutines that run go on.
+    /// cannot be ([`io::ErrorKind::InvalidInput`]: 0, or more than 1 GiB), or a runtime that
+    /// [has been shut down](crate::runtime::shutdown_timeout). Goroutines that run go on.
     #[track_caller]
     pub fn go<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
     where

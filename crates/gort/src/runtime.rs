@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::panic::{self, Location};
 use std::process::{ExitCode, Termination};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,6 +14,8 @@ use gort_core::sched::{self, SpawnOptions};
 use gort_core::{clock, deadlock, hang, runtime as core, snapshot};
 
 pub use core::{ConfigError, DeadlockPolicy, PanicPolicy};
+
+use crate::debug::GoroutineInfo;
 
 /// Runs `f` as a goroutine with a main thread's stack (8 MiB, or more if all goroutines are to have more)
 /// while the calling thread waits.
@@ -191,6 +194,93 @@ pub fn gomaxprocs() -> usize {
 pub fn set_gomaxprocs(n: usize) -> usize {
     core::set_gomaxprocs(n)
 }
+
+/// Refuses new goroutines from now on, and waits until all others have ended, for at most `timeout`.
+///
+/// Parks the goroutine, or blocks the plain thread, that calls it; the caller itself is not waited for. It is
+/// for the end of a program that wants to know whether everybody got done: tell them to stop first (a
+/// [context](crate::context), a channel).
+///
+/// The refusal is for good, also after an error; a second call waits again. [`go`](crate::go) panics then,
+/// and [`Builder::go`](crate::Builder::go) gives an error; functions of timers and contexts that would run in
+/// a new goroutine are dropped. Everything else goes on: goroutines run, and wake each other. Nothing is ever
+/// done to a goroutine that stays: its stack and what lies on it are left alone, for others may point
+/// there.
+///
+/// A goroutine that a plain thread starts in the moment of the call may escape the count.
+///
+/// # Errors
+///
+/// [`StillRunning`], with those that have not ended in time.
+///
+/// # Examples
+///
+/// ```standalone_crate
+/// use std::time::Duration;
+///
+/// gort::go(|| gort::yield_now());
+/// gort::runtime::shutdown_timeout(Duration::from_secs(10))?;
+/// assert!(gort::Builder::new().go(|| ()).is_err());
+/// # Ok::<(), gort::runtime::StillRunning>(())
+/// ```
+#[track_caller]
+pub fn shutdown_timeout(timeout: Duration) -> Result<(), StillRunning> {
+    core::shut();
+    let deadline_ns = clock::deadline_after(timeout);
+    let me = gort_core::g::current_id();
+    // Goroutines are counted by the Ps that they start and end on, so nobody sees the last one go: a count
+    // for all would be fought for at each start and end. Looking now and then costs nothing but the time
+    // from the last end to the next look.
+    let mut pause_ns = SHUTDOWN_LOOKS_NS.start;
+    while num_goroutine() > usize::from(me != 0) {
+        let now_ns = clock::now_ns();
+        if now_ns >= deadline_ns {
+            let mut left = crate::debug::goroutines();
+            left.retain(|goroutine| goroutine.id.as_u64() != me);
+            if left.is_empty() {
+                // They have ended since.
+                return Ok(());
+            }
+            return Err(StillRunning(left));
+        }
+        sched::sleep_until(deadline_ns.min(now_ns + pause_ns));
+        pause_ns = (pause_ns * 2).min(SHUTDOWN_LOOKS_NS.end);
+    }
+    Ok(())
+}
+
+/// The shortest and the longest pause between two looks of [`shutdown_timeout`].
+const SHUTDOWN_LOOKS_NS: std::ops::Range<u64> = 10_000..10_000_000;
+
+/// The error of [`shutdown_timeout`]: goroutines that have not ended in time.
+#[derive(Debug)]
+pub struct StillRunning(pub Vec<GoroutineInfo>);
+
+impl fmt::Display for StillRunning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// More would not be read.
+        const SHOWN_MAX: usize = 10;
+        let (shown, rest) = self.0.split_at(self.0.len().min(SHOWN_MAX));
+        write!(f, "{} goroutine(s) still running:", self.0.len())?;
+        for goroutine in shown {
+            write!(f, " goroutine {}", goroutine.id)?;
+            if let Some(name) = &goroutine.name {
+                write!(f, " {name:?}")?;
+            }
+            match goroutine.wait_reason {
+                Some(reason) => write!(f, " [{reason}]")?,
+                None => write!(f, " [{}]", goroutine.state)?,
+            }
+            write!(f, " created at {};", goroutine.created_at)?;
+        }
+        match rest.len() {
+            0 => Ok(()),
+            count => write!(f, " and {count} more"),
+        }
+    }
+}
+
+impl std::error::Error for StillRunning {}
 
 /// Counters of the scheduler and facts about its set-up.
 pub fn metrics() -> Metrics {

@@ -106,7 +106,8 @@ struct Header {
 ///
 /// # Errors
 ///
-/// No stack can be had, or the size asked for is none; the text says what to do.
+/// No stack can be had, or the size asked for is none, or the runtime has been shut down; the text says
+/// what to do.
 #[inline]
 pub fn spawn<F, T>(f: F, options: SpawnOptions) -> io::Result<JoinHandle<T>>
 where
@@ -137,9 +138,8 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
-    if !settings::is_started() {
-        fork::check("a goroutine was started");
-        fatal!("a goroutine was started before the runtime");
+    if !settings::is_open() {
+        check_closed(options.system)?;
     }
     if options.own_thread || !settings::has_own_tls() {
         // SAFETY: as the caller promises.
@@ -153,6 +153,19 @@ where
         // SAFETY: as the caller promises; a box is small.
         unsafe { spawn_stackful(f, options, scope) }
     }
+}
+
+/// Says whether a goroutine can be started although not every one can.
+#[cold]
+fn check_closed(system: bool) -> io::Result<()> {
+    if !settings::is_started() {
+        fork::check("a goroutine was started");
+        fatal!("a goroutine was started before the runtime");
+    }
+    if system {
+        return Ok(());
+    }
+    Err(io::Error::other("the runtime has been shut down"))
 }
 
 /// Whether a closure is small enough to be written to the top of the goroutine's stack. An empty one

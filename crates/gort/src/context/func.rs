@@ -50,7 +50,9 @@ impl FuncCell {
             location: created_at,
             ..SpawnOptions::new()
         };
-        if let Err(error) = sched::spawn(run, options) {
+        if let Err(error) = sched::spawn(run, options)
+            && !runtime::is_shut()
+        {
             // Nobody is there to be told, and a program that does not hear of a cancel is broken.
             fatal!("no goroutine for a context's function: {error}");
         }

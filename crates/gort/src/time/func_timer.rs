@@ -122,7 +122,9 @@ unsafe fn run_job(job: NonNull<Deferred>) {
             location: shared.created_at,
             ..SpawnOptions::new()
         };
-        if let Err(error) = sched::spawn(move || (shared.func)(), options) {
+        if let Err(error) = sched::spawn(move || (shared.func)(), options)
+            && !runtime::is_shut()
+        {
             // Nobody is there to be told, and a program whose timers do not run is broken.
             fatal!("no goroutine for a timer's function: {error}");
         }
