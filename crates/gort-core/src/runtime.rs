@@ -31,6 +31,9 @@ const STACK_BYTES: usize = if cfg!(debug_assertions) {
     256 << 10
 };
 
+/// Calls into the file system at once, if nobody has said: as many as tokio allows.
+const BLOCKING_THREADS: usize = 512;
+
 /// What happens when a goroutine panics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum PanicPolicy {
@@ -58,6 +61,15 @@ pub struct Config {
     pub signals: Option<bool>,
     /// What happens when all goroutines are asleep.
     pub deadlock: Option<DeadlockPolicy>,
+    /// How many threads calls into the file system may block at once.
+    pub blocking_threads: Option<usize>,
+}
+
+impl Config {
+    /// As asked, or the default.
+    fn blocking_threads(&self) -> usize {
+        self.blocking_threads.unwrap_or(BLOCKING_THREADS)
+    }
 }
 
 /// Why the runtime could not be set up as asked.
@@ -70,6 +82,8 @@ pub enum ConfigError {
     Procs(usize),
     /// No goroutine can have this stack.
     StackSize(String),
+    /// `blocking_threads` is 0.
+    BlockingThreads,
     /// A thread of the runtime could not be made.
     Thread(std::io::Error),
 }
@@ -84,6 +98,7 @@ impl fmt::Display for ConfigError {
                 write!(f, "procs({n}): must be 1 to {}", p::PROCS_MAX)
             }
             ConfigError::StackSize(text) => f.write_str(text),
+            ConfigError::BlockingThreads => f.write_str("blocking_threads(0): must be at least 1"),
             ConfigError::Thread(error) => write!(f, "no thread for the runtime: {error}"),
         }
     }
@@ -184,7 +199,10 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
             || config.tls.is_some_and(|tls| !is_met(tls, known.config.tls))
             || config.preempt.is_some() && config.preempt != known.config.preempt
             || config.signals.is_some() && config.signals != known.config.signals
-            || config.deadlock.is_some() && config.deadlock != known.config.deadlock;
+            || config.deadlock.is_some() && config.deadlock != known.config.deadlock
+            || config
+                .blocking_threads
+                .is_some_and(|n| n != known.config.blocking_threads());
         return if differs {
             Err(ConfigError::AlreadyStarted)
         } else {
@@ -193,6 +211,9 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     }
     let (procs, source) = choose_procs(config.procs)?;
     let class = choose_class(config.stack_bytes)?;
+    if config.blocking_threads() == 0 {
+        return Err(ConfigError::BlockingThreads);
+    }
     let migrate = env_number("GORT_SHAKE_MIGRATE").is_some_and(|number| number != 0);
     shake::set(env_number("GORT_SHAKE"), migrate);
     let tls = tls_request(config.tls);
@@ -401,6 +422,15 @@ fn env_number(name: &str) -> Option<u64> {
 pub fn has_own_tls() -> bool {
     ensure_started();
     settings::has_own_tls()
+}
+
+/// How many threads calls into the file system may block at once.
+pub fn blocking_threads() -> usize {
+    ensure_started();
+    SETTINGS
+        .lock()
+        .as_ref()
+        .map_or(BLOCKING_THREADS, |known| known.config.blocking_threads())
 }
 
 /// Bytes of a goroutine's default stack slot.

@@ -23,6 +23,7 @@ pub mod context;
 mod deadlock;
 pub mod debug;
 mod dump;
+pub mod fs;
 mod go;
 pub mod net;
 pub mod runtime;

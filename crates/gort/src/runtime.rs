@@ -141,6 +141,14 @@ impl Config {
         self
     }
 
+    /// How many threads calls of [`fs`](crate::fs) may block at once, 512 unless said otherwise. A
+    /// goroutine whose call would be one more parks until another call is done, in the order of their
+    /// coming.
+    pub fn blocking_threads(mut self, n: usize) -> Config {
+        self.0.blocking_threads = Some(n);
+        self
+    }
+
     /// Starts the runtime with these settings and runs `f` as [`run`] does.
     ///
     /// # Errors

@@ -94,6 +94,8 @@ const LAYERS: [Layers; 2] = [
         modules: &[
             "task", "chan", "context", "go", "sync", "time", "net", "io", "blocking", "dump",
             "debug", "deadlock", "runtime",
+            "go", "task", "chan", "sync", "time", "net", "io", "fs", "process", "context",
+            "signal", "blocking", "dump", "debug", "deadlock", "runtime",
         ],
         exceptions: &[],
     },

@@ -1,0 +1,112 @@
+//! Directories: [`ReadDir`], [`DirEntry`], [`DirBuilder`].
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, FileType, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, DirEntryExt};
+use std::path::{Path, PathBuf};
+
+use super::call;
+
+/// The entries of a directory, in no order; made by [`read_dir`](super::read_dir).
+#[derive(Debug)]
+pub struct ReadDir(pub(super) fs::ReadDir);
+
+impl Iterator for ReadDir {
+    type Item = io::Result<DirEntry>;
+
+    #[track_caller]
+    fn next(&mut self) -> Option<io::Result<DirEntry>> {
+        let entry = call::short(|| self.0.next())?;
+        Some(entry.map(DirEntry))
+    }
+}
+
+/// An entry of a directory; as [`std::fs::DirEntry`].
+pub struct DirEntry(fs::DirEntry);
+
+impl DirEntry {
+    /// The path: that of the directory as it was given, and the entry's name.
+    pub fn path(&self) -> PathBuf {
+        self.0.path()
+    }
+
+    /// What is known of what the entry names; of a symbolic link, the link's.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system; it may be gone.
+    #[track_caller]
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        call::short(|| self.0.metadata())
+    }
+
+    /// The kind of what the entry names; of a symbolic link, that it is one. Mostly known already.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, if it must be asked.
+    #[track_caller]
+    pub fn file_type(&self) -> io::Result<FileType> {
+        call::short(|| self.0.file_type())
+    }
+
+    /// The name.
+    pub fn file_name(&self) -> OsString {
+        self.0.file_name()
+    }
+}
+
+impl DirEntryExt for DirEntry {
+    fn ino(&self) -> u64 {
+        self.0.ino()
+    }
+}
+
+impl fmt::Debug for DirEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How a directory is made; as [`std::fs::DirBuilder`], whose Unix extension it has too.
+#[derive(Debug)]
+pub struct DirBuilder {
+    inner: fs::DirBuilder,
+}
+
+impl DirBuilder {
+    /// One directory, with the permissions that the process's mask leaves.
+    #[expect(clippy::new_without_default, reason = "std's has none")]
+    pub fn new() -> DirBuilder {
+        DirBuilder {
+            inner: fs::DirBuilder::new(),
+        }
+    }
+
+    /// Whether directories above it are made too; then it is no error if it is there.
+    pub fn recursive(&mut self, recursive: bool) -> &mut DirBuilder {
+        self.inner.recursive(recursive);
+        self
+    }
+
+    /// Makes the directory.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, as [`std::fs::DirBuilder::create`].
+    #[track_caller]
+    pub fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
+        let path = path.as_ref();
+        call::short(|| self.inner.create(path))
+    }
+}
+
+impl DirBuilderExt for DirBuilder {
+    fn mode(&mut self, mode: u32) -> &mut DirBuilder {
+        self.inner.mode(mode);
+        self
+    }
+}

@@ -1,0 +1,5 @@
+//! `gort::fs` as its users see it: what std's functions do, from goroutines; and who waits for whom.
+
+mod files;
+mod support;
+mod waiting;

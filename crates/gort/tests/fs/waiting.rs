@@ -1,0 +1,126 @@
+//! Files on which a call waits for somebody else.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+
+use gort::fs::{self, File, OpenOptions};
+
+use super::support::Folder;
+
+/// One P: whoever held it while it waits would keep the other from ever coming.
+#[gort::test(procs = 1)]
+fn a_goroutine_that_opens_or_reads_a_fifo_holds_up_nobody() {
+    let folder = Folder::new();
+    let path = folder.fifo("fifo");
+    let reader = gort::go({
+        let path = path.clone();
+        move || {
+            let mut lines = BufReader::new(File::open(path).unwrap()).lines();
+            [(); 2].map(|()| lines.next().unwrap().unwrap())
+        }
+    });
+    let mut writer = OpenOptions::new().write(true).open(&path).unwrap();
+    writer.write_all(b"one\n").unwrap();
+    gort::yield_now();
+    assert!(!reader.is_finished());
+    writer.write_all(b"two\n").unwrap();
+    assert_eq!(reader.join().unwrap(), ["one", "two"]);
+}
+
+#[gort::test(procs = 1)]
+fn a_goroutine_that_writes_to_a_full_fifo_holds_up_nobody() {
+    const LEN: usize = 1 << 20;
+    let folder = Folder::new();
+    let path = folder.fifo("fifo");
+    let writer = gort::go({
+        let path = path.clone();
+        move || fs::write(path, vec![7; LEN])
+    });
+    let bytes = fs::read(&path).unwrap();
+    assert!(bytes.len() == LEN && bytes.iter().all(|&byte| byte == 7));
+    writer.join().unwrap().unwrap();
+}
+
+/// If they counted among the calls, the last one's writer could not come.
+#[gort::test]
+fn any_number_of_readers_may_wait_at_fifos() {
+    const READERS: usize = 520;
+    let folder = Folder::new();
+    let path = folder.fifo("fifo");
+    // Holds both ends open, so that no reader finds an end.
+    let mut both = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .unwrap();
+    let (here, arrived) = gort::chan::bounded(0);
+    let readers: Vec<_> = (0..READERS)
+        .map(|_| {
+            let (path, here) = (path.clone(), here.clone());
+            gort::go(move || {
+                let mut fifo = File::open(path).unwrap();
+                here.send(()).unwrap();
+                fifo.read(&mut [0]).unwrap()
+            })
+        })
+        .collect();
+    for _ in 0..READERS {
+        arrived.recv().unwrap();
+    }
+    // A file that counts goes on beside them.
+    fs::write(folder.at("file"), "text").unwrap();
+    both.write_all(&[0; READERS]).unwrap();
+    for reader in readers {
+        assert_eq!(reader.join().unwrap(), 1);
+    }
+}
+
+#[gort::test]
+fn a_file_opened_as_non_blocking_says_so() {
+    let folder = Folder::new();
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(folder.fifo("fifo"))
+        .unwrap();
+    let error = file.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+}
+
+/// A terminal is a character device; a pair of them can be had without a terminal.
+#[gort::test(procs = 1)]
+fn a_goroutine_that_reads_a_terminal_holds_up_nobody() {
+    let mut master = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/ptmx")
+        .unwrap();
+    let slave = open_slave(&master);
+    let reader = gort::go(move || {
+        let mut line = String::new();
+        BufReader::new(slave).read_line(&mut line).map(|_| line)
+    });
+    gort::yield_now();
+    assert!(!reader.is_finished());
+    master.write_all(b"typed\n").unwrap();
+    assert_eq!(reader.join().unwrap().unwrap(), "typed\n");
+}
+
+fn open_slave(master: &File) -> File {
+    use std::os::fd::AsRawFd;
+    let fd = master.as_raw_fd();
+    let mut name = [0; 64];
+    // SAFETY: `fd` is a master's; `ptsname_r` writes a C string of at most 64 bytes to `name`.
+    unsafe {
+        assert_eq!(libc::grantpt(fd), 0);
+        assert_eq!(libc::unlockpt(fd), 0);
+        assert_eq!(libc::ptsname_r(fd, name.as_mut_ptr().cast(), name.len()), 0);
+    }
+    let name = std::ffi::CStr::from_bytes_until_nul(&name).unwrap();
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open(name.to_str().unwrap())
+        .unwrap()
+}
