@@ -26,6 +26,7 @@ mod dump;
 pub mod fs;
 mod go;
 pub mod net;
+pub mod process;
 pub mod runtime;
 pub mod sync;
 mod task;

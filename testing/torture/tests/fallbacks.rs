@@ -87,6 +87,14 @@ fn without_membarrier_and_userfaultfd_all_works() {
 }
 
 #[test]
+fn without_pidfds_children_are_waited_for_by_threads() {
+    let cases = ["children_of_gort_are_waited_for"];
+    for variables in [&MIGRATE[..], &[("GORT_PROCS", "1")]] {
+        run(without("pidfd_open"), &cases, variables);
+    }
+}
+
+#[test]
 fn with_everything_refused_all_works() {
     let mut program = without("membarrier,userfaultfd,guard_install");
     program.env("GORT_FSGSBASE", "0");

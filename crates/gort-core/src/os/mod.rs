@@ -5,6 +5,7 @@ pub mod epoll;
 pub mod futex;
 pub mod membarrier;
 pub mod probe;
+pub mod process;
 pub mod signal;
 pub mod socket;
 pub mod thread;

@@ -1,10 +1,14 @@
 //! S57 to S59, S83 and SC05: calls that block their thread, announced by `gort::blocking`.
 
+use std::ffi::CString;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use gort::fs::{self, File};
 use gort::runtime::metrics;
 use gort_conformance::child;
 use gort_conformance::look::{sized, until};
@@ -29,6 +33,31 @@ fn s057_a_blocking_call_frees_its_p() {
             late.sort_unstable();
             println!("late by {:?}, at most {:?}", late[20], late[39]);
             assert!(late[20] < Duration::from_millis(20), "{late:?}");
+        });
+    })
+    .procs(1)
+    .passes();
+}
+
+/// A file operation that blocks is such a call: here each waits for what the other is going to do.
+#[test]
+fn s057_a_file_operation_frees_its_p() {
+    child::of(|| {
+        gort::run(|| {
+            let path = std::env::temp_dir().join(format!("gort-s057-{}", std::process::id()));
+            let text = CString::new(path.as_os_str().as_bytes()).unwrap();
+            // SAFETY: the path is a C string.
+            assert_eq!(unsafe { libc::mkfifo(text.as_ptr(), 0o600) }, 0);
+            let to_read = path.clone();
+            let reader = gort::go(move || fs::read_to_string(to_read).unwrap());
+            let mut fifo = File::create(&path).unwrap();
+            fifo.write_all(b"read ").unwrap();
+            until("the reader waits on its thread", || metrics().threads > 1);
+            assert!(!reader.is_finished());
+            fifo.write_all(b"meanwhile").unwrap();
+            drop(fifo);
+            assert_eq!(reader.join().unwrap(), "read meanwhile");
+            fs::remove_file(path).unwrap();
         });
     })
     .procs(1)

@@ -1,7 +1,7 @@
 //! `torture-deny CALL[,CALL...] PROGRAM [ARGUMENT...]`: runs a program to which the kernel refuses some
 //! system calls, as a container's seccomp filter does.
 //!
-//! `membarrier` and `userfaultfd` are refused as a whole, `guard_install` is `madvise` with
+//! `membarrier`, `userfaultfd` and `pidfd_open` are refused as a whole, `guard_install` is `madvise` with
 //! MADV_GUARD_INSTALL. The filter is written out by hand: a few instructions a call.
 
 use std::ffi::c_long;
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         match call {
             "membarrier" => refuse(&mut filter, libc::SYS_membarrier, libc::ENOSYS),
             "userfaultfd" => refuse(&mut filter, libc::SYS_userfaultfd, libc::EPERM),
+            "pidfd_open" => refuse(&mut filter, libc::SYS_pidfd_open, libc::ENOSYS),
             "guard_install" => refuse_advice(&mut filter, MADV_GUARD_INSTALL),
             other => {
                 eprintln!("torture-deny: I cannot refuse {other}");

@@ -58,6 +58,7 @@ macro_rules! for_each_case {
             std_sync::lazy_values_are_made_once,
             processes::commands_run,
             processes::a_command_with_pre_exec_runs,
+            processes::children_of_gort_are_waited_for,
             processes::a_forked_child_can_exec,
             processes::a_forked_child_can_go_on,
             processes::names_are_looked_up,

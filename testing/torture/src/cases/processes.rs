@@ -1,5 +1,6 @@
 //! Processes: commands, forks, the user that runs us; and names, for which libc loads libraries.
 
+use std::io::Write as _;
 use std::net::ToSocketAddrs as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -49,6 +50,42 @@ pub(super) fn a_command_with_pre_exec_runs() {
             command.spawn().unwrap_err().raw_os_error(),
             Some(libc::EDOM)
         );
+    });
+}
+
+pub(super) fn children_of_gort_are_waited_for() {
+    use gort::process::{Command, CommandExt as _, Stdio};
+    many(scaled(100), |i| {
+        park();
+        let mut child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        park();
+        let mut stdin = child.stdin.take().unwrap();
+        // Ends only when another goroutine lets it.
+        let writer = gort::go(move || {
+            park();
+            write!(stdin, "word {i}")
+        });
+        if i % 2 == 0 {
+            let output = child.wait_with_output().unwrap();
+            assert_eq!(output.stdout, format!("word {i}").into_bytes());
+        } else {
+            assert!(child.wait().unwrap().success());
+        }
+        writer.join().unwrap().unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "exit 6"]);
+        // SAFETY: the function makes one system call in the child.
+        unsafe {
+            command.pre_exec(|| {
+                assert_eq!(libc::prctl(libc::PR_SET_NAME, c"prepared".as_ptr()), 0);
+                Ok(())
+            });
+        }
+        assert_eq!(command.status().unwrap().code(), Some(6));
     });
 }
 

@@ -1,0 +1,168 @@
+//! [`Child`]: a process that was started, and waiting for its end.
+#![forbid(unsafe_code)]
+
+use std::io::{self, Read};
+use std::process::{self, ExitStatus, Output};
+
+use gort_core::clock::NEVER;
+use gort_core::netpoll::Direction;
+use gort_core::os::process::pidfd_open;
+use gort_core::poll_fd::PollFd;
+use gort_core::{runtime, sched};
+
+use super::pipe::{self, ChildStderr, ChildStdin, ChildStdout};
+use crate::go::{Builder, scope};
+
+/// A process that was started by [`Command::spawn`](super::Command::spawn); as [`std::process::Child`], but
+/// waiting parks the goroutine.
+///
+/// A child that is dropped runs on, and when it ends it stays in the system's table, as nobody has waited for
+/// it: as with std.
+///
+/// # Examples
+///
+/// ```
+/// use std::os::unix::process::ExitStatusExt;
+///
+/// let mut child = gort::process::Command::new("sleep").arg("1000").spawn()?;
+/// assert!(child.try_wait()?.is_none());
+/// child.kill()?;
+/// assert_eq!(child.wait()?.signal(), Some(9));
+/// # std::io::Result::Ok(())
+/// ```
+#[doc(alias = "os.Process")]
+#[derive(Debug)]
+pub struct Child {
+    inner: process::Child,
+    /// Our end of its standard input, if that is a pipe.
+    pub stdin: Option<ChildStdin>,
+    /// Our end of its standard output, if that is a pipe.
+    pub stdout: Option<ChildStdout>,
+    /// Our end of its standard error, if that is a pipe.
+    pub stderr: Option<ChildStderr>,
+}
+
+impl Child {
+    /// Takes over a child of std's.
+    ///
+    /// # Errors
+    ///
+    /// A pipe to it cannot be registered with the poller; the child is killed then.
+    pub fn from_std(child: process::Child) -> io::Result<Child> {
+        Child::adopt(child)
+    }
+
+    #[track_caller]
+    pub(super) fn adopt(mut inner: process::Child) -> io::Result<Child> {
+        match pipe::ends_of(&mut inner) {
+            Ok((stdin, stdout, stderr)) => Ok(Child {
+                inner,
+                stdin,
+                stdout,
+                stderr,
+            }),
+            Err(error) => {
+                // A child with whom nobody talks. That it cannot be killed means that it has ended.
+                let _ = inner.kill();
+                let _ = sched::blocking(|| inner.wait());
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for its end, parking until then, and gives its status; at once if it has been waited for.
+    ///
+    /// Its standard input is closed first, if it is a pipe and still here: a child that reads it to its
+    /// end would not end before.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be waited for (`ECHILD`): somebody else did, or the program ignores SIGCHLD.
+    #[doc(alias = "Wait")]
+    #[track_caller]
+    pub fn wait(&mut self) -> io::Result<ExitStatus> {
+        drop(self.stdin.take());
+        if let Some(status) = self.try_wait()? {
+            return Ok(status);
+        }
+        // The number is the child's until we have waited for it.
+        match pidfd_open(self.id()).and_then(register) {
+            Ok(fd) => self.wait_until_told(&fd),
+            // Refused by the kernel or a filter, or no descriptor left: a thread can wait all the same.
+            Err(_) => sched::blocking(|| self.inner.wait()),
+        }
+    }
+
+    #[track_caller]
+    fn wait_until_told(&mut self, fd: &PollFd) -> io::Result<ExitStatus> {
+        let turn = fd.lock(Direction::Read, NEVER).map_err(pipe::error)?;
+        turn.prepare().map_err(pipe::error)?;
+        loop {
+            // Also for the first time: it may have ended before it was registered.
+            if let Some(status) = self.try_wait()? {
+                return Ok(status);
+            }
+            turn.wait(NEVER).map_err(pipe::error)?;
+        }
+    }
+
+    /// Its status, if it has ended. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Child::wait).
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.inner.try_wait()
+    }
+
+    /// Waits for its end and for that of its output, and gives both; parks until then. Reads standard output
+    /// and error at the same time, so that a child may write to them in any order.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Child::wait); those of reading; no stack for the goroutine that helps.
+    #[track_caller]
+    pub fn wait_with_output(mut self) -> io::Result<Output> {
+        drop(self.stdin.take());
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        match (self.stdout.take(), self.stderr.take()) {
+            (None, None) => {}
+            (Some(mut out), None) => drop(out.read_to_end(&mut stdout)?),
+            (None, Some(mut err)) => drop(err.read_to_end(&mut stderr)?),
+            (Some(mut out), Some(mut err)) => scope(|s| {
+                let helper = Builder::new().go_scoped(s, || err.read_to_end(&mut stderr))?;
+                let result = out.read_to_end(&mut stdout);
+                // Closed before we wait for the other: a child that still writes to it shall hear.
+                drop(out);
+                let of_helper = helper.join().map_err(|_| io::Error::other("cannot read"))?;
+                result.and(of_helper)
+            })
+            .map(drop)?,
+        }
+        Ok(Output {
+            status: self.wait()?,
+            stdout,
+            stderr,
+        })
+    }
+
+    /// Ends it by SIGKILL. It is still to be waited for. No error if it has been waited for already.
+    ///
+    /// # Errors
+    ///
+    /// We may not, as it has become another user.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.inner.kill()
+    }
+
+    /// Its number in the system. Another process may have it once this one was waited for.
+    #[doc(alias = "Pid")]
+    pub fn id(&self) -> u32 {
+        self.inner.id()
+    }
+}
+
+fn register(fd: std::os::fd::OwnedFd) -> io::Result<PollFd> {
+    runtime::ensure_started();
+    PollFd::new(fd)
+}

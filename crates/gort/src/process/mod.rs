@@ -1,0 +1,40 @@
+//! Child processes: [`Command`] and [`Child`] as in `std::process`, for goroutines.
+//!
+//! A goroutine that waits for a child parks; so does one that reads from it or writes to it, and no OS
+//! thread waits with it. The kernel tells of a child's end by a descriptor (a pidfd); where that is refused, by
+//! an old kernel or a filter, an OS thread waits instead.
+//!
+//! Children are started by std, and a child gets what std gives it: our ends of its pipes do not wait in the
+//! kernel, its own ends do.
+//!
+//! [`exit`], [`abort`] and [`id`] are std's. `exit` ends the program at once, as `os.Exit` does: the other
+//! goroutines stop where they are, and nothing of theirs is dropped.
+//!
+//! Not there: `before_exec`, which std has deprecated, and `FromRawFd`, which is unsafe where `TryFrom<OwnedFd>`
+//! is not.
+//!
+//! # Examples
+//!
+//! ```
+//! use gort::process::Command;
+//!
+//! let echo = gort::go(|| Command::new("echo").arg("hello").output());
+//! let output = echo.join().unwrap()?;
+//! assert!(output.status.success());
+//! assert_eq!(output.stdout, b"hello\n");
+//! # std::io::Result::Ok(())
+//! ```
+
+mod child;
+mod command;
+mod ext;
+mod pipe;
+
+pub use std::process::{
+    CommandArgs, CommandEnvs, ExitCode, ExitStatus, Output, Stdio, Termination, abort, exit, id,
+};
+
+pub use child::Child;
+pub use command::Command;
+pub use ext::CommandExt;
+pub use pipe::{ChildStderr, ChildStdin, ChildStdout};
