@@ -34,7 +34,7 @@
 //!
 //! It can miss: a thread of a library that only sleeps is taken for one that could wake somebody; so is a
 //! timer whose channel nobody reads. What it does not know are wake-ups from signal handlers; ours
-//! make none.
+//! make none, but for the one that raises a counter for a goroutine in the poller's care (`notify`).
 //!
 //! Elsewhere: the report's text (`gort::dump`, which comes as a function).
 //! Checked by `testing/crash`; for false alarms by its `alive_storm`, which must raise one as soon as any of

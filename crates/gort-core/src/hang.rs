@@ -9,7 +9,7 @@
 //!     a member has done is on its way.
 //! H2. No timer is armed but those that end a timed wait of another group's goroutine; and none is being fired
 //!     that was taken from its heap before: each P is idle, or has switched since. No member, and no goroutine
-//!     that belongs to no group, waits for a descriptor.
+//!     that belongs to no group, waits for a descriptor; nor does anybody want signals (`notify`).
 //! H3. Goroutines that belong to no group (a plain thread started them), and the runtime's own, are
 //!     Waiting too.
 //! H4. There is no thread that could wake a member: the others are the runtime's, those that run tests
@@ -193,7 +193,10 @@ impl Census {
                     may_go_on |= !is_parked || !is_settled || waits_outside;
                     needs_others |= is_shared(reason);
                 }
-                0 if g.has_flag(flags::SYSTEM) => may_go_on |= !is_parked,
+                // Of the runtime's own, the one that tells of signals waits for a descriptor.
+                0 if g.has_flag(flags::SYSTEM) => {
+                    may_go_on |= !is_parked || reason == WaitReason::IoWait;
+                }
                 0 => may_go_on |= !is_parked || waits_outside,
                 _ => has_others = true,
             }

@@ -48,6 +48,7 @@ pub mod poll_fd;
 pub mod deadlock;
 pub mod dump;
 pub mod hang;
+pub mod notify;
 pub mod overflow;
 pub mod preempt;
 mod report;

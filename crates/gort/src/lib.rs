@@ -28,6 +28,7 @@ mod go;
 pub mod net;
 pub mod process;
 pub mod runtime;
+pub mod signal;
 pub mod sync;
 mod task;
 pub mod time;

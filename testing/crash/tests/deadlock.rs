@@ -125,7 +125,9 @@ in_both_modes! {
     }
 
     fn d9_there_is_no_alarm_while_somebody_can_be_woken(program) {
-        for waker in ["timer", "after_func", "thread", "blocking", "sleeping", "socket", "run"] {
+        for waker in [
+            "timer", "after_func", "thread", "blocking", "sleeping", "socket", "signal", "child", "run",
+        ] {
             let ended = program(env!("CARGO_BIN_EXE_alive")).arg(waker).run();
             assert!(ended.status.success(), "{waker}: {ended}");
             assert_eq!((&*ended.stdout, &*ended.stderr), ("woken\n", ""), "{waker}: {ended}");

@@ -86,6 +86,7 @@ const LAYERS: [Layers; 2] = [
             "hang",
             "sysmon",
             "runtime",
+            "notify",
         ],
         exceptions: &[],
     },

@@ -14,6 +14,7 @@
 //! Elsewhere: which signals are taken and what is done about them (`preempt`, `overflow`).
 
 use std::ffi::{c_int, c_void};
+use std::fmt;
 use std::mem::{self, MaybeUninit};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -23,6 +24,24 @@ pub type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
 
 /// Signals are numbered from 1 to 64.
 const SIGNALS: usize = 65;
+
+/// The numbers of signals, by name.
+pub mod number {
+    pub use libc::{
+        SIGABRT, SIGALRM, SIGBUS, SIGCHLD, SIGCONT, SIGFPE, SIGHUP, SIGILL, SIGINT, SIGIO, SIGKILL,
+        SIGPIPE, SIGPROF, SIGPWR, SIGQUIT, SIGSEGV, SIGSTOP, SIGSYS, SIGTERM, SIGTRAP, SIGTSTP,
+        SIGTTIN, SIGTTOU, SIGURG, SIGUSR1, SIGUSR2, SIGVTALRM, SIGWINCH, SIGXCPU, SIGXFSZ,
+    };
+}
+
+/// The highest signal.
+pub const LAST: c_int = SIGNALS as c_int - 1;
+
+/// Whether there is a signal of that number for programs. Between the others and the real-time ones libc
+/// keeps some for itself (glibc 32 and 33).
+pub fn is_signal(number: c_int) -> bool {
+    (1..32).contains(&number) || (libc::SIGRTMIN()..=LAST).contains(&number)
+}
 
 /// An action that [`install`] replaced.
 #[derive(Debug)]
@@ -65,8 +84,7 @@ pub fn install(signo: c_int, handler: Handler, flags: c_int) -> Old {
     }
     // What was there is known before the first signal can come to us.
     remember(signo, found);
-    // SAFETY: all zero is a valid `sigaction`.
-    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    let mut action = default_action();
     action.sa_sigaction = ours;
     action.sa_flags = libc::SA_SIGINFO | flags;
     let replaced = set_action(signo, &action);
@@ -81,7 +99,79 @@ pub fn install(signo: c_int, handler: Handler, flags: c_int) -> Old {
     }
 }
 
+/// Undoes [`install`]: the signal has the action again that `handler` replaced. If somebody else has put theirs
+/// in its place, nothing changes: that one may go on to `handler`, which has to [`chain`] then.
+///
+/// # Panics
+///
+/// `signo` is no signal.
+pub fn uninstall(signo: c_int, handler: Handler) {
+    if action_of(signo).sa_sigaction != handler as *const () as libc::sighandler_t {
+        return;
+    }
+    if let Some(replaced) = replaced(signo) {
+        if replaced.is_spent() {
+            set_action(signo, &default_action());
+        } else {
+            set_action(signo, &replaced.action);
+        }
+    }
+}
+
+/// What is done with a signal.
+pub struct Action(libc::sigaction);
+
+impl fmt::Debug for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Action").field(&self.0.sa_sigaction).finish()
+    }
+}
+
+/// Has `signo` ignored; gives what was done with it before.
+///
+/// # Panics
+///
+/// `signo` is no signal, or one that cannot be ignored.
+pub fn ignore(signo: c_int) -> Action {
+    let mut action = default_action();
+    action.sa_sigaction = libc::SIG_IGN;
+    Action(set_action(signo, &action))
+}
+
+/// Does again with `signo` what was done before [`ignore`], unless it is ignored no more.
+pub fn restore(signo: c_int, before: &Action) {
+    if is_ignored(signo) {
+        set_action(signo, &before.0);
+    }
+}
+
+/// Whether `signo` is ignored, whoever has seen to that.
+pub fn is_ignored(signo: c_int) -> bool {
+    action_of(signo).sa_sigaction == libc::SIG_IGN
+}
+
+fn replaced(signo: c_int) -> Option<&'static Replaced> {
+    // SAFETY: what is published there stays, and is written no more but for its atomic.
+    unsafe { REPLACED[signo as usize].load(Ordering::Acquire).as_ref() }
+}
+
+impl Replaced {
+    fn is_one_shot(&self) -> bool {
+        self.action.sa_flags & libc::SA_RESETHAND != 0
+    }
+
+    /// Whether it was to be used once, and has been.
+    fn is_spent(&self) -> bool {
+        self.is_one_shot() && self.used.load(Ordering::Relaxed)
+    }
+}
+
 fn remember(signo: c_int, action: libc::sigaction) {
+    // What is remembered cannot be freed. Who installs the same again and again finds the same again.
+    if replaced(signo).is_some_and(|known| !known.is_one_shot() && is_same(&known.action, &action))
+    {
+        return;
+    }
     let replaced = Box::new(Replaced {
         action,
         used: AtomicBool::new(false),
@@ -105,16 +195,13 @@ pub fn is_default(signo: c_int) -> bool {
 ///
 /// The arguments are those of a signal handler that was installed with [`install`] and runs.
 pub unsafe fn chain(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: what is published there stays, and is written no more but for its atomic.
-    let replaced = unsafe { REPLACED[signo as usize].load(Ordering::Acquire).as_ref() };
     // SAFETY: the caller's `info` is the kernel's.
     let is_fault = is_fault(signo) && unsafe { (*info).si_code } > 0;
-    let Some(replaced) = replaced else {
+    let Some(replaced) = replaced(signo) else {
         return act_by_default(signo, is_fault);
     };
     let action = &replaced.action;
-    let is_spent =
-        action.sa_flags & libc::SA_RESETHAND != 0 && replaced.used.swap(true, Ordering::Relaxed);
+    let is_spent = replaced.is_one_shot() && replaced.used.swap(true, Ordering::Relaxed);
     match action.sa_sigaction {
         _ if is_spent => act_by_default(signo, is_fault),
         libc::SIG_DFL => act_by_default(signo, is_fault),
@@ -137,6 +224,23 @@ pub unsafe fn chain(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
     }
 }
 
+/// As [`chain`], but only if there was somebody's handler: neither the default action is taken, nor is anything
+/// ignored.
+///
+/// # Safety
+///
+/// As [`chain`].
+pub unsafe fn chain_to_handler(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    let is_handler = replaced(signo).is_some_and(|replaced| {
+        let address = replaced.action.sa_sigaction;
+        !replaced.is_spent() && address != libc::SIG_DFL && address != libc::SIG_IGN
+    });
+    if is_handler {
+        // SAFETY: the caller's word.
+        unsafe { chain(signo, info, context) };
+    }
+}
+
 /// Whether the kernel sends `signo` for what an instruction did.
 fn is_fault(signo: c_int) -> bool {
     matches!(
@@ -154,8 +258,7 @@ fn act_by_default(signo: c_int, is_fault: bool) {
             unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
         }
         _ => {
-            // SAFETY: all zero is a valid `sigaction`: the default one.
-            let default: libc::sigaction = unsafe { mem::zeroed() };
+            let default = default_action();
             // SAFETY: reads one action. With an `assert` instead of the answer ignored a handler
             // could unwind.
             unsafe { libc::sigaction(signo, &raw const default, ptr::null_mut()) };
@@ -249,6 +352,22 @@ fn empty_set() -> libc::sigset_t {
         libc::sigemptyset(set.as_mut_ptr());
         set.assume_init()
     }
+}
+
+/// The default action.
+fn default_action() -> libc::sigaction {
+    // SAFETY: all zero is a valid `sigaction`: no mask, no flags, `SIG_DFL`.
+    unsafe { mem::zeroed() }
+}
+
+fn is_same(one: &libc::sigaction, other: &libc::sigaction) -> bool {
+    let has = |action: &libc::sigaction, signo| {
+        // SAFETY: reads one set, for a signal.
+        unsafe { libc::sigismember(&raw const action.sa_mask, signo) == 1 }
+    };
+    one.sa_sigaction == other.sa_sigaction
+        && one.sa_flags == other.sa_flags
+        && (1..SIGNALS as c_int).all(|signo| has(one, signo) == has(other, signo))
 }
 
 fn action_of(signo: c_int) -> libc::sigaction {

@@ -50,6 +50,7 @@ pub(crate) mod signal;
 mod state;
 pub(crate) mod timed;
 mod waiter;
+pub(crate) mod watched;
 
 use std::time::{Duration, Instant};
 

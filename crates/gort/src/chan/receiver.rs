@@ -13,7 +13,7 @@ use gort_core::wait_reason::WaitReason;
 use gort_core::{clock, g};
 
 use super::error::{RecvError, RecvTimeoutError, TryRecvError};
-use super::state::{Chan, Locked, Taken};
+use super::state::{Chan, ChanId, Locked, Taken};
 use super::waiter::{After, Outcome, Party, Role, Waiter};
 use super::{Wait, spin, timed, wait_for_nothing};
 
@@ -264,6 +264,11 @@ impl<T> Receiver<T> {
     /// Whether the two receive from the same channel. All nil channels are the same.
     pub fn same_channel(&self, other: &Receiver<T>) -> bool {
         self.chan == other.chan
+    }
+
+    /// Which channel this is an end of; none for the nil channel.
+    pub(crate) fn id(&self) -> Option<ChanId> {
+        self.chan.map(|chan| ChanId(chan.addr().get()))
     }
 
     /// An iterator over the values, which waits for each and ends when the channel is empty and

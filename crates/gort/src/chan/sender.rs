@@ -13,7 +13,7 @@ use gort_core::{clock, g};
 
 use super::core::Promised;
 use super::error::{SendError, SendTimeoutError, TrySendError};
-use super::state::{Chan, Locked, Offered};
+use super::state::{Chan, ChanId, Locked, Offered};
 use super::waiter::{After, Outcome, Party, Role, Waiter};
 use super::{Wait, spin, wait_for_nothing};
 
@@ -309,6 +309,11 @@ impl<T> Sender<T> {
     /// Whether the two send into the same channel. All nil channels are the same.
     pub fn same_channel(&self, other: &Sender<T>) -> bool {
         self.chan == other.chan
+    }
+
+    /// Which channel this is an end of; none for the nil channel.
+    pub(crate) fn id(&self) -> Option<ChanId> {
+        self.chan.map(|chan| ChanId(chan.addr().get()))
     }
 }
 

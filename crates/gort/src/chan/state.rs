@@ -39,6 +39,7 @@ use super::buffer::{Buffer, Memory};
 use super::core::{Ahead, Core};
 use super::timed::{self, TimedChan};
 use super::waiter::{After, Outcome, Role, WaiterRef};
+use super::watched::Watch;
 
 /// What depends on the type of a channel's values, or on what fills it.
 pub(super) struct Ops {
@@ -54,7 +55,13 @@ pub(super) struct Ops {
     pub(super) value: Layout,
     /// Frees the channel's memory.
     pub(super) free: unsafe fn(NonNull<Chan>),
+    /// Called once the channel is closed, without the lock, by whoever closed it: see `watched`.
+    pub(super) closed: Option<fn(ChanId)>,
 }
+
+/// Which channel: good for as long as there is a handle to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ChanId(pub(super) usize);
 
 /// A channel, shared by its senders and receivers.
 pub(super) struct Chan {
@@ -153,6 +160,12 @@ impl Chan {
         };
         let capacity = capacity.unwrap_or(usize::MAX);
         let chan = Self::with(buffer, capacity, OpsOf::<T>::OPS, 1);
+        NonNull::from(Box::leak(Box::new(chan)))
+    }
+
+    /// A channel of `T`s with one sender and one receiver, whose end `W` is told of.
+    pub(super) fn watched<T, W: Watch>(slots: usize) -> NonNull<Self> {
+        let chan = Self::with(Buffer::ring::<T>(slots), slots, WatchedOps::<T, W>::OPS, 1);
         NonNull::from(Box::leak(Box::new(chan)))
     }
 
@@ -525,6 +538,9 @@ impl Chan {
             drop(core);
             after.act();
             if is_done {
+                if let Some(closed) = self.ops.closed {
+                    closed(ChanId(ptr::from_ref(self).addr()));
+                }
                 return true;
             }
         }
@@ -655,6 +671,17 @@ impl<T> OpsOf<T> {
         value: Layout::new::<T>(),
         // SAFETY: `Chan::new` boxed it, and nobody has a handle any more.
         free: |chan| unsafe { drop(Box::from_raw(chan.as_ptr())) },
+        closed: None,
+    };
+}
+
+/// Those of a channel whose end `W` is told of.
+struct WatchedOps<T, W>(std::marker::PhantomData<(T, W)>);
+
+impl<T, W: Watch> WatchedOps<T, W> {
+    const OPS: &'static Ops = &Ops {
+        closed: Some(W::closed),
+        ..*OpsOf::<T>::OPS
     };
 }
 

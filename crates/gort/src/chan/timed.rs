@@ -120,6 +120,7 @@ const OPS: &Ops = &Ops {
     give_back: |chan, value| give_back(chan, unsafe { value.cast::<Instant>().read() }),
     value: std::alloc::Layout::new::<Instant>(),
     free,
+    closed: None,
 };
 
 impl TimedChan {

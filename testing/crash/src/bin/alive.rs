@@ -1,6 +1,6 @@
 //! No deadlock: all goroutines are parked, and what the argument names is going to wake one.
 //!
-//! `timer`, `after_func`, `thread`, `blocking`, `sleeping`, `socket`, `run`.
+//! `timer`, `after_func`, `thread`, `blocking`, `sleeping`, `socket`, `signal`, `child`, `run`.
 
 use std::process::Command;
 use std::thread;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use gort::chan;
 use gort::net::{TcpListener, TcpStream};
+use gort::signal::{self, Signal};
 
 /// Far longer than the runtime waits before it looks.
 const PAUSE: Duration = Duration::from_millis(150);
@@ -19,6 +20,13 @@ fn main() {
         thread::sleep(PAUSE); // waits: so that all goroutines of the parent are parked
         let address = args.next().expect("an address");
         std::net::TcpStream::connect(address).unwrap();
+        return;
+    }
+    if waker == "kill" {
+        thread::sleep(PAUSE); // waits: so that all goroutines of the parent are parked
+        let parent = args.next().expect("a process").parse().expect("a number");
+        // SAFETY: `kill` takes any numbers.
+        assert_eq!(unsafe { libc::kill(parent, libc::SIGTERM) }, 0);
         return;
     }
     gort::run(|| wait_for(&waker));
@@ -72,6 +80,24 @@ fn wait_for(waker: &str) {
                 .unwrap();
             let (_stream, _): (TcpStream, _) = listener.accept().unwrap();
             assert!(child.wait().unwrap().success());
+            return;
+        }
+        "signal" => {
+            let signals = signal::notify(&[Signal::SIGTERM]);
+            let program = std::env::current_exe().unwrap();
+            let own_id = std::process::id().to_string();
+            let mut child = Command::new(program)
+                .args(["kill", &own_id])
+                .spawn()
+                .unwrap();
+            assert_eq!(signals.recv(), Ok(Signal::SIGTERM));
+            assert!(child.wait().unwrap().success());
+            return;
+        }
+        "child" => {
+            let script = format!("sleep {}", PAUSE.as_secs_f64());
+            let mut child = gort::process::Command::new("/bin/sh");
+            assert!(child.args(["-c", &script]).status().unwrap().success());
             return;
         }
         other => panic!("{other} wakes nobody"),

@@ -1,0 +1,143 @@
+//! Signals on their way from the handler to a goroutine that tells whoever wants them.
+//!
+//! The handler sets the signal's bit in `PENDING` and raises an event counter, for which that goroutine is
+//! parked in the poller. Signals of one kind that come before it has looked are one, as they are in the
+//! kernel.
+//!
+//! A handler that was there before is called too, and what was there is done instead of all this with a signal
+//! that nobody wants (any more), and in the child of a fork, which has the parent's counter. SIGQUIT is left out:
+//! what was there may be our own dump, which ends the process.
+//!
+//! N1. `WANTED` has a signal's bit from before the handler is installed for it until before it is
+//!     uninstalled: so a signal is never met by a handler that does neither.
+//! N2. *None is lost.* The handler sets the bit and then raises; [`wait`] forgets old readiness, clears the
+//!     counter, and then looks at the bits. What is raised later is news for the poller.
+//!
+//! The goroutine waits for a descriptor: so there is no deadlock while somebody wants signals (`deadlock`, A4),
+//! nor does a test hang (`hang`, H2).
+//!
+//! Elsewhere: who wants what (`gort::signal`), the actions of the process (`os::signal`).
+
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+use crate::clock::NEVER;
+use crate::netpoll::{Direction, PollError};
+use crate::os::{epoll, signal};
+use crate::poll_fd::PollFd;
+use crate::runtime;
+
+/// Signals that somebody wants; signal `n` is bit `n - 1`. Writers: `catch`, `release`. Reader: the handler.
+static WANTED: AtomicU64 = AtomicU64::new(0);
+/// Those that have come. Writer: the handler. Taken by `wait`.
+static PENDING: AtomicU64 = AtomicU64::new(0);
+/// Set by `interrupt`, taken by `wait`.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// The event counter. Never closed: the handler has its number.
+static COUNTER: OnceLock<PollFd> = OnceLock::new();
+/// Its number, for the handler. Written once, by `start`.
+static COUNTER_FD: AtomicI32 = AtomicI32::new(-1);
+/// The process that has the goroutine. Written once, by `start`.
+static OWNER: AtomicU32 = AtomicU32::new(0);
+
+/// A signal's bit in a set.
+pub fn bit(signo: c_int) -> u64 {
+    1 << (signo - 1)
+}
+
+/// Makes what the handler needs; before the first [`catch`] and [`wait`].
+///
+/// # Errors
+///
+/// No descriptor can be had, or the poller cannot be started.
+pub fn start() -> io::Result<()> {
+    runtime::ensure_started();
+    if COUNTER.get().is_some() {
+        return Ok(());
+    }
+    let counter = PollFd::new(epoll::counter_create()?)?;
+    // If somebody was faster, theirs is as good.
+    let counter = COUNTER.get_or_init(|| counter);
+    let fd = counter.expose().expect("nobody closes it");
+    OWNER.store(std::process::id(), Ordering::Relaxed);
+    COUNTER_FD.store(fd.as_raw_fd(), Ordering::Release);
+    Ok(())
+}
+
+/// From now on `signo` is told to the goroutine in [`wait`]. Callers come one after the other; [`start`] has been
+/// called.
+///
+/// # Panics
+///
+/// `signo` is no signal, or one that cannot be caught.
+pub fn catch(signo: c_int) {
+    // N1.
+    WANTED.fetch_or(bit(signo), Ordering::SeqCst);
+    signal::install(signo, on_signal, libc::SA_ONSTACK | libc::SA_RESTART);
+}
+
+/// Undoes [`catch`]: what was done with `signo` before is done again.
+pub fn release(signo: c_int) {
+    // N1.
+    WANTED.fetch_and(!bit(signo), Ordering::SeqCst);
+    signal::uninstall(signo, on_signal);
+}
+
+/// Parks until signals have come, and takes them; or until [`interrupt`]. May also return none.
+///
+/// # Errors
+///
+/// None while the counter is open: it is never closed.
+pub fn wait() -> Result<u64, PollError> {
+    let counter = COUNTER.get().expect("`start` comes first");
+    let turn = counter.lock(Direction::Read, NEVER)?;
+    // N2.
+    turn.prepare()?;
+    epoll::counter_clear(turn.as_fd());
+    let come = PENDING.swap(0, Ordering::SeqCst);
+    if come != 0 || INTERRUPTED.swap(false, Ordering::SeqCst) {
+        return Ok(come);
+    }
+    turn.wait(NEVER)?;
+    Ok(PENDING.swap(0, Ordering::SeqCst))
+}
+
+/// Has the goroutine in [`wait`] return, or the next one that comes there.
+pub fn interrupt() {
+    INTERRUPTED.store(true, Ordering::SeqCst);
+    raise();
+}
+
+/// Async-signal-safe.
+fn raise() {
+    let fd = COUNTER_FD.load(Ordering::Acquire);
+    if fd >= 0 {
+        // SAFETY: the number of an open descriptor, which is never closed.
+        epoll::counter_raise(unsafe { BorrowedFd::borrow_raw(fd) });
+    }
+}
+
+/// Async-signal-safe.
+extern "C" fn on_signal(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: errno's address is valid in every thread, and in a goroutine's block.
+    let errno = unsafe { *libc::__errno_location() };
+    // SAFETY: the call has no preconditions.
+    let pid = unsafe { libc::getpid() } as u32;
+    let is_wanted = WANTED.load(Ordering::SeqCst) & bit(signo) != 0;
+    if is_wanted && pid == OWNER.load(Ordering::Relaxed) {
+        PENDING.fetch_or(bit(signo), Ordering::SeqCst);
+        raise();
+        if signo != libc::SIGQUIT {
+            // SAFETY: a handler's own arguments.
+            unsafe { signal::chain_to_handler(signo, info, context) };
+        }
+    } else {
+        // SAFETY: as above.
+        unsafe { signal::chain(signo, info, context) };
+    }
+    // SAFETY: as above. The goroutine, and with it the block, is the same as before.
+    unsafe { *libc::__errno_location() = errno };
+}

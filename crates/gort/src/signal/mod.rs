@@ -1,0 +1,162 @@
+//! Signals of the system as values in channels: Go's `os/signal`.
+//!
+//! [`notify`] subscribes to signals: what was done with them by default, ending the process in most cases, is
+//! not done any more, and each comes as a value. When the receiver is dropped, everything is as before.
+//!
+//! | of these        | a subscription                                                              |
+//! |-----------------|-----------------------------------------------------------------------------|
+//! | KILL, STOP      | is a panic: the kernel lets nobody catch them                               |
+//! | SEGV, BUS, FPE, ILL, TRAP | is a panic: the instruction that failed cannot go on; gort reports stack overflows, and leaves the rest to handlers that were there |
+//! | URG             | is a panic: the runtime preempts goroutines by it                           |
+//! | QUIT            | takes it from the runtime, which would dump the goroutines; until it ends   |
+//! | PIPE            | tells of writes that nobody reads any more. Rust has it ignored; the writes fail either way |
+//! | PROF and others that libraries handle | gets them beside the library: a handler that was there is called |
+//!
+//! *What is not lost, and what is.* A subscription holds [`BUFFER`] signals that have not been received; more are
+//! dropped, as nobody may have to wait for a receiver. Signals of one kind that come close together are one, in
+//! the kernel and here. Those that come at once are told in the order of their numbers.
+//!
+//! While there is a subscription the runtime does not take the program for deadlocked: a signal may always
+//! come. A signal interrupts no call: those that wait in the kernel go on (`SA_RESTART`), but for the few that
+//! never do, see signal(7).
+//!
+//! A child gets what [`ignore`] says, and for a signal that is subscribed to the default. Between `fork` and `exec`
+//! a child does with signals what was done before the subscriptions.
+//!
+//! # Examples
+//!
+//! ```no_run
+//! use gort::chan::select;
+//! use gort::signal::{self, Signal};
+//!
+//! # let (_tx, work) = gort::chan::unbounded::<u32>();
+//! let stop = signal::notify(&[Signal::SIGINT, Signal::SIGTERM]);
+//! loop {
+//!     select! {
+//!         recv(stop) -> signal => {
+//!             println!("{}: going down", signal.unwrap());
+//!             break;
+//!         }
+//!         recv(work) -> item => println!("{item:?}"),
+//!     }
+//! }
+//! ```
+#![forbid(unsafe_code)]
+
+mod kind;
+mod registry;
+
+use crate::chan::Receiver;
+
+pub use kind::Signal;
+pub use registry::BUFFER;
+
+/// Subscribes to `signals`: each that comes to the process from now on is sent to the receiver. None given
+/// means all, but for those that cannot be had, as in Go; that is seldom what one wants.
+///
+/// Nobody ever waits for the receiver: when [`BUFFER`] signals are in the channel, more are dropped. Each
+/// subscription gets its own. When its last receiver is dropped, when that is closed, or by [`stop`], the
+/// subscription ends, and with the last one for a signal what was done with it before is done again.
+///
+/// # Panics
+///
+/// For signals that cannot be had: the table in the [module](self) says which. If there is no descriptor or
+/// no stack for the runtime's goroutine that tells.
+///
+/// # Examples
+///
+/// ```
+/// use gort::signal::{self, Signal};
+///
+/// let signals = signal::notify(&[Signal::SIGUSR1]);
+/// // By somebody else, normally.
+/// std::process::Command::new("kill").args(["-USR1", &std::process::id().to_string()]).status()?;
+/// assert_eq!(signals.recv(), Ok(Signal::SIGUSR1));
+/// # std::io::Result::Ok(())
+/// ```
+#[doc(alias = "signal.Notify")]
+#[track_caller]
+pub fn notify(signals: &[Signal]) -> Receiver<Signal> {
+    registry::subscribe(&set_of(signals))
+}
+
+/// Ends the subscription of `receiver`, as dropping it does. When this returns, nothing more is sent to
+/// it; its channel is closed, and what it holds can still be received.
+///
+/// A receiver of something else than [`notify`]'s is left alone.
+///
+/// # Examples
+///
+/// ```
+/// use gort::signal::{self, Signal};
+///
+/// let signals = signal::notify(&[Signal::SIGUSR2]);
+/// signal::stop(&signals);
+/// assert!(signals.recv().is_err());
+/// ```
+#[doc(alias = "signal.Stop")]
+pub fn stop(receiver: &Receiver<Signal>) {
+    if let Some(channel) = receiver.id() {
+        registry::unsubscribe(channel);
+    }
+}
+
+/// Has the process ignore `signals`; none given means all, but for those that cannot be had. Subscriptions to
+/// them end, for those signals.
+///
+/// # Panics
+///
+/// As [`notify`].
+///
+/// # Examples
+///
+/// ```
+/// use gort::signal::{self, Signal};
+///
+/// signal::ignore(&[Signal::SIGHUP]);
+/// assert!(signal::ignored(Signal::SIGHUP));
+/// signal::reset(&[Signal::SIGHUP]);
+/// assert!(!signal::ignored(Signal::SIGHUP));
+/// ```
+#[doc(alias = "signal.Ignore")]
+#[track_caller]
+pub fn ignore(signals: &[Signal]) {
+    registry::ignore(&set_of(signals));
+}
+
+/// Whether the process ignores `signal`, by [`ignore`] or by whoever started it.
+#[doc(alias = "signal.Ignored")]
+pub fn ignored(signal: Signal) -> bool {
+    registry::is_ignored(signal)
+}
+
+/// Undoes [`notify`] and [`ignore`] for `signals`, and for all if none is given: what was done with them before is
+/// done again.
+#[doc(alias = "signal.Reset")]
+pub fn reset(signals: &[Signal]) {
+    if signals.is_empty() {
+        registry::reset(&all());
+    } else {
+        registry::reset(signals);
+    }
+}
+
+/// All that can be had.
+fn all() -> Vec<Signal> {
+    Signal::all()
+        .filter(|signal| signal.refusal().is_none())
+        .collect()
+}
+
+#[track_caller]
+fn set_of(signals: &[Signal]) -> Vec<Signal> {
+    if signals.is_empty() {
+        return all();
+    }
+    for &signal in signals {
+        if let Some(refusal) = signal.refusal() {
+            panic!("{signal:?} cannot be had: {refusal}");
+        }
+    }
+    signals.to_vec()
+}

@@ -1,0 +1,173 @@
+//! What comes to a subscription, and what ends it.
+
+use std::panic;
+use std::process::Command;
+use std::thread;
+
+use gort::chan::{self, RecvError, TryRecvError, select};
+use gort::signal::{BUFFER, Signal, notify, stop};
+
+use super::support::{action, receive, send, wait_until};
+
+#[gort::test]
+fn a_signal_comes_as_a_value() {
+    let receiver = notify(&[Signal::SIGUSR1]);
+    assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+    for _ in 0..3 {
+        send(Signal::SIGUSR1);
+        assert_eq!(receive(&receiver), Signal::SIGUSR1);
+    }
+    let (_never, nothing) = chan::nil::<()>();
+    send(Signal::SIGUSR1);
+    select! {
+        recv(receiver) -> signal => assert_eq!(signal, Ok(Signal::SIGUSR1)),
+        recv(nothing) -> _ => unreachable!("it is nil"),
+    }
+}
+
+#[test]
+fn a_plain_thread_may_wait_for_signals() {
+    let receiver = notify(&[Signal::SIGALRM]);
+    let sender = thread::spawn(|| send(Signal::SIGALRM));
+    assert_eq!(receive(&receiver), Signal::SIGALRM);
+    sender.join().unwrap();
+}
+
+#[gort::test]
+fn each_subscription_gets_its_own() {
+    let one = notify(&[Signal::SIGUSR2]);
+    let both = notify(&[Signal::SIGUSR2, Signal::SIGWINCH]);
+    send(Signal::SIGUSR2);
+    assert_eq!(receive(&one), Signal::SIGUSR2);
+    assert_eq!(receive(&both), Signal::SIGUSR2);
+    send(Signal::SIGWINCH);
+    assert_eq!(receive(&both), Signal::SIGWINCH);
+    assert!(one.is_empty());
+    drop(both);
+    send(Signal::SIGUSR2);
+    assert_eq!(receive(&one), Signal::SIGUSR2);
+}
+
+#[gort::test]
+fn a_subscription_ends_with_its_last_receiver_or_by_hand() {
+    let signal = Signal::SIGVTALRM;
+    assert_eq!(action(signal), libc::SIG_DFL);
+
+    let receiver = notify(&[signal]);
+    let clone = receiver.clone();
+    drop(receiver);
+    send(signal);
+    assert_eq!(receive(&clone), signal);
+    drop(clone);
+    assert_eq!(action(signal), libc::SIG_DFL, "dropped");
+
+    let receiver = notify(&[signal]);
+    assert!(receiver.close());
+    assert_eq!(action(signal), libc::SIG_DFL, "closed");
+    assert_eq!(receiver.recv(), Err(RecvError));
+
+    let receiver = notify(&[signal]);
+    send(signal);
+    wait_until("it has come", || !receiver.is_empty());
+    stop(&receiver);
+    assert_eq!(action(signal), libc::SIG_DFL, "stopped");
+    stop(&receiver);
+    assert_eq!(receiver.recv(), Ok(signal), "what it holds stays");
+    assert_eq!(receiver.recv(), Err(RecvError));
+
+    // Another's channel.
+    let (sender, receiver) = chan::bounded(1);
+    stop(&receiver);
+    sender.send(signal).unwrap();
+}
+
+/// Nobody waits for a receiver.
+#[gort::test]
+fn a_full_subscription_loses_what_comes_and_no_other_does() {
+    let signal = Signal::SIGXCPU;
+    let (lazy, eager) = (notify(&[signal]), notify(&[signal]));
+    for _ in 0..BUFFER + 10 {
+        send(signal);
+        assert_eq!(receive(&eager), signal);
+    }
+    wait_until("it is full", || lazy.is_full());
+    stop(&lazy);
+    assert_eq!(lazy.iter().count(), BUFFER);
+}
+
+/// Those of one kind may become one, but never none.
+#[gort::test]
+fn a_storm_of_signals_is_told_of_and_does_no_harm() {
+    let signal = Signal::SIGXFSZ;
+    let receiver = notify(&[signal]);
+    let senders: Vec<_> = (0..4)
+        .map(|_| thread::spawn(move || (0..1000).for_each(|_| send(signal))))
+        .collect();
+    let mut count = 0;
+    while !senders.iter().all(|sender| sender.is_finished()) {
+        count += receiver.try_iter().count();
+        gort::yield_now();
+    }
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    if count == 0 {
+        assert_eq!(receive(&receiver), signal, "it was not lost");
+        count = 1;
+    }
+    assert!((1..=4000).contains(&count), "{count}");
+    send(signal);
+    assert_eq!(receive(&receiver), signal);
+}
+
+/// A goroutine that waits for a signal is no hang, for longer than the detector takes.
+#[gort::test]
+fn a_test_that_waits_for_a_signal_does_not_hang() {
+    let receiver = notify(&[Signal::SIGIO]);
+    let script = format!("sleep 1; kill -IO {}", std::process::id());
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", &script])
+        .spawn()
+        .unwrap();
+    assert_eq!(receiver.recv(), Ok(Signal::SIGIO));
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn what_cannot_be_had_is_a_panic_that_says_why() {
+    for (signal, why) in [
+        (Signal::SIGKILL, "the kernel lets nobody catch it"),
+        (Signal::SIGSTOP, "the kernel lets nobody catch it"),
+        (Signal::SIGSEGV, "an instruction has failed"),
+        (Signal::SIGBUS, "an instruction has failed"),
+        (Signal::SIGFPE, "an instruction has failed"),
+        (Signal::SIGILL, "an instruction has failed"),
+        (Signal::SIGTRAP, "an instruction has failed"),
+        (Signal::SIGURG, "the runtime preempts"),
+    ] {
+        let before = action(signal);
+        let payload = panic::catch_unwind(|| notify(&[Signal::SIGPROF, signal])).unwrap_err();
+        let text = payload.downcast_ref::<String>().unwrap();
+        assert!(
+            text.starts_with(&format!("{signal:?} cannot be had: {why}")),
+            "{text}"
+        );
+        assert_eq!(action(signal), before);
+        assert_eq!(action(Signal::SIGPROF), libc::SIG_DFL, "all or none");
+    }
+}
+
+#[test]
+fn signals_have_numbers_names_and_words() {
+    assert_eq!(Signal::SIGINT.as_raw(), libc::SIGINT);
+    assert_eq!(Signal::SIGINT.to_string(), "interrupt");
+    assert_eq!(format!("{:?}", Signal::SIGINT), "SIGINT");
+    let real_time = Signal::from_raw(libc::SIGRTMIN()).unwrap();
+    assert_eq!(
+        real_time.to_string(),
+        format!("signal {}", libc::SIGRTMIN())
+    );
+    for number in [-1, 0, 32, 33, 65, i32::MAX] {
+        assert_eq!(Signal::from_raw(number), None, "{number}");
+    }
+}
