@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
+use gort::debug::GoroutineInfo;
 use gort::process::{Child, Command, Stdio};
 
 use super::support::{alone, sh};
@@ -17,22 +18,31 @@ fn cat() -> Child {
         .unwrap()
 }
 
+fn waits_for(goroutine: &GoroutineInfo, reason: &str) -> bool {
+    let found = goroutine.wait_reason;
+    found.is_some_and(|found| found.to_string() == reason)
+}
+
 #[track_caller]
-fn wait_until_parked(name: &str, reason: &str) {
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
-    let is_parked = || {
-        gort::debug::goroutines().into_iter().any(|goroutine| {
-            goroutine.name.as_deref() == Some(name)
-                && goroutine
-                    .wait_reason
-                    .is_some_and(|found| found.to_string() == reason)
-        })
-    };
-    while !is_parked() {
-        assert!(Instant::now() < deadline, "{}", gort::debug::stacks());
-        // waits: between two looks at the goroutine
+    while !condition() {
+        assert!(
+            Instant::now() < deadline,
+            "{what}:\n{}",
+            gort::debug::stacks()
+        );
+        // waits: between two looks at the condition
         gort::time::sleep(Duration::from_micros(100));
     }
+}
+
+#[track_caller]
+fn wait_until_parked(name: &str, reason: &str) {
+    wait_until("it is parked", || {
+        let mut goroutines = gort::debug::goroutines().into_iter();
+        goroutines.any(|it| it.name.as_deref() == Some(name) && waits_for(&it, reason))
+    });
 }
 
 /// One P: whoever held it while it waits would keep the other from ending the child.
@@ -96,14 +106,34 @@ fn output_goes_on_after_the_child() {
     assert_eq!(text, "word from below\n");
 }
 
-#[gort::test]
-fn a_hundred_children_are_waited_for_at_once() {
-    let children: Vec<_> = (0..100).map(|_| cat()).collect();
-    let handles: Vec<_> = children
-        .into_iter()
-        .map(|mut child| gort::go(move || child.wait().unwrap().success()))
-        .collect();
-    assert!(handles.into_iter().all(|handle| handle.join().unwrap()));
+/// In a process of its own, whose threads are counted.
+#[test]
+fn a_hundred_children_are_waited_for_without_a_thread_each() {
+    const CHILDREN: usize = 100;
+    let name = "waiting::a_hundred_children_are_waited_for_without_a_thread_each";
+    alone(name, || {
+        gort::run(|| {
+            let mut inputs = Vec::new();
+            let waiters: Vec<_> = (0..CHILDREN)
+                .map(|_| {
+                    let mut child = cat();
+                    inputs.push(child.stdin.take());
+                    gort::go(move || child.wait().unwrap().success())
+                })
+                .collect();
+            wait_until("all wait for their children", || {
+                let waiting = gort::debug::goroutines().into_iter();
+                let waiting = waiting.filter(|it| waits_for(it, "IO wait"));
+                waiting.count() == CHILDREN
+            });
+            let metrics = gort::runtime::metrics();
+            println!("{} threads", metrics.threads);
+            let is_own = metrics.tls_mode == gort::runtime::TlsMode::Own;
+            assert!(!is_own || metrics.threads < 20, "{}", metrics.threads);
+            drop(inputs);
+            assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap()));
+        });
+    });
 }
 
 /// Where the kernel reaps children by itself there is nothing to wait for.
