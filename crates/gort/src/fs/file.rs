@@ -54,6 +54,24 @@ impl File {
     /// # Errors
     ///
     /// Those of the system, as [`std::fs::File::open`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::fs::File;
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-file-open-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// let path = folder.join("file");
+    /// use std::io::Read;
+    ///
+    /// gort::fs::write(&path, "text")?;
+    /// let mut text = String::new();
+    /// File::open(&path)?.read_to_string(&mut text)?;
+    /// assert_eq!(text, "text");
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "os.Open")]
     #[track_caller]
     pub fn open<P: AsRef<Path>>(path: P) -> io::Result<File> {
@@ -65,6 +83,22 @@ impl File {
     /// # Errors
     ///
     /// Those of the system, as [`std::fs::File::create`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::fs::File;
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-file-create-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// let path = folder.join("file");
+    /// use std::io::Write;
+    ///
+    /// File::create(&path)?.write_all(b"text")?;
+    /// assert_eq!(gort::fs::read(&path)?, b"text");
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "os.Create")]
     #[track_caller]
     pub fn create<P: AsRef<Path>>(path: P) -> io::Result<File> {
@@ -80,6 +114,21 @@ impl File {
     /// # Errors
     ///
     /// `AlreadyExists`; those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::fs::File;
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-file-create-new-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// let path = folder.join("file");
+    /// File::create_new(&path)?;
+    /// let error = File::create_new(&path).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn create_new<P: AsRef<Path>>(path: P) -> io::Result<File> {
         OpenOptions::new()
@@ -115,6 +164,23 @@ impl File {
     /// # Errors
     ///
     /// Those of the system, among them those of writes that it had put off.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::fs::File;
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-file-sync-all-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// let path = folder.join("file");
+    /// use std::io::Write;
+    ///
+    /// let mut file = File::create(&path)?;
+    /// file.write_all(b"for good")?;
+    /// file.sync_all()?;
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "Sync")]
     #[doc(alias = "fsync")]
     #[track_caller]
@@ -138,6 +204,21 @@ impl File {
     /// # Errors
     ///
     /// The file is not open for writing; those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::fs::File;
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-file-set-len-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// let path = folder.join("file");
+    /// let file = File::create(&path)?;
+    /// file.set_len(100)?;
+    /// assert_eq!(file.metadata()?.len(), 100);
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "Truncate")]
     #[track_caller]
     pub fn set_len(&self, size: u64) -> io::Result<()> {
@@ -149,6 +230,19 @@ impl File {
     /// # Errors
     ///
     /// Those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::fs::File;
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-file-metadata-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// let path = folder.join("file");
+    /// assert!(File::create(&path)?.metadata()?.is_file());
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "Stat")]
     #[track_caller]
     pub fn metadata(&self) -> io::Result<Metadata> {
@@ -160,6 +254,24 @@ impl File {
     /// # Errors
     ///
     /// No descriptor can be had.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::fs::File;
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-file-try-clone-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// let path = folder.join("file");
+    /// use std::io::{Read, Seek, Write};
+    ///
+    /// let mut file = File::create_new(&path)?;
+    /// let mut other = file.try_clone()?;
+    /// file.write_all(b"text")?;
+    /// assert_eq!(other.stream_position()?, 4);
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn try_clone(&self) -> io::Result<File> {
         Ok(File {
             inner: self.inner.try_clone()?,
@@ -194,6 +306,23 @@ impl File {
     /// # Errors
     ///
     /// Those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::fs::File;
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-file-set-modified-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// let path = folder.join("file");
+    /// use std::time::SystemTime;
+    ///
+    /// let file = File::create(&path)?;
+    /// file.set_modified(SystemTime::UNIX_EPOCH)?;
+    /// assert_eq!(file.metadata()?.modified()?, SystemTime::UNIX_EPOCH);
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn set_modified(&self, time: SystemTime) -> io::Result<()> {
         self.set_times(FileTimes::new().set_modified(time))

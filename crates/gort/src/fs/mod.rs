@@ -48,6 +48,18 @@ pub use open_options::OpenOptions;
 /// # Errors
 ///
 /// Those of the system, as [`std::fs::read`].
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-read-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// let path = folder.join("file");
+/// gort::fs::write(&path, [1, 2, 3])?;
+/// assert_eq!(gort::fs::read(&path)?, [1, 2, 3]);
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[doc(alias = "os.ReadFile")]
 #[track_caller]
 pub fn read<P: AsRef<Path>>(path: P) -> io::Result<Vec<u8>> {
@@ -60,6 +72,18 @@ pub fn read<P: AsRef<Path>>(path: P) -> io::Result<Vec<u8>> {
 /// # Errors
 ///
 /// Those of the system; `InvalidData` if it is not UTF-8.
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-read-to-string-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// let path = folder.join("file");
+/// gort::fs::write(&path, "text")?;
+/// assert_eq!(gort::fs::read_to_string(&path)?, "text");
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[track_caller]
 pub fn read_to_string<P: AsRef<Path>>(path: P) -> io::Result<String> {
     let path = path.as_ref();
@@ -71,6 +95,19 @@ pub fn read_to_string<P: AsRef<Path>>(path: P) -> io::Result<String> {
 /// # Errors
 ///
 /// Those of the system, as [`std::fs::write`].
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-write-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// let path = folder.join("file");
+/// gort::fs::write(&path, "text")?;
+/// gort::fs::write(&path, "other")?;
+/// assert_eq!(gort::fs::read(&path)?, b"other");
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[doc(alias = "os.WriteFile")]
 #[track_caller]
 pub fn write<P: AsRef<Path>, C: AsRef<[u8]>>(path: P, contents: C) -> io::Result<()> {
@@ -84,6 +121,19 @@ pub fn write<P: AsRef<Path>, C: AsRef<[u8]>>(path: P, contents: C) -> io::Result
 /// # Errors
 ///
 /// Those of the system, as [`std::fs::copy`].
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-copy-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// let (from, to) = (folder.join("from"), folder.join("to"));
+/// gort::fs::write(&from, "text")?;
+/// assert_eq!(gort::fs::copy(&from, &to)?, 4);
+/// assert_eq!(gort::fs::read(&to)?, b"text");
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[track_caller]
 pub fn copy<P: AsRef<Path>, Q: AsRef<Path>>(from: P, to: Q) -> io::Result<u64> {
     let from = from.as_ref();
@@ -97,6 +147,19 @@ pub fn copy<P: AsRef<Path>, Q: AsRef<Path>>(from: P, to: Q) -> io::Result<u64> {
 /// # Errors
 ///
 /// Those of the system, as [`std::fs::remove_file`].
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-remove-file-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// let path = folder.join("file");
+/// gort::fs::write(&path, "text")?;
+/// gort::fs::remove_file(&path)?;
+/// assert!(!gort::fs::exists(&path)?);
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[doc(alias = "os.Remove")]
 #[doc(alias = "unlink")]
 #[track_caller]
@@ -110,6 +173,18 @@ pub fn remove_file<P: AsRef<Path>>(path: P) -> io::Result<()> {
 /// # Errors
 ///
 /// Those of the system, as [`std::fs::remove_dir`].
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-remove-dir-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// gort::fs::create_dir(folder.join("inner"))?;
+/// gort::fs::remove_dir(folder.join("inner"))?;
+/// assert_eq!(gort::fs::read_dir(&folder)?.count(), 0);
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[doc(alias = "rmdir")]
 #[track_caller]
 pub fn remove_dir<P: AsRef<Path>>(path: P) -> io::Result<()> {
@@ -122,6 +197,18 @@ pub fn remove_dir<P: AsRef<Path>>(path: P) -> io::Result<()> {
 /// # Errors
 ///
 /// Those of the system, as [`std::fs::remove_dir_all`].
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-remove-dir-all-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// gort::fs::create_dir_all(folder.join("a/b/c"))?;
+/// gort::fs::remove_dir_all(folder.join("a"))?;
+/// assert_eq!(gort::fs::read_dir(&folder)?.count(), 0);
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[doc(alias = "os.RemoveAll")]
 #[track_caller]
 pub fn remove_dir_all<P: AsRef<Path>>(path: P) -> io::Result<()> {
@@ -134,6 +221,17 @@ pub fn remove_dir_all<P: AsRef<Path>>(path: P) -> io::Result<()> {
 /// # Errors
 ///
 /// Those of the system, as [`std::fs::create_dir`].
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-create-dir-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// gort::fs::create_dir(folder.join("inner"))?;
+/// assert!(gort::fs::metadata(folder.join("inner"))?.is_dir());
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[doc(alias = "os.Mkdir")]
 #[track_caller]
 pub fn create_dir<P: AsRef<Path>>(path: P) -> io::Result<()> {
@@ -146,6 +244,17 @@ pub fn create_dir<P: AsRef<Path>>(path: P) -> io::Result<()> {
 /// # Errors
 ///
 /// Those of the system, as [`std::fs::create_dir_all`].
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-create-dir-all-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// gort::fs::create_dir_all(folder.join("a/b/c"))?;
+/// assert!(gort::fs::metadata(folder.join("a/b/c"))?.is_dir());
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[doc(alias = "os.MkdirAll")]
 #[track_caller]
 pub fn create_dir_all<P: AsRef<Path>>(path: P) -> io::Result<()> {
@@ -158,6 +267,18 @@ pub fn create_dir_all<P: AsRef<Path>>(path: P) -> io::Result<()> {
 /// # Errors
 ///
 /// Those of the system, as [`std::fs::read_dir`].
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-read-dir-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// gort::fs::write(folder.join("file"), "text")?;
+/// let entries: Vec<_> = gort::fs::read_dir(&folder)?.collect::<Result<_, _>>()?;
+/// assert_eq!(entries[0].file_name(), "file");
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[doc(alias = "os.ReadDir")]
 #[track_caller]
 pub fn read_dir<P: AsRef<Path>>(path: P) -> io::Result<ReadDir> {
@@ -170,6 +291,18 @@ pub fn read_dir<P: AsRef<Path>>(path: P) -> io::Result<ReadDir> {
 /// # Errors
 ///
 /// Those of the system, as [`std::fs::rename`].
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-rename-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// gort::fs::write(folder.join("old"), "text")?;
+/// gort::fs::rename(folder.join("old"), folder.join("new"))?;
+/// assert_eq!(gort::fs::read(folder.join("new"))?, b"text");
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[doc(alias = "os.Rename")]
 #[track_caller]
 pub fn rename<P: AsRef<Path>, Q: AsRef<Path>>(from: P, to: Q) -> io::Result<()> {
@@ -183,6 +316,19 @@ pub fn rename<P: AsRef<Path>, Q: AsRef<Path>>(from: P, to: Q) -> io::Result<()> 
 /// # Errors
 ///
 /// Those of the system, as [`std::fs::hard_link`].
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-hard-link-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// gort::fs::write(folder.join("one"), "text")?;
+/// gort::fs::hard_link(folder.join("one"), folder.join("two"))?;
+/// gort::fs::remove_file(folder.join("one"))?;
+/// assert_eq!(gort::fs::read(folder.join("two"))?, b"text");
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[doc(alias = "os.Link")]
 #[track_caller]
 pub fn hard_link<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Result<()> {
@@ -209,6 +355,18 @@ pub fn soft_link<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Re
 /// # Errors
 ///
 /// Those of the system.
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-symlink-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// gort::fs::write(folder.join("file"), "text")?;
+/// gort::fs::symlink("file", folder.join("link"))?;
+/// assert_eq!(gort::fs::read(folder.join("link"))?, b"text");
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[doc(alias = "os.Symlink")]
 #[track_caller]
 pub fn symlink<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Result<()> {
@@ -222,6 +380,17 @@ pub fn symlink<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Resu
 /// # Errors
 ///
 /// Those of the system, as [`std::fs::read_link`].
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-read-link-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// gort::fs::symlink("somewhere", folder.join("link"))?;
+/// assert_eq!(gort::fs::read_link(folder.join("link"))?.to_str(), Some("somewhere"));
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[doc(alias = "os.Readlink")]
 #[track_caller]
 pub fn read_link<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
@@ -234,6 +403,17 @@ pub fn read_link<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
 /// # Errors
 ///
 /// Those of the system, as [`std::fs::canonicalize`].
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-canonicalize-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// let path = gort::fs::canonicalize(folder.join("."))?;
+/// assert!(path.is_absolute() && path.file_name() == folder.file_name());
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[doc(alias = "EvalSymlinks")]
 #[track_caller]
 pub fn canonicalize<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
@@ -246,6 +426,17 @@ pub fn canonicalize<P: AsRef<Path>>(path: P) -> io::Result<PathBuf> {
 /// # Errors
 ///
 /// Those of the system, as [`std::fs::metadata`].
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-metadata-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// gort::fs::write(folder.join("file"), "text")?;
+/// assert_eq!(gort::fs::metadata(folder.join("file"))?.len(), 4);
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[doc(alias = "os.Stat")]
 #[track_caller]
 pub fn metadata<P: AsRef<Path>>(path: P) -> io::Result<Metadata> {
@@ -258,6 +449,17 @@ pub fn metadata<P: AsRef<Path>>(path: P) -> io::Result<Metadata> {
 /// # Errors
 ///
 /// Those of the system, as [`std::fs::symlink_metadata`].
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-symlink-metadata-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// gort::fs::symlink("nowhere", folder.join("link"))?;
+/// assert!(gort::fs::symlink_metadata(folder.join("link"))?.is_symlink());
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[doc(alias = "os.Lstat")]
 #[track_caller]
 pub fn symlink_metadata<P: AsRef<Path>>(path: P) -> io::Result<Metadata> {
@@ -270,6 +472,17 @@ pub fn symlink_metadata<P: AsRef<Path>>(path: P) -> io::Result<Metadata> {
 /// # Errors
 ///
 /// It cannot be said, as a directory on the way may not be searched.
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-exists-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// assert!(gort::fs::exists(&folder)?);
+/// assert!(!gort::fs::exists(folder.join("file"))?);
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[track_caller]
 pub fn exists<P: AsRef<Path>>(path: P) -> io::Result<bool> {
     let path = path.as_ref();
@@ -281,6 +494,21 @@ pub fn exists<P: AsRef<Path>>(path: P) -> io::Result<bool> {
 /// # Errors
 ///
 /// Those of the system, as [`std::fs::set_permissions`].
+///
+/// # Examples
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-set-permissions-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// let path = folder.join("file");
+/// gort::fs::write(&path, "text")?;
+/// let mut permissions = gort::fs::metadata(&path)?.permissions();
+/// permissions.set_readonly(true);
+/// gort::fs::set_permissions(&path, permissions)?;
+/// assert!(gort::fs::metadata(&path)?.permissions().readonly());
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[doc(alias = "os.Chmod")]
 #[track_caller]
 pub fn set_permissions<P: AsRef<Path>>(path: P, permissions: Permissions) -> io::Result<()> {

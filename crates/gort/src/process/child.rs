@@ -78,6 +78,14 @@ impl Child {
     /// # Errors
     ///
     /// It cannot be waited for (`ECHILD`): somebody else did, or the program ignores SIGCHLD.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut child = gort::process::Command::new("sh").args(["-c", "exit 7"]).spawn()?;
+    /// assert_eq!(child.wait()?.code(), Some(7));
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "Wait")]
     #[track_caller]
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
@@ -121,6 +129,16 @@ impl Child {
     /// # Errors
     ///
     /// As [`wait`](Child::wait); those of reading; no stack for the goroutine that helps.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::process::{Command, Stdio};
+    ///
+    /// let child = Command::new("echo").arg("text").stdout(Stdio::piped()).spawn()?;
+    /// assert_eq!(child.wait_with_output()?.stdout, b"text\n");
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn wait_with_output(mut self) -> io::Result<Output> {
         drop(self.stdin.take());

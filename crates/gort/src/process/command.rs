@@ -56,6 +56,14 @@ impl Command {
     }
 
     /// Adds arguments.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let output = gort::process::Command::new("echo").args(["a", "b"]).output()?;
+    /// assert_eq!(output.stdout, b"a b\n");
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn args<I, S>(&mut self, args: I) -> &mut Command
     where
         I: IntoIterator<Item = S>,
@@ -66,6 +74,14 @@ impl Command {
     }
 
     /// Sets a variable of the environment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let output = gort::process::Command::new("env").env_clear().env("KEY", "value").output()?;
+    /// assert_eq!(output.stdout, b"KEY=value\n");
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn env<K, V>(&mut self, key: K, value: V) -> &mut Command
     where
         K: AsRef<OsStr>,
@@ -99,6 +115,14 @@ impl Command {
     }
 
     /// The folder in which the program begins.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let output = gort::process::Command::new("pwd").current_dir("/").output()?;
+    /// assert_eq!(output.stdout, b"/\n");
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn current_dir<P: AsRef<Path>>(&mut self, dir: P) -> &mut Command {
         self.inner.current_dir(dir);
         self
@@ -112,6 +136,18 @@ impl Command {
     }
 
     /// The standard output: inherited unless set, and a pipe for [`output`](Command::output).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::process::{Command, Stdio};
+    ///
+    /// let mut echo = Command::new("echo").arg("text").stdout(Stdio::piped()).spawn()?;
+    /// let output = Command::new("cat").stdin(echo.stdout.take().unwrap()).output()?;
+    /// assert_eq!(output.stdout, b"text\n");
+    /// assert!(echo.wait()?.success());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn stdout<T: Into<Stdio>>(&mut self, stdout: T) -> &mut Command {
         self.inner.stdout(stdout);
         self.is_set[1] = true;
@@ -144,6 +180,15 @@ impl Command {
     ///
     /// As [`spawn`](Command::spawn) and [`Child::wait_with_output`]. A program that reports failure is no
     /// error: see the status.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let output = gort::process::Command::new("sh").args(["-c", "echo no >&2; exit 3"]).output()?;
+    /// assert_eq!(output.stderr, b"no\n");
+    /// assert_eq!(output.status.code(), Some(3));
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "CombinedOutput")]
     #[track_caller]
     pub fn output(&mut self) -> io::Result<Output> {
@@ -156,6 +201,13 @@ impl Command {
     /// # Errors
     ///
     /// As [`spawn`](Command::spawn) and [`Child::wait`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(gort::process::Command::new("true").status()?.success());
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "Run")]
     #[track_caller]
     pub fn status(&mut self) -> io::Result<ExitStatus> {

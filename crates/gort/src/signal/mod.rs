@@ -125,6 +125,15 @@ pub fn ignore(signals: &[Signal]) {
 }
 
 /// Whether the process ignores `signal`, by [`ignore`] or by whoever started it.
+///
+/// # Examples
+///
+/// ```
+/// use gort::signal::{self, Signal};
+///
+/// // Rust begins so.
+/// assert!(signal::ignored(Signal::SIGPIPE));
+/// ```
 #[doc(alias = "signal.Ignored")]
 pub fn ignored(signal: Signal) -> bool {
     registry::is_ignored(signal)
