@@ -176,7 +176,7 @@ pub fn counter_create() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Adds one to the counter, which makes it readable.
+/// Adds one to the counter, which makes it readable. Async-signal-safe.
 pub fn counter_raise(counter: BorrowedFd<'_>) {
     let one = 1u64;
     loop {

@@ -150,6 +150,7 @@ pub fn is_ignored(signo: c_int) -> bool {
     action_of(signo).sa_sigaction == libc::SIG_IGN
 }
 
+/// What `install` has replaced. Async-signal-safe.
 fn replaced(signo: c_int) -> Option<&'static Replaced> {
     // SAFETY: what is published there stays, and is written no more but for its atomic.
     unsafe { REPLACED[signo as usize].load(Ordering::Acquire).as_ref() }
@@ -224,8 +225,8 @@ pub unsafe fn chain(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
     }
 }
 
-/// As [`chain`], but only if there was somebody's handler: neither the default action is taken, nor is anything
-/// ignored.
+/// As [`chain`], but only if there was somebody's handler. Async-signal-safe. Neither is the default action taken,
+/// nor anything ignored.
 ///
 /// # Safety
 ///
