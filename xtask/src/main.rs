@@ -2,6 +2,7 @@
 //!
 //! * `tidy`: layers, module headers, dead files and other rules that the compiler does not know.
 //! * `conformance`: the table of Go's semantics in `testing/conformance/README.md`.
+//! * `std-examples`: std's own doc examples, with gort in std's place.
 //!
 //! Only std is used, so that the checks build in a second and cannot be broken by a dependency.
 //! Source is read through `lexer`: rules look at tokens and not at text, and so are not misled by
@@ -11,6 +12,7 @@
 
 mod conformance;
 mod lexer;
+mod std_examples;
 mod tidy;
 mod tree;
 
@@ -25,7 +27,8 @@ usage: cargo xtask COMMAND
   conformance --forget    the same, though tests that once passed are gone
   conformance --check     fail if that file is out of date or a test that once passed is gone
   conformance --packages  print the packages that hold conformance tests, for `cargo test`
-  conformance --filters   print the names of the conformance tests, for `cargo test`";
+  conformance --filters   print the names of the conformance tests, for `cargo test`
+  std-examples            build and run std's doc examples of thread, mpsc and net with `gort::` for `std::`";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         .expect("xtask lies in the workspace");
     let result = match args[..] {
         ["tidy"] => tidy::run(root),
+        ["std-examples"] => std_examples::run(root),
         ["conformance"] => conformance::write(root, false),
         ["conformance", "--forget"] => conformance::write(root, true),
         ["conformance", "--check"] => conformance::check(root),

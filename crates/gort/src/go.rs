@@ -158,6 +158,26 @@ impl Builder {
         })
     }
 
+    /// Starts a goroutine whose closure may borrow.
+    ///
+    /// # Safety
+    ///
+    /// What the closure and its result borrow outlives the goroutine.
+    #[track_caller]
+    pub(crate) unsafe fn go_unchecked<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        runtime::ensure_started();
+        // SAFETY: the caller's contract is the same; there is no scope.
+        let inner = unsafe { sched::spawn_unchecked(f, self.options(), None) }?;
+        Ok(JoinHandle {
+            goroutine: Goroutine::new(inner.goroutine()),
+            inner,
+        })
+    }
+
     /// Starts a goroutine in a scope.
     ///
     /// # Errors

@@ -31,6 +31,7 @@ pub mod runtime;
 pub mod signal;
 pub mod sync;
 mod task;
+pub mod thread;
 pub mod time;
 
 pub use go::{

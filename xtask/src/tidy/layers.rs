@@ -97,6 +97,8 @@ const LAYERS: [Layers; 2] = [
             "debug", "deadlock", "runtime",
             "go", "task", "chan", "sync", "time", "net", "io", "fs", "process", "context",
             "signal", "blocking", "dump", "debug", "deadlock", "runtime",
+            "go", "task", "chan", "sync", "time", "net", "io", "context", "blocking", "dump",
+            "debug", "deadlock", "runtime", "thread", "alloc",
         ],
         exceptions: &[],
     },

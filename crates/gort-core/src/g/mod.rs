@@ -102,6 +102,8 @@ pub struct Cold {
     /// The timer of its timed waits, kept for the goroutine's life.
     /// A `TimerNode`, of a layer above.
     pub(crate) timer: Option<Box<dyn Any + Send>>,
+    /// See [`attach`].
+    attached: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Bytes of a result that fit into the descriptor; larger ones are boxed at the end.
@@ -329,6 +331,20 @@ pub fn current_goroutine() -> Option<GRef> {
 #[inline]
 pub fn current_id() -> u64 {
     running_here().map_or(0, GRef::id)
+}
+
+/// What [`attach`] has put to the current goroutine, or plain thread.
+pub fn attached() -> Option<Arc<dyn Any + Send + Sync>> {
+    // SAFETY: of the caller itself, which changes nothing while it has the reference.
+    unsafe { slab::own_cold(current()) }?.attached.clone()
+}
+
+/// Keeps a value of a layer above with the current goroutine, or plain thread, in place of the one before.
+/// It goes when the next one gets the descriptor, or earlier.
+pub fn attach(value: Arc<dyn Any + Send + Sync>) {
+    let old = slab::with_cold_mut(current(), |cold| cold.attached.replace(value));
+    // Not under the lock.
+    drop(old);
 }
 
 /// The G of the code that calls, if it has one: none on a system stack.

@@ -55,8 +55,9 @@ mod striped;
 mod wait_group;
 mod wait_table;
 
-/// The atomic types of std.
-pub use std::sync::atomic;
+/// std's reference counts and atomic types, which need no goroutines, so that `gort::sync` can stand where
+/// `std::sync` stood.
+pub use std::sync::{Arc, Weak, atomic};
 
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};

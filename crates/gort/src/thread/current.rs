@@ -1,0 +1,269 @@
+//! Who runs here, and parking with a token.
+//!
+//! A [`Thread`] is made for whoever asks for it first: the spawner, for the goroutine's handle, or the
+//! goroutine or plain thread itself. It is kept with the descriptor (`g::attach`), not in a thread-local: so
+//! it is there in destructors of thread-locals too.
+//!
+//! The token and its waiter are one word:
+//!
+//! | from     | to       | by                     | then                                               |
+//! |----------|----------|------------------------|----------------------------------------------------|
+//! | EMPTY    | NOTIFIED | `unpark`               | the next `park` returns at once                    |
+//! | EMPTY    | waiter   | `park`, its owner      | it parks, in a round of its claim                  |
+//! | waiter   | NOTIFIED | `unpark`               | it claims the round and readies, unless timed out  |
+//! | waiter   | EMPTY    | `park`, at its timeout | it returns                                         |
+//! | NOTIFIED | EMPTY    | `park`                 | it returns, and sees what came before the `unpark` |
+//!
+//! T1. Only the owner parks, so there is one waiter at most, and its round is written before the word.
+//! T2. The owner is readied by whoever claims its round, once. A waker that is late reads either the round of
+//!     a wait that is over, and loses, or that of a later wait of the same owner, and then that one returns
+//!     early, as `park` may.
+
+use std::fmt;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use gort_core::clock::{self, NEVER};
+use gort_core::g::{self, GRef};
+use gort_core::sched::{self, Woken};
+use gort_core::wait_reason::WaitReason;
+use gort_queue::claim::Round;
+
+use crate::go;
+
+/// No token, and nobody waits for one.
+const EMPTY: u32 = 0;
+/// There is a token.
+const NOTIFIED: u32 = 1;
+/// The owner waits for one, or is about to.
+const WAITING: u32 = 2;
+
+/// The code with which `unpark` claims a round.
+const UNPARKED: u32 = 1;
+
+/// A goroutine or plain thread, for [`unpark`](Thread::unpark).
+///
+/// From [`current`] or [`JoinHandle::thread`](super::JoinHandle::thread). It may outlive what it stands for.
+#[derive(Clone)]
+pub struct Thread {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: ThreadId,
+    name: Option<Box<str>>,
+    /// See the module's header. Writers: the owner and its wakers; it publishes the two below.
+    token: AtomicU32,
+    /// The owner, once it waits. Writer: the owner, always with the same value.
+    waiter: std::sync::OnceLock<GRef>,
+    /// The round of its claim in which it waits. Writer: the owner (T1).
+    round: AtomicU32,
+}
+
+impl Thread {
+    /// One that nobody runs as yet.
+    pub(super) fn new(name: Option<Box<str>>) -> Thread {
+        Thread {
+            inner: Arc::new(Inner {
+                id: ThreadId::new(),
+                name,
+                token: AtomicU32::new(EMPTY),
+                waiter: std::sync::OnceLock::new(),
+                round: AtomicU32::new(0),
+            }),
+        }
+    }
+
+    /// Makes it the current one, for the goroutine that calls.
+    pub(super) fn set_current(&self) {
+        g::attach(Arc::clone(&self.inner) as _);
+    }
+
+    /// Gives it the token: its current or next [`park`] returns. There is one token at most. Never blocks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let me = gort::thread::current();
+    /// me.unpark();
+    /// gort::thread::park();
+    /// ```
+    pub fn unpark(&self) {
+        let inner = &*self.inner;
+        // Release: the `park` that takes the token sees what came before this. Acquire: `waiter` and
+        // `round` were written before WAITING.
+        if inner.token.swap(NOTIFIED, Ordering::AcqRel) != WAITING {
+            return;
+        }
+        let gp = *inner.waiter.get().expect("written before WAITING");
+        let round = Round::from_raw(inner.round.load(Ordering::Relaxed));
+        if gp.claim().try_claim(round, UNPARKED) {
+            sched::ready(gp);
+        }
+    }
+
+    /// Its number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::thread;
+    ///
+    /// let other = thread::spawn(|| thread::current().id());
+    /// assert_ne!(other.join().unwrap(), thread::current().id());
+    /// ```
+    #[must_use]
+    pub fn id(&self) -> ThreadId {
+        self.inner.id
+    }
+
+    /// Its name: what a builder gave, or the plain thread's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::thread;
+    ///
+    /// let named = thread::Builder::new()
+    ///     .name("reader".to_owned())
+    ///     .spawn(|| assert_eq!(thread::current().name(), Some("reader")))?;
+    /// assert_eq!(named.thread().name(), Some("reader"));
+    /// named.join().unwrap();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.inner.name.as_deref()
+    }
+
+    /// Waits for the token and takes it; for the current one. Also returns at `deadline_ns`.
+    #[track_caller]
+    fn park_until(&self, deadline_ns: u64) {
+        let inner = &*self.inner;
+        let gp = g::current();
+        let claim = gp.claim();
+        debug_assert_eq!(*inner.waiter.get_or_init(|| gp), gp);
+        let round = claim.open();
+        inner.round.store(round.to_raw(), Ordering::Relaxed);
+        let published =
+            inner
+                .token
+                .compare_exchange(EMPTY, WAITING, Ordering::AcqRel, Ordering::Acquire);
+        if published.is_ok() {
+            let woken = sched::park_until(WaitReason::Park, round, deadline_ns);
+            debug_assert!(woken == Woken::Ready || deadline_ns != NEVER);
+        }
+        // A token that came too late for a timed wait is taken as well. A swap, not a store: it must read
+        // what the waker wrote.
+        inner.token.swap(EMPTY, Ordering::AcqRel);
+    }
+}
+
+impl fmt::Debug for Thread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Thread")
+            .field("id", &self.id())
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The number of a goroutine or plain thread as a [`Thread`]: unique in the process, never reused.
+///
+/// Not the number in dumps, which is a [`GoroutineId`](crate::GoroutineId).
+///
+/// # Examples
+///
+/// ```
+/// use gort::thread;
+///
+/// assert_eq!(thread::current().id(), thread::current().id());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ThreadId(NonZero<u64>);
+
+impl ThreadId {
+    fn new() -> ThreadId {
+        /// Writers: whoever makes a `Thread`; nothing else hangs on it.
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        ThreadId(NonZero::new(number).expect("2^64 threads are not made"))
+    }
+}
+
+/// The goroutine, or plain thread, that calls.
+///
+/// In a future that [`block_on`](crate::block_on) runs it is that goroutine, whoever polls it.
+///
+/// # Examples
+///
+/// ```
+/// use gort::thread;
+///
+/// let me = thread::current();
+/// let other = thread::spawn(move || me.unpark());
+/// thread::park();
+/// other.join().unwrap();
+/// ```
+#[must_use]
+pub fn current() -> Thread {
+    if let Some(Ok(inner)) = g::attached().map(Arc::downcast::<Inner>) {
+        return Thread { inner };
+    }
+    let name = match go::try_current() {
+        Some(goroutine) => goroutine.name(),
+        None => std::thread::current().name().map(str::to_owned),
+    };
+    let new = Thread::new(name.map(String::into_boxed_str));
+    new.set_current();
+    new
+}
+
+/// Parks until there is a token for this goroutine (or plain thread), and takes it: one that
+/// [`Thread::unpark`] has given since the last time, or will give.
+///
+/// It may return without a token, as std's: look at what you wait for, and park again.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicBool, Ordering};
+/// use gort::thread;
+///
+/// let is_set = Arc::new(AtomicBool::new(false));
+/// let waiting = {
+///     let is_set = is_set.clone();
+///     thread::spawn(move || {
+///         while !is_set.load(Ordering::Acquire) {
+///             thread::park();
+///         }
+///     })
+/// };
+/// is_set.store(true, Ordering::Release);
+/// waiting.thread().unpark();
+/// waiting.join().unwrap();
+/// ```
+#[doc(alias = "gopark")]
+#[track_caller]
+pub fn park() {
+    current().park_until(NEVER);
+}
+
+/// As [`park`], for at most `timeout`.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// let begin = Instant::now();
+/// gort::thread::park_timeout(Duration::from_millis(2));
+/// assert!(begin.elapsed() >= Duration::from_millis(2));
+/// ```
+#[track_caller]
+pub fn park_timeout(timeout: Duration) {
+    current().park_until(clock::deadline_after(timeout));
+}
