@@ -2,4 +2,5 @@
 # No warning, neither the compiler's nor clippy's, in any target of the workspace.
 set -eu
 cd "$(dirname "$0")/.."
-exec cargo clippy --workspace --all-targets -- -D warnings
+cargo clippy --workspace --all-targets -- -D warnings
+exec cargo clippy --package gort --features futures --all-targets -- -D warnings

@@ -4,4 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 cargo test --workspace
+# What features add.
+cargo test --package gort --features futures --test stream
+cargo test --package gort --features futures --doc chan
 exec cargo test --release --package gort-crash

@@ -1,15 +1,17 @@
 //! Sending and receiving in async code.
 //!
-//! The futures hold their waiter, and the value, in their own pinned memory: awaiting allocates
-//! nothing. A future that is dropped takes its waiter off the queue; the value of a `send_async` goes
-//! with it, unless a receiver has it already; a value that a `recv_async` was handed but not polled
-//! for goes back to the channel. A future that is forgotten leaves its waiter queued for ever: its
-//! memory cannot be used for anything else, so that is a leak (of at most one value) and no more.
+//! The futures hold their waiter, and the value, in their own pinned memory ([`Receiving`],
+//! [`Sending`]): awaiting allocates nothing. A future that is dropped takes its waiter off the queue;
+//! the value of a `send_async` goes with it, unless a receiver has it already; a value that a
+//! `recv_async` was handed but not polled for goes back to the channel. A future that is forgotten
+//! leaves its waiter queued for ever: its memory cannot be used for anything else, so that is a leak
+//! (of at most one value) and no more.
 //!
 //! F1. `waiter` is written only while no queue and no peer knows it: before it is queued, and after it
 //!     was seen, under the lock, to be finished.
 //!
-//! Elsewhere: what becomes of the waiters (`state`), async selects (`select`).
+//! Elsewhere: what becomes of the waiters (`state`), async selects (`select`), streams and sinks, which
+//! receive and send one value after the other (`stream`).
 
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
@@ -94,21 +96,31 @@ impl Pending {
     }
 }
 
+/// What receives a value, in a pinned place: a future, or a stream's.
+pub(super) struct Receiving<T> {
+    pending: Pending,
+    value: UnsafeCell<MaybeUninit<T>>,
+}
+
+/// What sends a value, in a pinned place: a future, or a sink's.
+pub(super) struct Sending<T> {
+    pending: Pending,
+    /// The value, until it is `Ready`, or a receiver has taken it (`Outcome::Done`).
+    value: UnsafeCell<MaybeUninit<T>>,
+}
+
 /// Receives a value; made by [`Receiver::recv_async`].
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct RecvFuture<'a, T> {
     receiver: &'a Receiver<T>,
-    pending: Pending,
-    value: UnsafeCell<MaybeUninit<T>>,
+    receiving: Receiving<T>,
 }
 
 /// Sends a value; made by [`Sender::send_async`].
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct SendFuture<'a, T> {
     sender: &'a Sender<T>,
-    pending: Pending,
-    /// The value, until the future is ready, or a receiver has taken it (`Outcome::Done`).
-    value: UnsafeCell<MaybeUninit<T>>,
+    sending: Sending<T>,
 }
 
 // SAFETY: the future is a handle's borrow and perhaps a `T` on its way; its waiter is used under the
@@ -144,8 +156,7 @@ impl<T> Receiver<T> {
     pub fn recv_async(&self) -> RecvFuture<'_, T> {
         RecvFuture {
             receiver: self,
-            pending: Pending::new(),
-            value: UnsafeCell::new(MaybeUninit::uninit()),
+            receiving: Receiving::new(),
         }
     }
 }
@@ -174,13 +185,31 @@ impl<T> Sender<T> {
     pub fn send_async(&self, value: T) -> SendFuture<'_, T> {
         SendFuture {
             sender: self,
-            pending: Pending::new(),
-            value: UnsafeCell::new(MaybeUninit::new(value)),
+            sending: Sending::new(value),
         }
     }
 }
 
-impl<T> RecvFuture<'_, T> {
+impl<T> Receiving<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            pending: Pending::new(),
+            value: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+
+    /// Whether it was ready, and has not been started again.
+    pub(super) fn is_ready(&self) -> bool {
+        self.pending.stage.get() == Stage::Ready
+    }
+
+    /// Lets it be polled for one more value.
+    #[cfg(feature = "futures")]
+    pub(super) fn restart(&self) {
+        assert!(self.is_ready(), "the value before has been received");
+        self.pending.stage.set(Stage::Idle);
+    }
+
     /// # Safety
     ///
     /// A value was put there, and is taken once.
@@ -188,16 +217,19 @@ impl<T> RecvFuture<'_, T> {
         // SAFETY: the caller's word; only we look at it then.
         unsafe { (*self.value.get()).assume_init_read() }
     }
-}
 
-impl<T> Future for RecvFuture<'_, T> {
-    type Output = Result<T, RecvError>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // Shared from here on: peers look at the waiter and the value through pointers of their own.
-        let this = self.into_ref().get_ref();
-        let pending = &this.pending;
-        let Some(chan) = this.receiver.chan() else {
+    /// As [`Future::poll`].
+    ///
+    /// # Safety
+    ///
+    /// `self` stays where it is until it was `cancel`led, or for ever. `receiver` is the same each time.
+    pub(super) unsafe fn poll(
+        &self,
+        receiver: &Receiver<T>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<T, RecvError>> {
+        let pending = &self.pending;
+        let Some(chan) = receiver.chan() else {
             return Poll::Pending;
         };
         let finish = |result| {
@@ -206,9 +238,9 @@ impl<T> Future for RecvFuture<'_, T> {
             Poll::Ready(result)
         };
         match pending.stage.get() {
-            Stage::Ready => panic!("`RecvFuture` polled after completion"),
+            Stage::Ready => unreachable!("the caller starts it again first"),
             Stage::Idle => {
-                if let Ok(value) = this.receiver.pop_fast() {
+                if let Ok(value) = receiver.pop_fast() {
                     return finish(Ok(value));
                 }
             }
@@ -227,7 +259,7 @@ impl<T> Future for RecvFuture<'_, T> {
                 Outcome::Done => {
                     drop(core);
                     // SAFETY: a sender has put it there.
-                    return finish(Ok(unsafe { this.take_value() }));
+                    return finish(Ok(unsafe { self.take_value() }));
                 }
                 Outcome::Closed => {
                     drop(core);
@@ -237,7 +269,7 @@ impl<T> Future for RecvFuture<'_, T> {
                 outcome => unreachable!("a receiver was woken with {outcome:?}"),
             }
         }
-        let slot = this.value.get().cast::<()>();
+        let slot = self.value.get().cast::<()>();
         // SAFETY: the channel's own core; room for a `T`, which it is for.
         let taken = unsafe { (chan.ops.take)(chan, &mut core, slot, &mut after) };
         match taken {
@@ -254,7 +286,7 @@ impl<T> Future for RecvFuture<'_, T> {
         after.act();
         match taken {
             // SAFETY: `take` has put it there.
-            Taken::Value => finish(Ok(unsafe { this.take_value() })),
+            Taken::Value => finish(Ok(unsafe { self.take_value() })),
             Taken::Closed => finish(Err(RecvError)),
             Taken::Promise(_) | Taken::Empty => {
                 timed::rearm(chan);
@@ -262,11 +294,14 @@ impl<T> Future for RecvFuture<'_, T> {
             }
         }
     }
-}
 
-impl<T> Drop for RecvFuture<'_, T> {
-    fn drop(&mut self) {
-        let (Stage::Queued, Some(chan)) = (self.pending.stage.get(), self.receiver.chan()) else {
+    /// Takes the waiter off its queue, and gives back a value that it got.
+    ///
+    /// # Safety
+    ///
+    /// `receiver` is the one it was polled with. It is not polled again.
+    pub(super) unsafe fn cancel(&self, receiver: &Receiver<T>) {
+        let (Stage::Queued, Some(chan)) = (self.pending.stage.get(), receiver.chan()) else {
             return;
         };
         let mut core = chan.lock();
@@ -284,7 +319,50 @@ impl<T> Drop for RecvFuture<'_, T> {
     }
 }
 
-impl<T> SendFuture<'_, T> {
+impl<T> Future for RecvFuture<'_, T> {
+    type Output = Result<T, RecvError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // Shared from here on: peers look at the waiter and the value through pointers of their own.
+        let this = self.into_ref().get_ref();
+        assert!(
+            !this.receiving.is_ready(),
+            "`RecvFuture` polled after completion"
+        );
+        // SAFETY: pinned, and cancelled by our drop; the one receiver.
+        unsafe { this.receiving.poll(this.receiver, context) }
+    }
+}
+
+impl<T> Drop for RecvFuture<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: the one receiver; nobody polls it any more.
+        unsafe { self.receiving.cancel(self.receiver) };
+    }
+}
+
+impl<T> Sending<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self {
+            pending: Pending::new(),
+            value: UnsafeCell::new(MaybeUninit::new(value)),
+        }
+    }
+
+    /// Whether it has sent its value, or given it back.
+    pub(super) fn is_ready(&self) -> bool {
+        self.pending.stage.get() == Stage::Ready
+    }
+
+    /// Lets it be polled for one more value.
+    #[cfg(feature = "futures")]
+    pub(super) fn restart(&self, value: T) {
+        assert!(self.is_ready(), "the value before is not there any more");
+        // SAFETY: ready, so no queue and no peer knows of it (F1), and there is no value in it.
+        unsafe { (*self.value.get()).write(value) };
+        self.pending.stage.set(Stage::Idle);
+    }
+
     /// # Safety
     ///
     /// The value is still there, and is taken once.
@@ -292,16 +370,19 @@ impl<T> SendFuture<'_, T> {
         // SAFETY: the caller's word; only we look at it then.
         unsafe { (*self.value.get()).assume_init_read() }
     }
-}
 
-impl<T> Future for SendFuture<'_, T> {
-    type Output = Result<(), SendError<T>>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // Shared from here on: peers look at the waiter and the value through pointers of their own.
-        let this = self.into_ref().get_ref();
-        let pending = &this.pending;
-        let Some(chan) = this.sender.chan() else {
+    /// As [`Future::poll`].
+    ///
+    /// # Safety
+    ///
+    /// `self` stays where it is until it was `cancel`led, or for ever. `sender` is the same each time.
+    pub(super) unsafe fn poll(
+        &self,
+        sender: &Sender<T>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError<T>>> {
+        let pending = &self.pending;
+        let Some(chan) = sender.chan() else {
             return Poll::Pending;
         };
         let finish = |is_sent| {
@@ -310,16 +391,13 @@ impl<T> Future for SendFuture<'_, T> {
                 Ok(())
             } else {
                 // SAFETY: not sent, so still there.
-                Err(SendError(unsafe { this.take_value() }))
+                Err(SendError(unsafe { self.take_value() }))
             })
         };
-        assert!(
-            pending.stage.get() != Stage::Ready,
-            "`SendFuture` polled after completion"
-        );
-        // As in `RecvFuture::poll`.
+        debug_assert!(!self.is_ready(), "the caller starts it again first");
+        // As in `Receiving::poll`.
         pending.task.set_waker(context.waker());
-        let from = this.value.get().cast::<T>();
+        let from = self.value.get().cast::<T>();
         let mut memory = None;
         loop {
             let mut after = After::new();
@@ -363,12 +441,15 @@ impl<T> Future for SendFuture<'_, T> {
             }
         }
     }
-}
 
-impl<T> Drop for SendFuture<'_, T> {
-    fn drop(&mut self) {
+    /// Takes the waiter off its queue, and drops the value unless a receiver has it.
+    ///
+    /// # Safety
+    ///
+    /// `sender` is the one it was polled with. It is not polled again.
+    pub(super) unsafe fn cancel(&self, sender: &Sender<T>) {
         let mut is_ours = self.pending.stage.get() == Stage::Idle;
-        if let (Stage::Queued, Some(chan)) = (self.pending.stage.get(), self.sender.chan()) {
+        if let (Stage::Queued, Some(chan)) = (self.pending.stage.get(), sender.chan()) {
             let mut after = After::new();
             let mut core = chan.lock();
             // SAFETY: queued; we have the lock. A waiter that was not finished is taken off, and a
@@ -390,6 +471,28 @@ impl<T> Drop for SendFuture<'_, T> {
             // SAFETY: neither sent nor given back, so still there.
             drop(unsafe { self.take_value() });
         }
+    }
+}
+
+impl<T> Future for SendFuture<'_, T> {
+    type Output = Result<(), SendError<T>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // Shared from here on: peers look at the waiter and the value through pointers of their own.
+        let this = self.into_ref().get_ref();
+        assert!(
+            !this.sending.is_ready(),
+            "`SendFuture` polled after completion"
+        );
+        // SAFETY: pinned, and cancelled by our drop; the one sender.
+        unsafe { this.sending.poll(this.sender, context) }
+    }
+}
+
+impl<T> Drop for SendFuture<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: the one sender; nobody polls it any more.
+        unsafe { self.sending.cancel(self.sender) };
     }
 }
 

@@ -35,8 +35,8 @@
 //! ```
 //!
 //! Inside, from the ground up: `buffer` holds the values, `waiter` those who wait; `core` and `state`
-//! are the channel and its rules, `timed` a variant of it; `sender`, `receiver` and `future` wait on one
-//! channel, `select` on many.
+//! are the channel and its rules, `timed` a variant of it; `sender`, `receiver`, `future` and `stream` wait on
+//! one channel, `select` on many.
 
 mod buffer;
 mod core;
@@ -48,6 +48,8 @@ mod select_macro;
 mod sender;
 pub(crate) mod signal;
 mod state;
+#[cfg(feature = "futures")]
+mod stream;
 pub(crate) mod timed;
 mod waiter;
 pub(crate) mod watched;
@@ -70,6 +72,8 @@ pub use future::{RecvFuture, SendFuture};
 pub use receiver::{IntoIter, Iter, Receiver, TryIter};
 pub use select::{Select, SelectFuture, SelectedOperation};
 pub use sender::Sender;
+#[cfg(feature = "futures")]
+pub use stream::{RecvStream, SendSink};
 
 pub use crate::{select, select_biased};
 
