@@ -41,10 +41,13 @@ pub fn write_bytes(bytes: &[u8]) {
     while !rest.is_empty() {
         // SAFETY: `write` reads `rest.len()` bytes at `rest`, which is a live slice.
         let written = unsafe { libc::write(2, rest.as_ptr().cast(), rest.len()) };
-        if written <= 0 {
+        if let Ok(written @ 1..) = usize::try_from(written) {
+            rest = &rest[written..];
+        // SAFETY: errno's address is valid in every thread.
+        } else if written == 0 || unsafe { *libc::__errno_location() } != libc::EINTR {
+            // There is nobody to tell.
             return;
         }
-        rest = &rest[written as usize..];
     }
 }
 

@@ -30,6 +30,7 @@ pub mod inside;
 pub mod light_lock;
 mod limits;
 pub mod lock;
+mod reporter;
 mod settings;
 mod thread_state;
 pub mod wait_reason;

@@ -6,9 +6,9 @@
 //! user's handler, or std's, which prints its own text for a plain thread's overflow.
 //!
 //! The goroutine may be anywhere, inside malloc or the loader too, so the handler writes with `write(2)`
-//! and collects addresses, nothing more. Names for them need locks and memory, and come from a thread
-//! that was started for this: the reporter. Each of the two waits for the other with a bound, and goes
-//! on alone after it; the process is aborted in any case, as std does.
+//! and collects addresses, nothing more. Names for them need locks and memory, and come from another
+//! thread ([`reporter`]). Each of the two waits for the other with a bound, and goes on alone after it;
+//! the process is aborted in any case, as std does.
 //!
 //! Elsewhere: chaining and alternate stacks (`os::signal`), walking (`gort_arch::trace`), names
 //! (`symbol`). Checked by `testing/crash`.
@@ -16,7 +16,7 @@
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use gort_arch::stack::Slot;
 use gort_arch::trace;
@@ -25,30 +25,20 @@ use crate::clock::{self, NEVER};
 use crate::fatal::write_line;
 use crate::fork;
 use crate::g::{self, GRef, Kind, slab};
-use crate::os::{futex, signal, thread};
+use crate::os::{futex, signal};
+use crate::reporter::{self, Job};
 use crate::sched::m::{self, M};
 use crate::symbol::{self, Symbol};
 
 /// Stack of the main goroutine: the size of std's main thread. More, if all are to have more.
 pub const MAIN_STACK_BYTES: usize = 8 << 20;
 
-/// Starts the reporter and handles faults from now on, unless it has. One caller at a time.
-pub(crate) fn start() -> std::io::Result<()> {
-    static STARTED: AtomicBool = AtomicBool::new(false);
-    if STARTED.load(Ordering::Relaxed) {
-        return Ok(());
-    }
-    // What the unwinder does at its first use is not for a handler.
-    trace::prepare();
-    std::thread::Builder::new()
-        .name("gort-reporter".into())
-        .stack_size(1 << 20)
-        .spawn(serve)?;
+/// Handles faults from now on. The reporter is there.
+pub(crate) fn start() {
+    reporter::set(Job::Overflow, write_stack);
     for signo in [libc::SIGSEGV, libc::SIGBUS] {
         signal::install(signo, on_fault, libc::SA_ONSTACK);
     }
-    STARTED.store(true, Ordering::Relaxed);
-    Ok(())
 }
 
 /// The handler. Async-signal-safe.
@@ -106,7 +96,7 @@ const NAMES_NS: u64 = 20_000_000_000;
 ///
 /// | state    | set by       | then                                   |
 /// |----------|--------------|----------------------------------------|
-/// | QUIET    |              | the reporter sleeps                    |
+/// | QUIET    |              | nothing has happened                   |
 /// | WALKING  | the handler  | one handler only comes past this       |
 /// | WALKED   | the handler  | `FRAMES` is the reporter's             |
 /// | REPORTED | the reporter | the handler aborts                     |
@@ -173,7 +163,7 @@ fn report(gp: GRef, bytes: usize) -> ! {
             futex::wait(&STATE, STATE.load(Ordering::Relaxed), NEVER);
         }
     }
-    futex::wake(&raw const STATE, 1);
+    reporter::ask(Job::Overflow);
     introduce(gp, bytes);
     // SAFETY: the only handler past WALKING; the reporter waits for WALKED.
     let frames = unsafe { &mut *FRAMES.0.get() };
@@ -259,11 +249,7 @@ fn set_state(state: u32) {
 
 // ---- the reporter's side ----
 
-fn serve() {
-    thread::begin_own();
-    while STATE.load(Ordering::Acquire) == QUIET {
-        futex::wait(&STATE, QUIET, NEVER);
-    }
+fn write_stack() {
     let until_ns = clock::now_ns() + WALK_NS;
     while STATE.load(Ordering::Acquire) == WALKING {
         if clock::now_ns() >= until_ns {

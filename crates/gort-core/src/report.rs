@@ -9,25 +9,24 @@
 //! then the stack is unwound; the hook has kept the one that panicked. Others run on until the end of the
 //! dump.
 //!
-//! *SIGQUIT.* Its handler wakes a thread that was started for it; that thread writes the dump and ends the
-//! process with status 2. The thread is nobody's waker and holds nothing, so it works whatever the goroutines
-//! are doing. The handler is used once: a second SIGQUIT, should the first dump hang, ends the process as
+//! *SIGQUIT.* Its handler asks the [`reporter`], which writes the dump and ends the process with status 2. The
+//! handler is used once: a second SIGQUIT, should the first dump hang, ends the process as
 //! if there were no handler.
 //!
 //! Checked by `crates/gort/tests/debug` and `testing/crash`.
 
 use std::cell::RefCell;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::io::{self, Write};
 use std::panic;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use gort_arch::trace as arch;
-
 use crate::dump;
+use crate::fatal;
 use crate::g::{self, GRef};
-use crate::os::{futex, thread};
+use crate::os::signal;
+use crate::reporter::{self, Job};
 use crate::sched;
 use crate::settings;
 use crate::snapshot;
@@ -111,97 +110,45 @@ fn die_of_panic() -> ! {
 /// Writes to stderr, past std's lock of it, and ends the process with status 2. No destructor or atexit
 /// handler runs: the other goroutines are still at work.
 fn exit_with(text: &str) -> ! {
-    write_all(text);
-    // SAFETY: `_exit` takes any status and does not return.
-    unsafe { libc::_exit(2) }
-}
-
-fn write_all(text: &str) {
-    /// The standard error descriptor, without a lock and a buffer.
-    struct Raw;
-    impl Write for Raw {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // SAFETY: reads `bytes`, a live slice.
-            let written = unsafe { libc::write(2, bytes.as_ptr().cast(), bytes.len()) };
-            usize::try_from(written).map_err(|_| io::Error::last_os_error())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    // With stderr gone there is nobody to tell.
-    let _ = Raw.write_all(text.as_bytes());
+    fatal::write_bytes(text.as_bytes());
+    fatal::exit()
 }
 
 // ---- SIGQUIT ----
 
-/// 1 once SIGQUIT has come. Writer: the handler. Reader: the thread that writes the dump.
-static QUIT: AtomicU32 = AtomicU32::new(0);
-/// The process that has this thread; a child made by `fork` has none. Writer: `take_sigquit`.
-static QUIT_PID: AtomicU32 = AtomicU32::new(0);
+/// The process that has a reporter; a child that shares our memory until its `exec` has none. Writer:
+/// `take_sigquit`.
+static PID: AtomicU32 = AtomicU32::new(0);
 
-/// From now on SIGQUIT writes a dump and ends the process, if it had its default action; once.
+/// From now on SIGQUIT writes a dump and ends the process, if it had its default action; once. The
+/// reporter is there.
 pub(crate) fn take_sigquit() {
     static TAKEN: AtomicBool = AtomicBool::new(false);
-    if !has_default_action(libc::SIGQUIT) || TAKEN.swap(true, Ordering::Relaxed) {
+    if !signal::is_default(libc::SIGQUIT) || TAKEN.swap(true, Ordering::Relaxed) {
         return;
     }
-    let thread = std::thread::Builder::new()
-        .name("gort-sigquit".into())
-        .stack_size(1 << 20)
-        .spawn(write_dump_when_asked);
-    if thread.is_err() {
-        // Without the thread SIGQUIT is what it was: the program can do without the dump.
-        return;
-    }
-    QUIT_PID.store(std::process::id(), Ordering::Relaxed);
-    // SAFETY: zero is a valid `sigaction`; the handler takes the number alone, as without SA_SIGINFO, and
-    // is async-signal-safe. What it replaces is the default action.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = on_sigquit as *const () as usize;
-        action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK | libc::SA_RESETHAND;
-        libc::sigaction(libc::SIGQUIT, &action, std::ptr::null_mut());
-    }
-}
-
-fn has_default_action(signal: c_int) -> bool {
-    // SAFETY: zero is a valid `sigaction`, and `sigaction` fills it in, changing nothing.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(signal, std::ptr::null(), &mut action) == 0
-            && action.sa_sigaction == libc::SIG_DFL
-    }
+    PID.store(std::process::id(), Ordering::Relaxed);
+    reporter::set(Job::Quit, quit);
+    signal::install(
+        libc::SIGQUIT,
+        on_sigquit,
+        libc::SA_RESTART | libc::SA_ONSTACK | libc::SA_RESETHAND,
+    );
 }
 
 /// Async-signal-safe.
-extern "C" fn on_sigquit(signal: c_int) {
-    // SAFETY: `getpid`, `gettid` and `tgkill` take any numbers. In a child that has only the thread that
-    // forked, the signal comes again when we return, to the default action (SA_RESETHAND).
-    unsafe {
-        let pid = libc::getpid();
-        if pid as u32 != QUIT_PID.load(Ordering::Relaxed) {
-            libc::syscall(
-                libc::SYS_tgkill,
-                pid,
-                libc::syscall(libc::SYS_gettid),
-                signal,
-            );
-            return;
-        }
+extern "C" fn on_sigquit(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: `getpid` takes nothing and cannot fail.
+    if unsafe { libc::getpid() } as u32 == PID.load(Ordering::Relaxed) {
+        reporter::ask(Job::Quit);
+    } else {
+        // SAFETY: a handler's own arguments.
+        unsafe { signal::chain(signo, info, context) };
     }
-    QUIT.store(1, Ordering::Release);
-    futex::wake(&raw const QUIT, 1);
 }
 
-fn write_dump_when_asked() {
-    thread::begin_own();
-    // Not for the first time while others may hold what it needs.
-    arch::prepare();
-    while QUIT.load(Ordering::Acquire) == 0 {
-        futex::wait(&QUIT, 0, u64::MAX);
-    }
+fn quit() {
     // At once, whatever happens to the rest.
-    write_all("SIGQUIT: quit\n\n");
+    fatal::write_bytes(b"SIGQUIT: quit\n\n");
     exit_with(&dump::at_the_end())
 }

@@ -17,7 +17,7 @@ use crate::lock::Mutex;
 use crate::sched::join::Outcome;
 use crate::sched::{self, SCHED, SpawnOptions, callbacks, m, p, shake, syscall, wake};
 use crate::timer::{self, Hooks, Timers};
-use crate::{deadlock, fork, netpoll, overflow, preempt, report, settings, sysmon};
+use crate::{deadlock, fork, netpoll, overflow, preempt, report, reporter, settings, sysmon};
 
 pub use crate::deadlock::DeadlockPolicy;
 
@@ -57,7 +57,7 @@ pub struct Config {
     pub tls: Option<TlsRequest>,
     /// Whether goroutines that compute without end may be stopped by a signal.
     pub preempt: Option<bool>,
-    /// Whether SIGQUIT may be taken for a dump, where the program begins with `run`.
+    /// Whether SIGSEGV and SIGBUS are handled, and SIGQUIT where the program begins with `run`.
     pub signals: Option<bool>,
     /// What happens when all goroutines are asleep.
     pub deadlock: Option<DeadlockPolicy>,
@@ -233,7 +233,7 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     // 0 would say that somebody sleeps in the poller.
     SCHED.last_poll_ns.store(clock::now_ns(), Ordering::SeqCst);
     // What can fail comes before the first P: the next try may ask for fewer.
-    overflow::start().map_err(ConfigError::Thread)?;
+    reporter::start().map_err(ConfigError::Thread)?;
     m::factory::start().map_err(ConfigError::Thread)?;
     if source.is_limit() {
         limits::start(follow_limits).map_err(ConfigError::Thread)?;
@@ -242,9 +242,13 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     SCHED.procs.store(procs as u32, Ordering::Relaxed);
     let mut fresh = p::make(procs);
     p::add(&mut SCHED.global.lock(), &mut fresh);
+    let takes_signals = config.signals != Some(false);
     *settings = Some(Settings { config, source });
     limits::set_followed(source.is_limit());
     guard_forks();
+    if takes_signals {
+        overflow::start();
+    }
     // Under the lock: who finds the settings made may start goroutines.
     settings::set_started();
     drop(settings);

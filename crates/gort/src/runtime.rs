@@ -118,18 +118,25 @@ impl Config {
     /// Whether a goroutine that computes for long without calling gort may be stopped by a signal
     /// (SIGURG), so that others get its turn; true unless said otherwise.
     ///
-    /// Without it such a goroutine keeps one of the GOMAXPROCS turns until it is done. Goroutines whose
-    /// threads block are not affected: their turns go to others in any case, without signals.
+    /// Without it the runtime does not handle SIGURG, and such a goroutine keeps one of the GOMAXPROCS turns
+    /// until it is done; nor can it be asked for its stack, which dumps then lack. Goroutines whose threads block
+    /// are not affected: their turns go to others in any case, without signals.
     pub fn preempt(mut self, on: bool) -> Config {
         self.0.preempt = Some(on);
         self
     }
 
-    /// Whether the runtime may take SIGQUIT; true unless said otherwise.
+    /// Whether the runtime may handle SIGSEGV, SIGBUS and SIGQUIT; true unless said otherwise.
     ///
-    /// A program that begins with [`run`], [`Config::run`] or `#[gort::main]` and has left SIGQUIT alone
-    /// answers it as Go's do: with all goroutines' stacks and exit status 2. A runtime that was started in any
-    /// other way takes no SIGQUIT.
+    /// A stack overflow is a SIGSEGV (or SIGBUS) on the guard below a goroutine's stack; its handler says which
+    /// goroutine it was, and how to give it more. All other faults go to the handlers that were there before, or
+    /// came later. A program that begins with [`run`], [`Config::run`] or `#[gort::main]` and has left
+    /// SIGQUIT alone answers it as Go's do: with all goroutines' stacks and exit status 2. A runtime that
+    /// was started in any other way takes no SIGQUIT.
+    ///
+    /// Without it an overflow still ends the process, by the signal and with no word from the runtime, or in the
+    /// handler that the program has for it. SIGURG is [`preempt`](Self::preempt)'s: with both switched off the runtime
+    /// handles no signal.
     pub fn signals(mut self, on: bool) -> Config {
         self.0.signals = Some(on);
         self

@@ -63,6 +63,7 @@ const LAYERS: [Layers; 2] = [
             "inside",
             "lock",
             "light_lock",
+            "reporter",
             "settings",
             "limits",
             "g",
