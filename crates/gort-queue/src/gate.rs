@@ -136,10 +136,14 @@ impl Gate {
 
     /// The taker begins. False: there is nothing to take. Then comes its half of the fence (K1), and
     /// then [`conclude`](Self::conclude).
+    ///
+    /// It may also leave it at that: then the owner finds out that it was asked at its next entry (without the
+    /// fence: at one of the next), and what the taker wrote before is the owner's to see. It may ask again.
     pub fn ask(&self) -> bool {
-        self.request
-            .compare_exchange(NONE, ASKED, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
+        let asked =
+            self.request
+                .compare_exchange(NONE, ASKED, Ordering::Release, Ordering::Relaxed);
+        matches!(asked, Ok(_) | Err(ASKED))
     }
 
     /// The taker, after its fence. True: the P that the M held is the taker's.
@@ -186,12 +190,13 @@ mod tests {
     fn only_an_m_that_is_outside_loses_its_p() {
         let gate = Gate::new();
         assert!(gate.ask());
-        assert!(!gate.ask(), "asked already");
+        assert!(gate.ask(), "by the same taker");
         assert!(!gate.conclude(), "it is inside");
         gate.leave();
         assert!(gate.ask());
         assert!(gate.conclude());
         assert!(gate.is_taken());
+        assert!(!gate.ask(), "it is gone already");
         assert!(gate.enter(|| ()));
         assert_eq!(gate.answer(), Answer::Lost);
         assert!(!gate.is_taken());

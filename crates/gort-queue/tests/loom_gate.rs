@@ -85,6 +85,22 @@ fn a_p_has_one_user() {
     });
 }
 
+/// A taker that only wants to be noticed asks, and comes back for the P later.
+#[test]
+fn a_question_may_be_left_and_asked_again() {
+    model(|| {
+        let world = World::new();
+        assert!(world.gate.ask());
+        let owner = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.visit() && world.visit())
+        };
+        let taken = world.take();
+        let kept = owner.join().unwrap();
+        assert!(taken || kept);
+    });
+}
+
 #[test]
 fn a_p_that_was_given_away_is_not_taken() {
     model(|| {

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// Threads of the runtime's that have begun, and those of them that are about to end.
 static OWN_BEGUN: AtomicU32 = AtomicU32::new(0);
@@ -143,6 +143,42 @@ pub enum Doing {
 /// Whether a thread sleeps in the kernel (`/proc/self/task/TID/syscall`). Some 3 µs; neither allocates nor
 /// locks.
 pub fn doing(tid: u32) -> Doing {
+    let mut text = [0u8; SYSCALL_TEXT_MAX];
+    doing_by(read_syscall(tid, &mut text))
+}
+
+/// A thread that sleeps in the kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asleep {
+    /// As [`Doing::Blocked`].
+    pub call: i64,
+    /// Its stack pointer.
+    pub sp: usize,
+    /// Its program counter.
+    pub pc: usize,
+}
+
+/// [`doing`], with where it stands; `None` unless it sleeps.
+pub fn asleep(tid: u32) -> Option<Asleep> {
+    let mut text = [0u8; SYSCALL_TEXT_MAX];
+    let text = read_syscall(tid, &mut text);
+    let Doing::Blocked(call) = doing_by(text) else {
+        return None;
+    };
+    // The call, its arguments but for a page fault, and the two.
+    let mut fields = text.trim_ascii_end().rsplit(|&byte| byte == b' ');
+    let mut number = || {
+        let digits = fields.next()?.strip_prefix(b"0x")?;
+        usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let (pc, sp) = (number()?, number()?);
+    Some(Asleep { call, sp, pc })
+}
+
+/// A number of the call, eight addresses, and what is between.
+const SYSCALL_TEXT_MAX: usize = 192;
+
+fn read_syscall(tid: u32, text: &mut [u8; SYSCALL_TEXT_MAX]) -> &[u8] {
     let mut path = [0u8; 48];
     let mut len = 0;
     let mut put = |bytes: &[u8]| {
@@ -163,11 +199,10 @@ pub fn doing(tid: u32) -> Doing {
     }
     put(&digits[first..]);
     put(b"/syscall\0");
-    let mut text = [0u8; 32];
     // SAFETY: the path ends with a zero.
     let fd = unsafe { libc::open(path.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC) };
     if fd < 0 {
-        return Doing::Unknown;
+        return &[];
     }
     // SAFETY: writes at most `text.len()` bytes to `text`; the descriptor is ours to close.
     let read = unsafe {
@@ -175,7 +210,10 @@ pub fn doing(tid: u32) -> Doing {
         libc::close(fd);
         read
     };
-    let text = &text[..usize::try_from(read).unwrap_or(0)];
+    &text[..usize::try_from(read).unwrap_or(0)]
+}
+
+fn doing_by(text: &[u8]) -> Doing {
     if text.starts_with(b"running") {
         return Doing::Running;
     }
@@ -193,6 +231,39 @@ pub fn doing(tid: u32) -> Doing {
         _ if is_negative => Doing::Blocked(-number),
         _ => Doing::Blocked(number),
     }
+}
+
+/// Copies words of this process's memory, which others may be writing meanwhile, or which may not be there:
+/// gives how many could be copied. Neither allocates nor locks.
+pub fn copy_words(from: usize, to: &[AtomicUsize]) -> usize {
+    /// What lies together is there together.
+    const PAGE: usize = 4096;
+    const PIECES_MAX: usize = 8;
+    let mut pieces = [libc::iovec {
+        iov_base: ptr::null_mut(),
+        iov_len: 0,
+    }; PIECES_MAX];
+    let end = from + size_of_val(to);
+    let (mut at, mut count) = (from, 0);
+    while at < end && count < PIECES_MAX {
+        let next = (at / PAGE + 1) * PAGE;
+        pieces[count] = libc::iovec {
+            iov_base: at as *mut libc::c_void,
+            iov_len: next.min(end) - at,
+        };
+        (at, count) = (next, count + 1);
+    }
+    let room = libc::iovec {
+        iov_base: to.as_ptr().cast_mut().cast(),
+        iov_len: size_of_val(to),
+    };
+    // SAFETY: writes no more than `room`, which is atomics' memory: others see old words or new ones. What
+    // cannot be read of the pieces ends the copy.
+    let copied = unsafe {
+        let pid = libc::getpid();
+        libc::process_vm_readv(pid, &raw const room, 1, pieces.as_ptr(), count as u64, 0)
+    };
+    usize::try_from(copied).unwrap_or(0) / size_of::<usize>()
 }
 
 /// How many processors this thread may run on (its affinity mask).
@@ -361,6 +432,27 @@ mod tests {
     }
 
     #[test]
+    fn words_are_copied_as_far_as_they_are_there() {
+        let from: Vec<usize> = (0..2000).collect();
+        let to = [const { AtomicUsize::new(0) }; 1500];
+        assert_eq!(copy_words(from.as_ptr() as usize, &to), 1500);
+        for (index, word) in to.iter().enumerate() {
+            assert_eq!(word.load(Ordering::Relaxed), index);
+        }
+        assert_eq!(copy_words(8, &to), 0, "nothing is mapped there");
+        // SAFETY: two pages of our own, of which the upper one is closed.
+        let lower = unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let pages = libc::mmap(ptr::null_mut(), 8192, libc::PROT_READ, flags, -1, 0);
+            libc::mprotect(pages.wrapping_byte_add(4096), 4096, libc::PROT_NONE);
+            pages as usize
+        };
+        assert_eq!(copy_words(lower + 4096 - 24, &to), 3);
+        // SAFETY: the mapping made above.
+        unsafe { libc::munmap(lower as *mut libc::c_void, 8192) };
+    }
+
+    #[test]
     fn a_thread_that_sleeps_is_told_from_one_that_computes() {
         assert_eq!(
             doing(tid()),
@@ -379,6 +471,11 @@ mod tests {
             assert!(start.elapsed().as_secs() < 20, "{:?}", doing(tid));
             std::thread::yield_now();
         }
+        let asleep = asleep(tid).expect("it is");
+        assert_eq!(asleep.call, libc::SYS_futex);
+        let words = [const { AtomicUsize::new(0) }; 2];
+        assert_eq!(copy_words(asleep.sp, &words), 2, "its stack");
+        assert_eq!(copy_words(asleep.pc & !7, &words), 2, "its code");
         drop(end);
         sleeper.join().expect("it only sleeps");
     }
