@@ -39,7 +39,13 @@ in_both_modes! {
     }
 
     fn a_child_that_needs_nothing_ends_as_it_likes(program) {
-        for (way, status) in [("nothing", 7), ("command", 0), ("pre_exec", 5)] {
+        for (way, status) in [
+            ("nothing", 7),
+            ("blocking", 7),
+            ("socket", 7),
+            ("command", 0),
+            ("pre_exec", 5),
+        ] {
             let ended = program(env!("CARGO_BIN_EXE_fork")).arg(way).run();
             ended.assert_status(status);
             assert_eq!(ended.stderr, "", "{ended}");

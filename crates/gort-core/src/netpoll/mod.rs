@@ -48,6 +48,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use crate::clock::{self, NEVER};
+use crate::fork;
 use crate::g::GRef;
 use crate::lock::Mutex;
 use crate::os::{epoll, futex};
@@ -261,7 +262,13 @@ impl PollDesc {
 
     /// Takes `fd` out of the epoll instance. Called once, before `fd` is closed: closing alone would
     /// not do if a duplicate of it lives on.
+    ///
+    /// Not in the child of a `fork`: it shares the instance, where its descriptor and its parent's are one
+    /// registration, which is the parent's.
     pub fn deregister(&self, fd: BorrowedFd<'_>) {
+        if fork::is_forked() {
+            return;
+        }
         let poller = POLLER
             .get()
             .expect("a descriptor exists, so the poller has been started");

@@ -13,12 +13,14 @@ use super::m::{self, M};
 use super::p::{self, P};
 use super::switch::{self, Action};
 use super::{SCHED, park, stopped, wake};
+use crate::fork;
 use crate::g::{self, GRef, Kind, flags, slab};
 use crate::inside;
 use crate::os::signal::ThreadSignals;
 
 /// Runs `f`, which may block the thread, without holding up other goroutines: the P is handed off
-/// first. Legal everywhere; on a plain thread, and inside another `blocking`, it just calls `f`.
+/// first. Legal everywhere; on a plain thread, inside another `blocking`, and in the child of a `fork`, where
+/// nobody would give the P back, it just calls `f`.
 pub fn blocking<R>(f: impl FnOnce() -> R) -> R {
     /// Comes back also when `f` unwinds.
     struct Blocking(Option<(GRef, &'static P)>);
@@ -36,6 +38,9 @@ pub fn blocking<R>(f: impl FnOnce() -> R) -> R {
 /// Running to Syscall; the P goes to somebody else.
 fn enter_blocking() -> Option<(GRef, &'static P)> {
     let gp = g::current_goroutine()?;
+    if fork::is_forked() {
+        return None;
+    }
     let _inside = inside::enter();
     give_up_p(gp)
 }

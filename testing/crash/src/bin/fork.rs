@@ -4,9 +4,13 @@
 //! plus 128, or its code.
 
 use std::hint::black_box;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
+
+use gort::debug::GoroutineInfo;
+use gort::net::{TcpListener, TcpStream};
 
 /// Runs `child` in a child process, which exits with 7 if it returns.
 fn in_child(child: impl FnOnce()) -> i32 {
@@ -35,6 +39,27 @@ fn recurse(depth: u64) -> u64 {
         return 0;
     }
     recurse(depth + 1) + black_box(&frame)[7]
+}
+
+/// A socket that the child drops, as it would at the end of a function. The parent's must go on to wake
+/// who waits for it: both are registered with the one poller, as the same descriptor.
+fn with_dropped_socket() -> i32 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let mut peer = listener.accept().unwrap().0;
+    let mut socket = Some(socket);
+    let status = in_child(|| drop(socket.take()));
+    let mut socket = socket.unwrap();
+    let reader = gort::go(move || socket.read(&mut [0]));
+    let id = reader.goroutine().id();
+    let waits = |info: GoroutineInfo| info.id == id && info.wait_reason.is_some();
+    while !gort::debug::goroutines().into_iter().any(waits) {
+        gort::yield_now();
+    }
+    peer.write_all(b"x").unwrap();
+    let read = reader.join_timeout(Duration::from_secs(10));
+    assert_eq!(read.expect("it is woken").unwrap().unwrap(), 1);
+    status
 }
 
 /// A lock that another goroutine holds at the fork.
@@ -76,6 +101,12 @@ fn main() {
             }),
             "overflow" => in_child(|| _ = recurse(0)),
             "lock" => with_held_lock(),
+            "socket" => with_dropped_socket(),
+            "blocking" => in_child(|| {
+                for _ in 0..100 {
+                    gort::blocking(|| gort::blocking(|| ()));
+                }
+            }),
             "return" => {
                 // The child of a goroutine returns from it: nobody is there to take over.
                 let handle = gort::go(|| {
