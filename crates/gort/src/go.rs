@@ -170,8 +170,14 @@ impl Builder {
         T: Send,
     {
         runtime::ensure_started();
+        let (context, options) = self.into_parts();
         // SAFETY: the caller's contract is the same; there is no scope.
-        let inner = unsafe { sched::spawn_unchecked(f, self.options(), None) }?;
+        let inner = unsafe {
+            match context {
+                None => sched::spawn_unchecked(f, options, None),
+                Some(context) => sched::spawn_unchecked(move || context.enter(f), options, None),
+            }
+        }?;
         Ok(JoinHandle {
             goroutine: Goroutine::new(inner.goroutine()),
             inner,

@@ -94,12 +94,8 @@ const LAYERS: [Layers; 2] = [
     Layers {
         package: "crates/gort",
         modules: &[
-            "task", "chan", "context", "go", "sync", "time", "net", "io", "blocking", "dump",
-            "debug", "deadlock", "runtime",
-            "go", "task", "chan", "sync", "time", "net", "io", "fs", "process", "context",
-            "signal", "blocking", "dump", "debug", "deadlock", "runtime",
-            "go", "task", "chan", "sync", "time", "net", "io", "context", "blocking", "dump",
-            "debug", "deadlock", "runtime", "thread", "alloc",
+            "task", "chan", "context", "go", "sync", "time", "net", "io", "fs", "process",
+            "signal", "blocking", "dump", "debug", "deadlock", "runtime", "thread", "alloc",
         ],
         exceptions: &[],
     },
