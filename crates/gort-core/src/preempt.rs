@@ -168,8 +168,8 @@ fn stop_if_asked() {
 /// Asks the goroutine that computes on `pp`, since its switch number `switches`, to stop in the handler. False:
 /// its thread is not outside, it sleeps after all, or nobody could go on with the P.
 pub(crate) fn ask_to_stop(pp: &'static P, switches: u64) -> bool {
-    // SAFETY: null or an M, which is never freed.
-    let Some(mp) = (unsafe { pp.m.load(Ordering::Relaxed).as_ref() }) else {
+    // SAFETY: null or an M, made before it was stored there (`M::acquire`), which is never freed.
+    let Some(mp) = (unsafe { pp.m.load(Ordering::Acquire).as_ref() }) else {
         return false;
     };
     if mp.gate.depth() != 0 || !may_signal() || !m::has_spare() {
@@ -195,8 +195,8 @@ fn send(tid: u32) -> bool {
 ///
 /// For sysmon alone (K4 of `gort_queue::gate`).
 pub(crate) fn retake(pp: &'static P, list: &mut LostList) -> bool {
-    // SAFETY: null or an M, which is never freed.
-    let Some(mp) = (unsafe { pp.m.load(Ordering::Relaxed).as_ref() }) else {
+    // SAFETY: null or an M, made before it was stored there (`M::acquire`), which is never freed.
+    let Some(mp) = (unsafe { pp.m.load(Ordering::Acquire).as_ref() }) else {
         return false;
     };
     if mp.gate.depth() != 0 || !m::has_spare() {
@@ -306,8 +306,8 @@ pub(crate) enum Thread {
 
 /// What the thread that holds `pp` is doing. The last look left its clock in `seen`.
 pub(crate) fn look_at_thread(pp: &P, seen: &mut CpuSeen, now_ns: u64) -> Thread {
-    // SAFETY: null or an M, which is never freed.
-    let Some(mp) = (unsafe { pp.m.load(Ordering::Relaxed).as_ref() }) else {
+    // SAFETY: null or an M, made before it was stored there (`M::acquire`), which is never freed.
+    let Some(mp) = (unsafe { pp.m.load(Ordering::Acquire).as_ref() }) else {
         return Thread::Unsure;
     };
     let tid = mp.tid.load(Ordering::Relaxed);

@@ -225,7 +225,8 @@ impl M {
         if self.p.get().is_some() {
             fatal!("S2: M {} is given a second P", self.id);
         }
-        let before = pp.m.swap(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
+        // Release: sysmon looks into this M through the pointer.
+        let before = pp.m.swap(ptr::from_ref(self).cast_mut(), Ordering::Release);
         if !before.is_null() {
             fatal!("S2: P {} has two holders", pp.index);
         }
