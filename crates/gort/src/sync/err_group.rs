@@ -14,6 +14,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use super::{Mutex, OnceLock, Semaphore, WaitGroup, runtime, sched};
+use crate::context::{Cancel, Context};
 
 /// Goroutines whose first error is the result of all. Go's `errgroup.Group`.
 ///
@@ -45,6 +46,8 @@ struct Shared<E> {
     /// As many places as there may be members at once; none for no limit.
     places: OnceLock<Semaphore>,
     first: Mutex<Outcome<E>>,
+    /// Of the group's context, if it has one.
+    cancel: Option<Cancel>,
 }
 
 /// How the group has fared so far.
@@ -63,11 +66,36 @@ struct Member<E> {
 impl<E: Send + 'static> ErrGroup<E> {
     /// A group without members, and without a limit.
     pub fn new() -> ErrGroup<E> {
+        ErrGroup::with_cancel(None)
+    }
+
+    /// A group, and a context of its own, which is cancelled when a member fails or panics, when
+    /// [`wait`](Self::wait) returns, or when the group and its members are gone, whichever is first.
+    ///
+    /// The members stop only if they look at the context. Its cause is that it was cancelled; the error is
+    /// what `wait` gives.
+    ///
+    /// ```
+    /// use gort::sync::ErrGroup;
+    ///
+    /// let (group, ctx) = ErrGroup::with_context(&gort::context::background());
+    /// group.go(move || ctx.done().recv().map_err(|_| "told to stop"));
+    /// group.go(|| Err("failed"));
+    /// assert_eq!(group.wait(), Err("failed"));
+    /// ```
+    #[doc(alias = "WithContext")]
+    pub fn with_context(ctx: &Context) -> (ErrGroup<E>, Context) {
+        let (ctx, cancel) = ctx.with_cancel();
+        (ErrGroup::with_cancel(Some(cancel)), ctx)
+    }
+
+    fn with_cancel(cancel: Option<Cancel>) -> ErrGroup<E> {
         ErrGroup {
             shared: Arc::new(Shared {
                 members: WaitGroup::new(),
                 places: OnceLock::new(),
                 first: Mutex::new(Outcome::Good),
+                cancel,
             }),
         }
     }
@@ -142,6 +170,7 @@ impl<E: Send + 'static> ErrGroup<E> {
     #[track_caller]
     pub fn wait(self) -> Result<(), E> {
         self.shared.members.wait();
+        self.shared.cancel();
         let outcome = std::mem::replace(&mut *self.shared.first.lock(), Outcome::Good);
         match outcome {
             Outcome::Good => Ok(()),
@@ -179,7 +208,15 @@ impl<E> Shared<E> {
             new
         };
         drop(first);
+        self.cancel();
         drop(gone);
+    }
+
+    /// Tells the members to stop.
+    fn cancel(&self) {
+        if let Some(cancel) = &self.cancel {
+            cancel.cancel();
+        }
     }
 }
 

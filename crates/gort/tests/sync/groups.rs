@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
+use gort::context::{self, ContextError};
 use gort::sync::{ErrGroup, Mutex, SingleFlight};
 
 use super::{eventually, eventually_parked, go_named};
@@ -108,11 +109,11 @@ fn a_limit_is_set_once_and_before_the_members() {
 
 #[gort::test]
 fn a_panic_of_a_member_comes_out_of_wait_when_all_have_ended() {
-    let group = ErrGroup::new();
+    // One place, so that each comes after the one before.
+    let group = ErrGroup::new().limit(1);
     let ended = Arc::new(AtomicU32::new(0));
     let late = ended.clone();
     group.go(|| Err("an error, which comes first"));
-    eventually("it has failed", || gort::runtime::num_goroutine() == 1);
     group.go(|| panic!("on purpose"));
     group.go(move || {
         late.fetch_add(1, Ordering::SeqCst);
@@ -121,6 +122,60 @@ fn a_panic_of_a_member_comes_out_of_wait_when_all_have_ended() {
     let outcome = catch_unwind(AssertUnwindSafe(|| group.wait()));
     assert_eq!(text_of(&*outcome.unwrap_err()), "on purpose");
     assert_eq!(ended.load(Ordering::SeqCst), 1);
+}
+
+/// The context ends with the first error, with a panic, with the wait, and with the group.
+#[gort::test]
+fn a_groups_context_tells_the_members_to_stop() {
+    let parent = context::background();
+    let (group, ctx) = ErrGroup::with_context(&parent);
+    assert_eq!(ctx.err(), None);
+    let waits = ctx.clone();
+    group.go(move || {
+        assert!(waits.done().recv().is_err());
+        Err("told to stop")
+    });
+    group.go(|| Err("failed"));
+    assert_eq!(group.wait(), Err("failed"));
+    assert_eq!(ctx.err(), Some(ContextError::Canceled));
+
+    let (group, ctx) = ErrGroup::<()>::with_context(&parent);
+    let waits = ctx.clone();
+    group.go(move || {
+        assert!(waits.done().recv().is_err());
+        Ok(())
+    });
+    group.go(|| panic!("on purpose"));
+    assert!(catch_unwind(AssertUnwindSafe(|| group.wait())).is_err());
+    assert_eq!(ctx.err(), Some(ContextError::Canceled));
+
+    let (group, ctx) = ErrGroup::<()>::with_context(&parent);
+    let looks = ctx.clone();
+    group.go(move || {
+        assert_eq!(looks.err(), None);
+        Ok(())
+    });
+    assert_eq!(group.wait(), Ok(()));
+    assert_eq!(ctx.err(), Some(ContextError::Canceled));
+
+    let (group, ctx) = ErrGroup::<()>::with_context(&parent);
+    drop(group);
+    assert_eq!(ctx.err(), Some(ContextError::Canceled));
+}
+
+/// The parent's end is the group's.
+#[gort::test]
+fn a_groups_context_ends_with_its_parent() {
+    let (parent, cancel) = context::background().with_cancel();
+    let (group, ctx) = ErrGroup::with_context(&parent);
+    let waits = ctx.clone();
+    group.go(move || match waits.done().recv() {
+        Ok(()) => unreachable!("nothing is sent"),
+        Err(_) => Err(waits.err().expect("it is done")),
+    });
+    cancel.cancel();
+    assert_eq!(group.wait(), Err(ContextError::Canceled));
+    assert_eq!(ctx.err(), Some(ContextError::Canceled));
 }
 
 #[gort::test]
