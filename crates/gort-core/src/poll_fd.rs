@@ -27,7 +27,7 @@
 //!     its number open until the drop: closing puts a socket that is connected to nothing in its
 //!     place, which lets go of the real one just as well.
 //!
-//! Elsewhere: retrying system calls, errors and timeouts (`gort::net::fd`).
+//! Elsewhere: retrying system calls, errors and timeouts (`gort::fd`).
 //! Checked by the tests in `poll_fd/tests.rs` and those of `gort::net`; the fault `poll_recheck` (no
 //! look between the registration and the park) must make the former fail.
 
@@ -84,6 +84,15 @@ pub struct PollFd {
     queue: Mutex<Queue>,
 }
 
+/// A descriptor that could not be registered.
+#[derive(Debug)]
+pub struct Refused {
+    /// The descriptor, untouched.
+    pub fd: OwnedFd,
+    /// Why.
+    pub error: io::Error,
+}
+
 struct Queue {
     /// Who stands in line, by direction.
     lines: [WaitList<Waiter>; 2],
@@ -112,13 +121,17 @@ pub struct Locked<'a> {
 }
 
 impl PollFd {
-    /// Takes over `fd`, which must be non-blocking, and registers it.
+    /// Takes over `fd`, and registers it. It should be non-blocking, unless its users see to it that they
+    /// call nothing that would block.
     ///
     /// # Errors
     ///
-    /// Those of [`PollDesc::open`]; `fd` is closed then.
-    pub fn new(fd: OwnedFd) -> io::Result<PollFd> {
-        let desc = PollDesc::open(fd.as_fd())?;
+    /// Those of [`PollDesc::open`]; `fd` comes back with them.
+    pub fn new(fd: OwnedFd) -> Result<PollFd, Refused> {
+        let desc = match PollDesc::open(fd.as_fd()) {
+            Ok(desc) => desc,
+            Err(error) => return Err(Refused { fd, error }),
+        };
         Ok(PollFd {
             state: AtomicU64::new(0),
             fd: fd.into_raw_fd(),

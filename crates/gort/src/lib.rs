@@ -24,7 +24,10 @@ mod deadlock;
 pub mod debug;
 mod dump;
 pub mod fs;
+#[macro_use]
+mod fd;
 mod go;
+pub mod io;
 pub mod net;
 pub mod process;
 pub mod runtime;

@@ -8,24 +8,33 @@
 //!
 //! A result of `WouldBlock` means "not now"; `netpoll` knows how to wait. `Interrupted` is passed on.
 //!
-//! Elsewhere: waiting and closing (`poll_fd`), addresses from names (`gort::net::lookup_host`).
+//! Elsewhere: options and calls that std has as methods, which are std's ([`super::as_std`]); waiting and
+//! closing (`poll_fd`), addresses from names (`gort::net::lookup_host`).
 //! Checked by the tests at the end, and by those of `gort::net`.
+
+mod address;
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+pub use address::{Address, Native};
 
 /// How many buffers one vectored call takes; the kernel refuses more.
 pub const IOV_MAX: usize = libc::UIO_MAXIOV as usize;
 
-/// A new TCP socket of the family of `addr`.
-pub fn tcp(addr: &SocketAddr) -> io::Result<OwnedFd> {
-    let family = match addr {
-        SocketAddr::V4(_) => libc::AF_INET,
-        SocketAddr::V6(_) => libc::AF_INET6,
-    };
-    socket(family, libc::SOCK_STREAM)
+/// The largest `TCP_KEEPIDLE` and `TCP_KEEPINTVL` that Linux takes.
+const KEEPALIVE_SECONDS_MAX: libc::c_int = 32767;
+
+/// A new stream socket that can use `addr`.
+pub fn stream<A: Address>(addr: &A) -> io::Result<OwnedFd> {
+    socket(addr.family(), libc::SOCK_STREAM)
+}
+
+/// A new datagram socket that can use `addr`.
+pub fn datagram<A: Address>(addr: &A) -> io::Result<OwnedFd> {
+    socket(addr.family(), libc::SOCK_DGRAM)
 }
 
 /// A socket that is connected to nothing and never will be: it stands in for a closed one.
@@ -42,10 +51,10 @@ fn socket(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
 }
 
 /// Gives the socket its own address.
-pub fn bind(fd: BorrowedFd<'_>, addr: &SocketAddr) -> io::Result<()> {
-    let (storage, len) = encode(addr);
-    // SAFETY: `storage` holds an initialized address of `len` bytes.
-    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const storage).cast(), len) }).map(drop)
+pub fn bind<A: Address>(fd: BorrowedFd<'_>, addr: &A) -> io::Result<()> {
+    let native = addr.encode();
+    // SAFETY: `native` holds an initialized address of `len` bytes.
+    check(unsafe { libc::bind(fd.as_raw_fd(), native.as_ptr(), native.len) }).map(drop)
 }
 
 /// Lets the socket take connections. The kernel cuts `backlog` to `net.core.somaxconn`.
@@ -55,31 +64,29 @@ pub fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
 }
 
 /// Takes one connection out of the queue.
-pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
-    let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-    let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    // SAFETY: `storage` is `len` writable bytes; the kernel sets `len` to what it wrote.
+pub fn accept<A: Address>(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, A)> {
+    let mut native = Native::room();
+    // SAFETY: `native` is `len` writable bytes; the kernel sets `len` to what it wrote.
     let accepted = check(unsafe {
         libc::accept4(
             fd.as_raw_fd(),
-            storage.as_mut_ptr().cast(),
-            &raw mut len,
+            native.as_mut_ptr(),
+            &raw mut native.len,
             libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
         )
     })?;
     // SAFETY: the kernel has just given us this number, and nobody else knows it.
     let accepted = unsafe { OwnedFd::from_raw_fd(accepted) };
-    // SAFETY: all of `storage` was zeroed, which is a valid value of this plain structure.
-    let addr = decode(unsafe { storage.assume_init_ref() })?;
-    Ok((accepted, addr))
+    Ok((accepted, A::decode(&native)?))
 }
 
-/// Starts to connect. `InProgress` (as a raw `EINPROGRESS`) is the usual answer; the socket becomes
-/// writable when the attempt has ended, and [`take_error`] tells how.
-pub fn connect(fd: BorrowedFd<'_>, addr: &SocketAddr) -> io::Result<()> {
-    let (storage, len) = encode(addr);
-    // SAFETY: `storage` holds an initialized address of `len` bytes.
-    check(unsafe { libc::connect(fd.as_raw_fd(), (&raw const storage).cast(), len) }).map(drop)
+/// Starts to connect. `InProgress` (as a raw `EINPROGRESS`) is the usual answer of TCP; the socket
+/// becomes writable when the attempt has ended, and its pending error tells how. A Unix socket answers
+/// at once; [`is_queue_full`] tells the one case that is worth another try.
+pub fn connect<A: Address>(fd: BorrowedFd<'_>, addr: &A) -> io::Result<()> {
+    let native = addr.encode();
+    // SAFETY: `native` holds an initialized address of `len` bytes.
+    check(unsafe { libc::connect(fd.as_raw_fd(), native.as_ptr(), native.len) }).map(drop)
 }
 
 /// Whether `error`, from [`connect`], only says that the attempt goes on.
@@ -89,6 +96,12 @@ pub fn is_connecting(error: &io::Error) -> bool {
         error.raw_os_error(),
         Some(libc::EINPROGRESS | libc::EALREADY | libc::EINTR)
     )
+}
+
+/// Whether `error`, from [`connect`] to a Unix socket, says that the listener's queue is full. No
+/// readiness will ever say when that ends.
+pub fn is_queue_full(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EAGAIN)
 }
 
 /// Whether `error`, from [`accept`], concerns only the connection that was next in line.
@@ -106,25 +119,23 @@ pub fn is_exhausted(error: &io::Error) -> bool {
 }
 
 /// The socket's own address.
-pub fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+pub fn local_addr<A: Address>(fd: BorrowedFd<'_>) -> io::Result<A> {
     address_of(fd, libc::getsockname)
 }
 
 /// The address at the other end.
-pub fn peer_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+pub fn peer_addr<A: Address>(fd: BorrowedFd<'_>) -> io::Result<A> {
     address_of(fd, libc::getpeername)
 }
 
 type AddressCall =
     unsafe extern "C" fn(libc::c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int;
 
-fn address_of(fd: BorrowedFd<'_>, call: AddressCall) -> io::Result<SocketAddr> {
-    let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-    let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    // SAFETY: `call` is getsockname or getpeername; `storage` is `len` writable bytes.
-    check(unsafe { call(fd.as_raw_fd(), storage.as_mut_ptr().cast(), &raw mut len) })?;
-    // SAFETY: all of `storage` was zeroed, which is a valid value of this plain structure.
-    decode(unsafe { storage.assume_init_ref() })
+fn address_of<A: Address>(fd: BorrowedFd<'_>, call: AddressCall) -> io::Result<A> {
+    let mut native = Native::room();
+    // SAFETY: `call` is getsockname or getpeername; `native` is `len` writable bytes.
+    check(unsafe { call(fd.as_raw_fd(), native.as_mut_ptr(), &raw mut native.len) })?;
+    A::decode(&native)
 }
 
 /// Receives into `buf`; 0 bytes (into a buffer that is not empty) is the end of the stream.
@@ -147,6 +158,36 @@ fn recv_flags(fd: BorrowedFd<'_>, buf: &mut [u8], flags: libc::c_int) -> io::Res
             flags | libc::MSG_DONTWAIT,
         )
     })
+}
+
+/// Receives one datagram into `buf`, with its sender's address. What does not fit is lost.
+pub fn recv_from<A: Address>(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, A)> {
+    recv_from_flags(fd, buf, 0)
+}
+
+/// As [`recv_from`], but leaves the datagram in the socket.
+pub fn peek_from<A: Address>(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<(usize, A)> {
+    recv_from_flags(fd, buf, libc::MSG_PEEK)
+}
+
+fn recv_from_flags<A: Address>(
+    fd: BorrowedFd<'_>,
+    buf: &mut [u8],
+    flags: libc::c_int,
+) -> io::Result<(usize, A)> {
+    let mut native = Native::room();
+    // SAFETY: `buf` is writable for its length, and so is `native`, whose `len` the kernel sets.
+    let count = check_len(unsafe {
+        libc::recvfrom(
+            fd.as_raw_fd(),
+            buf.as_mut_ptr().cast(),
+            buf.len(),
+            flags | libc::MSG_DONTWAIT,
+            native.as_mut_ptr(),
+            &raw mut native.len,
+        )
+    })?;
+    Ok((count, A::decode(&native)?))
 }
 
 /// Receives into several buffers, one after the other.
@@ -173,6 +214,22 @@ pub fn send(fd: BorrowedFd<'_>, buf: &[u8]) -> io::Result<usize> {
     })
 }
 
+/// Sends `buf` as one datagram to `addr`.
+pub fn send_to<A: Address>(fd: BorrowedFd<'_>, buf: &[u8], addr: &A) -> io::Result<usize> {
+    let native = addr.encode();
+    // SAFETY: `buf` is readable for its length, and `native` holds an address of `len` bytes.
+    check_len(unsafe {
+        libc::sendto(
+            fd.as_raw_fd(),
+            buf.as_ptr().cast(),
+            buf.len(),
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            native.as_ptr(),
+            native.len,
+        )
+    })
+}
+
 /// Sends from several buffers, one after the other, as much as there is room for.
 pub fn send_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
     // SAFETY: an all-zero msghdr is a valid one: no name, no buffers, no control data.
@@ -189,50 +246,6 @@ pub fn send_vectored(fd: BorrowedFd<'_>, bufs: &[IoSlice<'_>]) -> io::Result<usi
             libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
         )
     })
-}
-
-/// Closes the reading half, the writing half or both, for all duplicates.
-pub fn shutdown(fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
-    let how = match how {
-        Shutdown::Read => libc::SHUT_RD,
-        Shutdown::Write => libc::SHUT_WR,
-        Shutdown::Both => libc::SHUT_RDWR,
-    };
-    // SAFETY: the call takes no pointers.
-    check(unsafe { libc::shutdown(fd.as_raw_fd(), how) }).map(drop)
-}
-
-/// Takes the pending error of the socket (`SO_ERROR`) and clears it.
-pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
-    match option(fd, libc::SOL_SOCKET, libc::SO_ERROR)? {
-        0 => Ok(None),
-        code => Ok(Some(io::Error::from_raw_os_error(code))),
-    }
-}
-
-/// Whether small writes are sent at once (`TCP_NODELAY`).
-pub fn nodelay(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    Ok(option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)? != 0)
-}
-
-/// Sets `TCP_NODELAY`.
-pub fn set_nodelay(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
-    set_option(
-        fd,
-        libc::IPPROTO_TCP,
-        libc::TCP_NODELAY,
-        libc::c_int::from(on),
-    )
-}
-
-/// The time-to-live of outgoing packets (`IP_TTL`).
-pub fn ttl(fd: BorrowedFd<'_>) -> io::Result<u32> {
-    Ok(option(fd, libc::IPPROTO_IP, libc::IP_TTL)? as u32)
-}
-
-/// Sets `IP_TTL`.
-pub fn set_ttl(fd: BorrowedFd<'_>, ttl: u32) -> io::Result<()> {
-    set_option(fd, libc::IPPROTO_IP, libc::IP_TTL, ttl as libc::c_int)
 }
 
 /// Lets a bind take an address whose last connections are still in TIME_WAIT (`SO_REUSEADDR`).
@@ -253,6 +266,64 @@ pub fn set_reuse_port(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
         libc::SO_REUSEPORT,
         libc::c_int::from(on),
     )
+}
+
+/// Keeps an IPv6 socket from taking IPv4 connections as well (`IPV6_V6ONLY`). Before the bind.
+pub fn set_only_v6(fd: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    set_option(
+        fd,
+        libc::IPPROTO_IPV6,
+        libc::IPV6_V6ONLY,
+        libc::c_int::from(on),
+    )
+}
+
+/// Whether the socket takes no IPv4 connections (`IPV6_V6ONLY`).
+pub fn only_v6(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(option::<libc::c_int>(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)? != 0)
+}
+
+/// Sets how long a close waits for what has not been sent (`SO_LINGER`); the kernel counts in
+/// seconds, so the time is rounded up.
+pub fn set_linger(fd: BorrowedFd<'_>, linger: Option<Duration>) -> io::Result<()> {
+    let linger = libc::linger {
+        l_onoff: libc::c_int::from(linger.is_some()),
+        l_linger: linger.map_or(0, seconds),
+    };
+    set_option(fd, libc::SOL_SOCKET, libc::SO_LINGER, linger)
+}
+
+/// The linger time; `None` if a close does not wait.
+pub fn linger(fd: BorrowedFd<'_>) -> io::Result<Option<Duration>> {
+    let linger: libc::linger = option(fd, libc::SOL_SOCKET, libc::SO_LINGER)?;
+    Ok((linger.l_onoff != 0).then(|| Duration::from_secs(linger.l_linger as u64)))
+}
+
+/// Makes the kernel probe a silent peer after `idle`, and then each `idle` again; `None` stops that.
+/// The kernel counts in seconds, of which there is one at least, so the time is rounded up.
+pub fn set_keepalive(fd: BorrowedFd<'_>, idle: Option<Duration>) -> io::Result<()> {
+    if let Some(idle) = idle {
+        let idle = seconds(idle).clamp(1, KEEPALIVE_SECONDS_MAX);
+        set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, idle)?;
+        set_option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, idle)?;
+    }
+    let on = libc::c_int::from(idle.is_some());
+    set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, on)
+}
+
+/// After how long a silent peer is probed; `None` for never.
+pub fn keepalive(fd: BorrowedFd<'_>) -> io::Result<Option<Duration>> {
+    if option::<libc::c_int>(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE)? == 0 {
+        return Ok(None);
+    }
+    let idle: libc::c_int = option(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE)?;
+    Ok(Some(Duration::from_secs(idle as u64)))
+}
+
+/// `duration` in whole seconds, rounded up, and cut to what the kernel takes.
+fn seconds(duration: Duration) -> libc::c_int {
+    let seconds = duration.as_nanos().div_ceil(1_000_000_000);
+    libc::c_int::try_from(seconds).unwrap_or(libc::c_int::MAX)
 }
 
 /// Sets or clears `O_NONBLOCK`, for all duplicates.
@@ -277,100 +348,44 @@ pub fn replace(target: BorrowedFd<'_>, source: BorrowedFd<'_>) -> io::Result<()>
     }
 }
 
-fn option(fd: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int) -> io::Result<libc::c_int> {
-    let mut value: libc::c_int = 0;
-    let mut len = size_of_val(&value) as libc::socklen_t;
-    // SAFETY: `value` is `len` writable bytes; all the options used here are ints.
+/// Types of options: any bytes of their size are a value.
+///
+/// # Safety
+///
+/// All zeros, and whatever the kernel writes, is a value of the type.
+unsafe trait Plain: Copy {}
+// SAFETY: an integer.
+unsafe impl Plain for libc::c_int {}
+// SAFETY: two integers.
+unsafe impl Plain for libc::linger {}
+
+fn option<T: Plain>(fd: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int) -> io::Result<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let mut len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: `value` is `len` writable bytes.
     check(unsafe {
         libc::getsockopt(
             fd.as_raw_fd(),
             level,
             name,
-            (&raw mut value).cast(),
+            value.as_mut_ptr().cast(),
             &raw mut len,
         )
     })?;
-    Ok(value)
+    // SAFETY: zeros, and over them what the kernel wrote, are a value of the type (`Plain`).
+    Ok(unsafe { value.assume_init() })
 }
 
-fn set_option(
+fn set_option<T: Plain>(
     fd: BorrowedFd<'_>,
     level: libc::c_int,
     name: libc::c_int,
-    value: libc::c_int,
+    value: T,
 ) -> io::Result<()> {
-    let len = size_of_val(&value) as libc::socklen_t;
+    let len = size_of::<T>() as libc::socklen_t;
     // SAFETY: `value` is `len` readable bytes.
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), len) })
         .map(drop)
-}
-
-/// `addr` as the kernel wants it.
-fn encode(addr: &SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
-    // SAFETY: sockaddr_storage is plain bytes, for which all zeros is a value.
-    let mut storage: libc::sockaddr_storage = unsafe { MaybeUninit::zeroed().assume_init() };
-    let len = match addr {
-        SocketAddr::V4(addr) => {
-            let native = libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
-                sin_port: addr.port().to_be(),
-                sin_addr: libc::in_addr {
-                    s_addr: u32::from_ne_bytes(addr.ip().octets()),
-                },
-                sin_zero: [0; 8],
-            };
-            // SAFETY: sockaddr_storage is larger than any address and aligned for all of them.
-            unsafe { (&raw mut storage).cast::<libc::sockaddr_in>().write(native) };
-            size_of_val(&native)
-        }
-        SocketAddr::V6(addr) => {
-            let native = libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                sin6_port: addr.port().to_be(),
-                sin6_flowinfo: addr.flowinfo(),
-                sin6_addr: libc::in6_addr {
-                    s6_addr: addr.ip().octets(),
-                },
-                sin6_scope_id: addr.scope_id(),
-            };
-            // SAFETY: as above.
-            unsafe {
-                (&raw mut storage)
-                    .cast::<libc::sockaddr_in6>()
-                    .write(native)
-            };
-            size_of_val(&native)
-        }
-    };
-    (storage, len as libc::socklen_t)
-}
-
-/// The address in `storage`, which the kernel has filled in.
-///
-/// # Errors
-///
-/// `InvalidInput` for a family other than IPv4 and IPv6: the descriptor is no TCP socket.
-fn decode(storage: &libc::sockaddr_storage) -> io::Result<SocketAddr> {
-    match libc::c_int::from(storage.ss_family) {
-        libc::AF_INET => {
-            // SAFETY: the family says which structure this is, and the storage is large enough and
-            // aligned for it.
-            let native = unsafe { &*std::ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
-            let ip = Ipv4Addr::from(native.sin_addr.s_addr.to_ne_bytes());
-            Ok(SocketAddrV4::new(ip, u16::from_be(native.sin_port)).into())
-        }
-        libc::AF_INET6 => {
-            // SAFETY: as above.
-            let native = unsafe { &*std::ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
-            let ip = Ipv6Addr::from(native.sin6_addr.s6_addr);
-            let port = u16::from_be(native.sin6_port);
-            Ok(SocketAddrV6::new(ip, port, native.sin6_flowinfo, native.sin6_scope_id).into())
-        }
-        _ => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not an internet address",
-        )),
-    }
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -392,8 +407,16 @@ fn check_len(result: libc::ssize_t) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::as_std;
+    use std::net::{Shutdown, SocketAddr, TcpStream};
     use std::os::fd::AsFd;
-    use std::time::{Duration, Instant};
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net as unix;
+    use std::time::Instant;
+
+    fn shutdown(fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
+        as_std(fd, |stream: &TcpStream| stream.shutdown(how))
+    }
 
     /// Calls `f` until it does not say `WouldBlock`, for at most ten seconds.
     fn insist<T>(mut f: impl FnMut() -> io::Result<T>) -> io::Result<T> {
@@ -411,15 +434,15 @@ mod tests {
 
     fn pair(host: &str) -> (OwnedFd, OwnedFd) {
         let any: SocketAddr = format!("{host}:0").parse().unwrap();
-        let listener = tcp(&any).unwrap();
+        let listener = stream(&any).unwrap();
         bind(listener.as_fd(), &any).unwrap();
         listen(listener.as_fd(), i32::MAX).unwrap();
-        let addr = local_addr(listener.as_fd()).unwrap();
-        let client = tcp(&addr).unwrap();
+        let addr: SocketAddr = local_addr(listener.as_fd()).unwrap();
+        let client = stream(&addr).unwrap();
         if let Err(error) = connect(client.as_fd(), &addr) {
             assert!(is_connecting(&error), "{error}");
         }
-        let (server, peer) = insist(|| accept(listener.as_fd())).unwrap();
+        let (server, peer) = insist(|| accept::<SocketAddr>(listener.as_fd())).unwrap();
         assert_eq!(peer, local_addr(client.as_fd()).unwrap());
         assert_eq!(addr, peer_addr(client.as_fd()).unwrap());
         (client, server)
@@ -452,13 +475,59 @@ mod tests {
     #[test]
     fn options_read_back_as_set() {
         let (a, _b) = pair("127.0.0.1");
-        for on in [true, false] {
-            set_nodelay(a.as_fd(), on).unwrap();
-            assert_eq!(nodelay(a.as_fd()).unwrap(), on);
+        assert_eq!(linger(a.as_fd()).unwrap(), None);
+        assert_eq!(keepalive(a.as_fd()).unwrap(), None);
+        for (asked, kept) in [(1, 1), (1_001, 2), (60_000, 60)] {
+            let (asked, kept) = (Duration::from_millis(asked), Duration::from_secs(kept));
+            set_linger(a.as_fd(), Some(asked)).unwrap();
+            assert_eq!(linger(a.as_fd()).unwrap(), Some(kept));
+            set_keepalive(a.as_fd(), Some(asked)).unwrap();
+            assert_eq!(keepalive(a.as_fd()).unwrap(), Some(kept));
         }
-        set_ttl(a.as_fd(), 17).unwrap();
-        assert_eq!(ttl(a.as_fd()).unwrap(), 17);
-        assert!(take_error(a.as_fd()).unwrap().is_none());
+        set_keepalive(a.as_fd(), Some(Duration::MAX)).unwrap();
+        set_keepalive(a.as_fd(), None).unwrap();
+        assert_eq!(keepalive(a.as_fd()).unwrap(), None);
+        set_linger(a.as_fd(), None).unwrap();
+        assert_eq!(linger(a.as_fd()).unwrap(), None);
+        let six = stream(&"[::1]:0".parse::<SocketAddr>().unwrap()).unwrap();
+        for on in [true, false] {
+            set_only_v6(six.as_fd(), on).unwrap();
+            assert_eq!(only_v6(six.as_fd()).unwrap(), on);
+        }
+    }
+
+    #[test]
+    fn datagrams_come_with_their_senders() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let [a, b] = [(); 2].map(|()| datagram(&any).unwrap());
+        bind(a.as_fd(), &any).unwrap();
+        bind(b.as_fd(), &any).unwrap();
+        let [addr_a, addr_b] = [&a, &b].map(|fd| local_addr::<SocketAddr>(fd.as_fd()).unwrap());
+        assert_eq!(send_to(a.as_fd(), b"hello", &addr_b).unwrap(), 5);
+        let mut buf = [0; 4];
+        let peeked = insist(|| peek_from::<SocketAddr>(b.as_fd(), &mut buf)).unwrap();
+        assert_eq!(peeked, (4, addr_a));
+        buf = [0; 4];
+        assert_eq!(recv_from(b.as_fd(), &mut buf).unwrap(), (4, addr_a));
+        assert_eq!(&buf, b"hell");
+    }
+
+    #[test]
+    fn unix_sockets_connect_at_once() {
+        let name = format!("gort-core test {}", std::process::id());
+        let addr = unix::SocketAddr::from_abstract_name(name).unwrap();
+        let listener = stream(&addr).unwrap();
+        bind(listener.as_fd(), &addr).unwrap();
+        listen(listener.as_fd(), 0).unwrap();
+        let client = stream(&addr).unwrap();
+        connect(client.as_fd(), &addr).unwrap();
+        let other = stream(&addr).unwrap();
+        assert!(is_queue_full(&connect(other.as_fd(), &addr).unwrap_err()));
+        let (server, peer) = accept::<unix::SocketAddr>(listener.as_fd()).unwrap();
+        assert!(peer.is_unnamed());
+        connect(other.as_fd(), &addr).unwrap();
+        assert_eq!(send(server.as_fd(), b"x").unwrap(), 1);
+        assert_eq!(recv(client.as_fd(), &mut [0; 2]).unwrap(), 1);
     }
 
     #[test]

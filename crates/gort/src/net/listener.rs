@@ -7,15 +7,15 @@
 use std::fmt;
 use std::io;
 use std::net::{self, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gort_core::netpoll::Direction;
 use gort_core::os::socket;
 
-use super::fd::NetFd;
 use super::{TcpStream, lookup};
+use crate::fd::{Fd, Kind};
 
 /// The first and the longest pause of `accept_retrying`: those of Go's HTTP server.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
@@ -46,7 +46,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// ```
 #[doc(alias = "TCPListener")]
 pub struct TcpListener {
-    fd: Arc<NetFd>,
+    fd: Arc<Fd>,
 }
 
 impl TcpListener {
@@ -82,41 +82,8 @@ impl TcpListener {
             addr,
             backlog: u32::MAX,
             reuse_port: false,
+            only_v6: None,
         }
-    }
-
-    /// Takes over a socket of std's, and makes it non-blocking.
-    ///
-    /// # Errors
-    ///
-    /// When the socket cannot be made non-blocking or registered with the poller; it is closed then.
-    pub fn from_std(listener: net::TcpListener) -> io::Result<TcpListener> {
-        TcpListener::try_from(OwnedFd::from(listener))
-    }
-
-    /// Gives the socket back as std's, in blocking mode. If there are clones, it is a duplicate,
-    /// and stays non-blocking for their sake.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpListener::close); no descriptor for a duplicate.
-    pub fn into_std(self) -> io::Result<net::TcpListener> {
-        let is_shared = Arc::strong_count(&self.fd) > 1;
-        let fd = OwnedFd::try_from(self)?;
-        if !is_shared {
-            socket::set_nonblocking(fd.as_fd(), false)?;
-        }
-        Ok(net::TcpListener::from(fd))
-    }
-
-    /// The address it listens on.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpListener::close).
-    #[doc(alias = "Addr")]
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        socket::local_addr(self.fd.reference()?.as_fd())
     }
 
     /// Waits for a connection and returns it with its peer's address. Parks until there is one, or
@@ -130,6 +97,7 @@ impl TcpListener {
     #[track_caller]
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (fd, peer) = self.fd.retry(Direction::Read, |fd| {
+            self.fd.look(fd, Direction::Read)?;
             loop {
                 match socket::accept(fd) {
                     Err(error) if socket::is_aborted(&error) => {}
@@ -165,81 +133,68 @@ impl TcpListener {
         Incoming { listener: self }
     }
 
-    /// Stops listening, for all clones. Goroutines that wait in `accept` are woken, and get, as all later
-    /// calls do, an error of the kind `NotConnected`: "use of closed network connection". When it
-    /// returns, the address is free.
-    ///
-    /// Closing again is no error and does nothing.
+    /// As [`incoming`](TcpListener::incoming), but the iterator owns the listener.
+    pub fn into_incoming(self) -> IntoIncoming {
+        IntoIncoming { listener: self }
+    }
+
+    /// Whether an IPv6 socket takes no IPv4 connections.
     ///
     /// # Errors
     ///
-    /// None today.
+    /// `NotConnected` after [`close`](TcpListener::close); those of the system, as for an IPv4 socket.
+    pub fn only_v6(&self) -> io::Result<bool> {
+        socket::only_v6(self.fd.reference()?.as_fd())
+    }
+
+    /// Does not work on a socket that is bound, as this one is: std has it, and says so too. Use
+    /// [`TcpListenerBuilder::only_v6`].
+    ///
+    /// # Errors
+    ///
+    /// Always: `InvalidInput`, those of the system, or `NotConnected` after
+    /// [`close`](TcpListener::close).
+    #[deprecated = "too late for a bound socket; use `TcpListener::builder(addr).only_v6(true)`"]
+    pub fn set_only_v6(&self, only_v6: bool) -> io::Result<()> {
+        socket::set_only_v6(self.fd.reference()?.as_fd(), only_v6)
+    }
+
+    /// The next connection for an iterator; `None` once the listener is closed.
     #[track_caller]
-    pub fn close(&self) -> io::Result<()> {
-        self.fd.close();
-        Ok(())
-    }
-
-    /// Another handle to the same listener, which shares its deadline.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpListener::close).
-    pub fn try_clone(&self) -> io::Result<TcpListener> {
-        let _reference = self.fd.reference()?;
-        Ok(TcpListener {
-            fd: Arc::clone(&self.fd),
-        })
-    }
-
-    /// Sets the deadline for accepting; `None` clears it. It holds for all calls to come and for
-    /// those that wait now; past it they fail with `TimedOut`, even if a connection is there. A
-    /// deadline in the past takes effect at once.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpListener::close).
-    #[doc(alias = "SetDeadline")]
-    pub fn set_deadline(&self, deadline: Option<Instant>) -> io::Result<()> {
-        self.fd.set_deadline(None, deadline)
-    }
-
-    /// Sets the time-to-live of the packets sent.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpListener::close); those of the system.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        socket::set_ttl(self.fd.reference()?.as_fd(), ttl)
-    }
-
-    /// The time-to-live of the packets sent.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpListener::close); those of the system.
-    pub fn ttl(&self) -> io::Result<u32> {
-        socket::ttl(self.fd.reference()?.as_fd())
-    }
-
-    /// Takes the pending error of the socket and clears it.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpListener::close); those of the system.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        socket::take_error(self.fd.reference()?.as_fd())
-    }
-
-    /// With `true`, `accept` fails with `WouldBlock` when there is no connection, for all clones.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpListener::close).
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.fd.set_nonblocking(nonblocking)
+    fn next(&self) -> Option<io::Result<TcpStream>> {
+        match self.accept_retrying() {
+            Ok((stream, _)) => Some(Ok(stream)),
+            Err(_) if self.fd.is_closed() => None,
+            Err(error) => Some(Err(error)),
+        }
     }
 }
+
+asked_methods! { net::TcpListener => TcpListener {
+    /// The address it listens on.
+    #[doc(alias = "Addr")]
+    fn local_addr() -> SocketAddr;
+
+    /// Sets the time-to-live of the packets sent.
+    fn set_ttl(ttl: u32) -> ();
+
+    /// The time-to-live of the packets sent.
+    fn ttl() -> u32;
+
+    /// Takes the pending error of the socket and clears it.
+    fn take_error() -> Option<io::Error>;
+} }
+
+close_method!(
+    TcpListener,
+    "Stops listening, for all clones. When it returns, the address is free."
+);
+deadline_method!(TcpListener, set_deadline, None, "accepting", "SetDeadline");
+descriptor_methods!(
+    TcpListener { fd },
+    std = net::TcpListener,
+    kind = Kind::Socket
+);
 
 /// The settings of a listener to be; from [`TcpListener::builder`].
 #[derive(Clone, Debug)]
@@ -248,6 +203,7 @@ pub struct TcpListenerBuilder<A> {
     addr: A,
     backlog: u32,
     reuse_port: bool,
+    only_v6: Option<bool>,
 }
 
 impl<A: ToSocketAddrs> TcpListenerBuilder<A> {
@@ -265,6 +221,13 @@ impl<A: ToSocketAddrs> TcpListenerBuilder<A> {
         self
     }
 
+    /// Whether an IPv6 socket takes no IPv4 connections (`IPV6_V6ONLY`). The system decides if it is not said;
+    /// an IPv4 address does not care.
+    pub fn only_v6(mut self, on: bool) -> Self {
+        self.only_v6 = Some(on);
+        self
+    }
+
     /// Listens.
     ///
     /// # Errors
@@ -273,15 +236,18 @@ impl<A: ToSocketAddrs> TcpListenerBuilder<A> {
     pub fn bind(self) -> io::Result<TcpListener> {
         let backlog = i32::try_from(self.backlog).unwrap_or(i32::MAX);
         lookup::first_success(self.addr, |addr| {
-            let fd = socket::tcp(addr)?;
+            let fd = socket::stream(addr)?;
             socket::set_reuse_addr(fd.as_fd(), true)?;
+            if let (Some(on), true) = (self.only_v6, addr.is_ipv6()) {
+                socket::set_only_v6(fd.as_fd(), on)?;
+            }
             if self.reuse_port {
                 socket::set_reuse_port(fd.as_fd(), true)?;
             }
             socket::bind(fd.as_fd(), addr)?;
             socket::listen(fd.as_fd(), backlog)?;
             Ok(TcpListener {
-                fd: Arc::new(NetFd::new(fd)?),
+                fd: Arc::new(Fd::new(fd, Kind::Socket)?),
             })
         })
     }
@@ -294,16 +260,28 @@ pub struct Incoming<'a> {
     listener: &'a TcpListener,
 }
 
+/// The connections of a listener that it owns; from [`TcpListener::into_incoming`].
+#[derive(Debug)]
+#[must_use = "iterators are lazy"]
+pub struct IntoIncoming {
+    listener: TcpListener,
+}
+
 impl Iterator for Incoming<'_> {
     type Item = io::Result<TcpStream>;
 
     #[track_caller]
     fn next(&mut self) -> Option<io::Result<TcpStream>> {
-        match self.listener.accept_retrying() {
-            Ok((stream, _)) => Some(Ok(stream)),
-            Err(_) if self.listener.fd.is_closed() => None,
-            Err(error) => Some(Err(error)),
-        }
+        self.listener.next()
+    }
+}
+
+impl Iterator for IntoIncoming {
+    type Item = io::Result<TcpStream>;
+
+    #[track_caller]
+    fn next(&mut self) -> Option<io::Result<TcpStream>> {
+        self.listener.next()
     }
 }
 
@@ -314,78 +292,5 @@ impl fmt::Debug for TcpListener {
             s.field("addr", &addr);
         }
         s.field("fd", &self.as_raw_fd()).finish()
-    }
-}
-
-impl AsFd for TcpListener {
-    /// The descriptor, which stays open while it is borrowed: if the listener is closed meanwhile,
-    /// it refers to a socket that is connected to nothing.
-    ///
-    /// # Panics
-    ///
-    /// After [`close`](TcpListener::close), unless it has been borrowed before.
-    #[track_caller]
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.expose().expect("the descriptor of a listener")
-    }
-}
-
-impl AsRawFd for TcpListener {
-    /// The number of the descriptor; -1 after [`close`](TcpListener::close).
-    fn as_raw_fd(&self) -> RawFd {
-        self.fd.raw().unwrap_or(-1)
-    }
-}
-
-impl IntoRawFd for TcpListener {
-    /// Gives the descriptor away, as `OwnedFd::try_from` does.
-    ///
-    /// # Panics
-    ///
-    /// After [`close`](TcpListener::close); or if there are clones and no descriptor for a duplicate.
-    #[track_caller]
-    fn into_raw_fd(self) -> RawFd {
-        OwnedFd::try_from(self)
-            .expect("the descriptor of a listener")
-            .into_raw_fd()
-    }
-}
-
-/// Takes over a listening socket, and makes it non-blocking.
-impl TryFrom<OwnedFd> for TcpListener {
-    type Error = io::Error;
-
-    fn try_from(fd: OwnedFd) -> io::Result<TcpListener> {
-        Ok(TcpListener {
-            fd: Arc::new(NetFd::adopt(fd)?),
-        })
-    }
-}
-
-/// Gives the descriptor away, still non-blocking; a duplicate if there are clones.
-impl TryFrom<TcpListener> for OwnedFd {
-    type Error = io::Error;
-
-    fn try_from(listener: TcpListener) -> io::Result<OwnedFd> {
-        match Arc::try_unwrap(listener.fd) {
-            Ok(fd) => fd.into_owned(),
-            Err(fd) => fd.reference()?.as_fd().try_clone_to_owned(),
-        }
-    }
-}
-
-impl TryFrom<net::TcpListener> for TcpListener {
-    type Error = io::Error;
-
-    fn try_from(listener: net::TcpListener) -> io::Result<TcpListener> {
-        TcpListener::from_std(listener)
-    }
-}
-
-impl TryFrom<TcpListener> for net::TcpListener {
-    type Error = io::Error;
-
-    fn try_from(listener: TcpListener) -> io::Result<net::TcpListener> {
-        listener.into_std()
     }
 }

@@ -69,12 +69,15 @@ pub(super) fn first_success<A: ToSocketAddrs, T>(
             Err(error) => last = Some(error),
         }
     }
-    Err(last.unwrap_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "could not resolve to any addresses",
-        )
-    }))
+    Err(last.unwrap_or_else(no_addresses))
+}
+
+/// What std says to a host that has no address at all.
+pub(super) fn no_addresses() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "could not resolve to any addresses",
+    )
 }
 
 #[cfg(test)]

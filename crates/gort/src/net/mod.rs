@@ -1,9 +1,9 @@
-//! TCP for goroutines: std's types and methods, Go's deadlines and close.
+//! Sockets for goroutines: std's types and methods, Go's deadlines and close.
 //!
-//! [`TcpStream`] and [`TcpListener`] read like those of `std::net`: `read`, `write`, `accept` and
-//! `connect` return when they are done. While they wait, the goroutine is parked and its thread runs
-//! others; a call from a plain OS thread blocks that thread. All descriptors are watched by one epoll
-//! instance, which comes into being with the first socket.
+//! [`TcpStream`], [`TcpListener`] and [`UdpSocket`] read like those of `std::net`, and those in [`unix`]
+//! like the ones of `std::os::unix::net`: calls return when they are done. While they wait, the goroutine is
+//! parked and its thread runs others; a call from a plain OS thread blocks that thread. All descriptors
+//! are watched by one epoll instance, which comes into being with the first socket.
 //!
 //! Beyond std:
 //! - **Deadlines**: points in time for all calls to come, and for those that wait already
@@ -12,20 +12,24 @@
 //! - **Order**: several goroutines may use one side of a socket at once; they take their turns in the
 //!   order of their calls, and what one call of `write` sends is never mixed with another's.
 //!
-//! Elsewhere: waiting for descriptors (`gort_core::netpoll`), turns and close (`gort_core::poll_fd`).
+//! Elsewhere: what all sockets share (`crate::fd`), waiting for descriptors (`gort_core::netpoll`), turns
+//! and close (`gort_core::poll_fd`).
 
-#![forbid(unsafe_code)]
+// Not `forbid`: `FromRawFd` has an unsafe method, which one macro implements.
+#![deny(unsafe_code)]
 
-mod fd;
 mod listener;
 mod lookup;
 mod stream;
+mod udp;
+pub mod unix;
 
 pub use std::net::{
     AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,
     ToSocketAddrs,
 };
 
-pub use listener::{Incoming, TcpListener, TcpListenerBuilder};
+pub use listener::{Incoming, IntoIncoming, TcpListener, TcpListenerBuilder};
 pub use lookup::lookup_host;
 pub use stream::TcpStream;
+pub use udp::UdpSocket;

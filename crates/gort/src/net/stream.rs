@@ -5,18 +5,17 @@
 //! drop closes it only when the last clone goes.
 
 use std::fmt;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io;
 use std::net::{self, Shutdown, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gort_core::clock::{self, NEVER};
-use gort_core::netpoll::Direction;
 use gort_core::os::socket;
 
-use super::fd::{NetFd, zero_timeout};
 use super::lookup;
+use crate::fd::{Fd, Kind, zero_timeout};
 
 /// A TCP connection; as [`std::net::TcpStream`], but waiting parks the goroutine.
 ///
@@ -43,7 +42,7 @@ use super::lookup;
 /// ```
 #[doc(alias = "TCPConn")]
 pub struct TcpStream {
-    fd: Arc<NetFd>,
+    fd: Arc<Fd>,
 }
 
 impl TcpStream {
@@ -77,7 +76,7 @@ impl TcpStream {
 
     #[track_caller]
     fn connect_until(addr: &SocketAddr, deadline_ns: u64) -> io::Result<TcpStream> {
-        let fd = socket::tcp(addr)?;
+        let fd = socket::stream(addr)?;
         match socket::connect(fd.as_fd(), addr) {
             Ok(()) => TcpStream::new(fd),
             Err(error) if socket::is_connecting(&error) => {
@@ -92,303 +91,118 @@ impl TcpStream {
     /// Takes over a connected, non-blocking socket.
     pub(super) fn new(fd: OwnedFd) -> io::Result<TcpStream> {
         Ok(TcpStream {
-            fd: Arc::new(NetFd::new(fd)?),
+            fd: Arc::new(Fd::new(fd, Kind::Socket)?),
         })
     }
 
-    /// Takes over a socket of std's, and makes it non-blocking.
+    /// Makes the kernel probe the peer after `idle` of silence, and then each `idle` again, and end the
+    /// connection when it does not answer some times in a row (`SO_KEEPALIVE`, `TCP_KEEPIDLE`,
+    /// `TCP_KEEPINTVL`; the kernel counts in seconds, rounded up). `None`, as it is at first, stops that.
     ///
     /// # Errors
     ///
-    /// When the socket cannot be made non-blocking or registered with the poller; it is closed then.
-    pub fn from_std(stream: net::TcpStream) -> io::Result<TcpStream> {
-        TcpStream::try_from(OwnedFd::from(stream))
-    }
-
-    /// Gives the socket back as std's, in blocking mode. If there are clones, it is a duplicate, and they
-    /// keep working.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpStream::close); no descriptor for a duplicate.
-    pub fn into_std(self) -> io::Result<net::TcpStream> {
-        let fd = OwnedFd::try_from(self)?;
-        // Clones do not mind: their calls ask the kernel not to wait, whatever the mode.
-        socket::set_nonblocking(fd.as_fd(), false)?;
-        Ok(net::TcpStream::from(fd))
-    }
-
-    /// The address at the other end.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpStream::close) or a reset.
-    #[doc(alias = "RemoteAddr")]
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        socket::peer_addr(self.fd.reference()?.as_fd())
-    }
-
-    /// The address at this end.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpStream::close).
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        socket::local_addr(self.fd.reference()?.as_fd())
-    }
-
-    /// Closes one half of the connection, or both. Whoever waits in that half is woken: a reader by the
-    /// end of the stream, a writer by an error.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` if the connection has ended already, or after [`close`](TcpStream::close).
-    #[doc(alias = "CloseRead")]
-    #[doc(alias = "CloseWrite")]
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        socket::shutdown(self.fd.reference()?.as_fd(), how)
-    }
-
-    /// Closes the connection, for all clones. Goroutines that wait in a call are woken, and get, as
-    /// all later calls do, an error of the kind `NotConnected`: "use of closed network connection".
-    /// Returns when the last of them has let go, which does not depend on the peer.
-    ///
-    /// Closing again is no error and does nothing.
-    ///
-    /// # Errors
-    ///
-    /// None today.
+    /// `NotConnected` after [`close`](TcpStream::close); those of the system.
     ///
     /// # Examples
     ///
     /// ```
-    /// use std::io::Read;
+    /// use std::time::Duration;
     ///
     /// let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let client = gort::net::TcpStream::connect(listener.local_addr()?)?;
-    /// let reader = client.try_clone()?;
-    /// let reader = gort::go(move || (&reader).read(&mut [0]));
-    /// client.close()?;
-    /// let error = reader.join().unwrap().unwrap_err();
-    /// assert_eq!(error.to_string(), "use of closed network connection");
+    /// let stream = gort::net::TcpStream::connect(listener.local_addr()?)?;
+    /// stream.set_keepalive(Some(Duration::from_secs(15)))?;
+    /// assert_eq!(stream.keepalive()?, Some(Duration::from_secs(15)));
     /// # std::io::Result::Ok(())
     /// ```
-    #[track_caller]
-    pub fn close(&self) -> io::Result<()> {
-        self.fd.close();
-        Ok(())
+    #[doc(alias = "SetKeepAlive")]
+    #[doc(alias = "SetKeepAlivePeriod")]
+    pub fn set_keepalive(&self, idle: Option<Duration>) -> io::Result<()> {
+        socket::set_keepalive(self.fd.reference()?.as_fd(), idle)
     }
 
-    /// Another handle to the same connection, which shares its timeouts and deadlines.
+    /// After how much silence the peer is probed; `None` for never.
     ///
     /// # Errors
     ///
-    /// `NotConnected` after [`close`](TcpStream::close).
-    pub fn try_clone(&self) -> io::Result<TcpStream> {
-        let _reference = self.fd.reference()?;
-        Ok(TcpStream {
-            fd: Arc::clone(&self.fd),
-        })
+    /// `NotConnected` after [`close`](TcpStream::close); those of the system.
+    pub fn keepalive(&self) -> io::Result<Option<Duration>> {
+        socket::keepalive(self.fd.reference()?.as_fd())
     }
 
-    /// Sets the deadline for reading and writing; `None` clears it. It holds for all calls to come and
-    /// for those that wait now; past it they fail with `TimedOut`, even where they could go on. A
-    /// deadline in the past takes effect at once.
-    ///
-    /// Other than a timeout, a deadline is not renewed by each call.
+    /// Sets what becomes of bytes that are not sent yet when the connection is closed (`SO_LINGER`). With
+    /// `None`, as it is at first, the kernel goes on sending them. With zero they are thrown away and the
+    /// peer sees a reset. With more, the close waits for them so long at most; it blocks its thread
+    /// meanwhile, as the kernel offers nothing else.
     ///
     /// # Errors
     ///
-    /// `NotConnected` after [`close`](TcpStream::close).
-    #[doc(alias = "SetDeadline")]
-    pub fn set_deadline(&self, deadline: Option<Instant>) -> io::Result<()> {
-        self.fd.set_deadline(None, deadline)
+    /// `NotConnected` after [`close`](TcpStream::close); those of the system.
+    #[doc(alias = "SetLinger")]
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        socket::set_linger(self.fd.reference()?.as_fd(), linger)
     }
 
-    /// Sets the deadline for reading; see [`set_deadline`](TcpStream::set_deadline).
+    /// The time set by [`set_linger`](TcpStream::set_linger).
     ///
     /// # Errors
     ///
-    /// `NotConnected` after [`close`](TcpStream::close).
-    #[doc(alias = "SetReadDeadline")]
-    pub fn set_read_deadline(&self, deadline: Option<Instant>) -> io::Result<()> {
-        self.fd.set_deadline(Some(Direction::Read), deadline)
+    /// `NotConnected` after [`close`](TcpStream::close); those of the system.
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        socket::linger(self.fd.reference()?.as_fd())
     }
+}
 
-    /// Sets the deadline for writing; see [`set_deadline`](TcpStream::set_deadline).
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpStream::close).
-    #[doc(alias = "SetWriteDeadline")]
-    pub fn set_write_deadline(&self, deadline: Option<Instant>) -> io::Result<()> {
-        self.fd.set_deadline(Some(Direction::Write), deadline)
-    }
+asked_methods! { net::TcpStream => TcpStream {
+    /// The address at the other end.
+    #[doc(alias = "RemoteAddr")]
+    fn peer_addr() -> SocketAddr;
 
-    /// Sets how long each read may take, including the wait for its turn; past it the read fails with
-    /// `TimedOut` (where std says `WouldBlock`). It begins with the next call.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for zero; `NotConnected` after [`close`](TcpStream::close).
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.fd.set_timeout(Direction::Read, timeout)
-    }
+    /// The address at this end.
+    fn local_addr() -> SocketAddr;
 
-    /// Sets how long each write may take; see [`set_read_timeout`](TcpStream::set_read_timeout). A
-    /// write that has sent a part when its time is up returns how much.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for zero; `NotConnected` after [`close`](TcpStream::close).
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.fd.set_timeout(Direction::Write, timeout)
-    }
-
-    /// The timeout of each read.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpStream::close).
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        self.fd.timeout(Direction::Read)
-    }
-
-    /// The timeout of each write.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpStream::close).
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        self.fd.timeout(Direction::Write)
-    }
-
-    /// Receives like `read`, but leaves the bytes for the next read.
-    ///
-    /// # Errors
-    ///
-    /// As for `read`.
-    #[track_caller]
-    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.fd.read(buf.len(), |fd| socket::peek(fd, buf))
-    }
+    /// Closes one half of the connection, or both. Whoever waits in that half is woken: a reader by the
+    /// end of the stream, a writer by an error.
+    #[doc(alias = "CloseRead")]
+    #[doc(alias = "CloseWrite")]
+    fn shutdown(how: Shutdown) -> ();
 
     /// Sets `TCP_NODELAY`: small writes are sent at once instead of being gathered. Off at first, as
     /// in std (Go switches it on).
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpStream::close); those of the system.
     #[doc(alias = "SetNoDelay")]
-    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
-        socket::set_nodelay(self.fd.reference()?.as_fd(), nodelay)
-    }
+    fn set_nodelay(nodelay: bool) -> ();
 
     /// Whether `TCP_NODELAY` is set.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpStream::close); those of the system.
-    pub fn nodelay(&self) -> io::Result<bool> {
-        socket::nodelay(self.fd.reference()?.as_fd())
-    }
+    fn nodelay() -> bool;
 
     /// Sets the time-to-live of the packets sent.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpStream::close); those of the system.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        socket::set_ttl(self.fd.reference()?.as_fd(), ttl)
-    }
+    fn set_ttl(ttl: u32) -> ();
 
     /// The time-to-live of the packets sent.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpStream::close); those of the system.
-    pub fn ttl(&self) -> io::Result<u32> {
-        socket::ttl(self.fd.reference()?.as_fd())
-    }
+    fn ttl() -> u32;
 
     /// Takes the pending error of the socket and clears it.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpStream::close); those of the system.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        socket::take_error(self.fd.reference()?.as_fd())
-    }
+    fn take_error() -> Option<io::Error>;
+} }
 
-    /// With `true`, calls on this connection that would wait fail with `WouldBlock` instead, for
-    /// all clones.
-    ///
-    /// # Errors
-    ///
-    /// `NotConnected` after [`close`](TcpStream::close).
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.fd.set_nonblocking(nonblocking)
-    }
-}
+close_method!(
+    TcpStream,
+    "Closes the connection, for all clones.",
+    example = r#"```
+use std::io::Read;
 
-impl Read for &TcpStream {
-    #[track_caller]
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.fd.read(buf.len(), |fd| socket::recv(fd, buf))
-    }
-
-    #[track_caller]
-    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let len = bufs.iter().map(|buf| buf.len()).sum();
-        self.fd.read(len, |fd| socket::recv_vectored(fd, bufs))
-    }
-}
-
-impl Write for &TcpStream {
-    #[track_caller]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.fd.write(buf)
-    }
-
-    #[track_caller]
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.fd.write_vectored(bufs)
-    }
-
-    /// Does nothing: what `write` has taken is the kernel's.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Read for TcpStream {
-    #[track_caller]
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buf)
-    }
-
-    #[track_caller]
-    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        (&*self).read_vectored(bufs)
-    }
-}
-
-impl Write for TcpStream {
-    #[track_caller]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        (&*self).write(buf)
-    }
-
-    #[track_caller]
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(bufs)
-    }
-
-    /// Does nothing: what `write` has taken is the kernel's.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+let listener = gort::net::TcpListener::bind("127.0.0.1:0")?;
+let client = gort::net::TcpStream::connect(listener.local_addr()?)?;
+let reader = client.try_clone()?;
+let reader = gort::go(move || (&reader).read(&mut [0]));
+client.close()?;
+let error = reader.join().unwrap().unwrap_err();
+assert_eq!(error.to_string(), "use of closed network connection");
+# std::io::Result::Ok(())
+```"#
+);
+deadline_methods!(TcpStream);
+stream_methods!(TcpStream);
+descriptor_methods!(TcpStream { fd }, std = net::TcpStream, kind = Kind::Socket);
 
 impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -400,78 +214,5 @@ impl fmt::Debug for TcpStream {
             s.field("peer", &peer);
         }
         s.field("fd", &self.as_raw_fd()).finish()
-    }
-}
-
-impl AsFd for TcpStream {
-    /// The descriptor, which stays open while it is borrowed: if the connection is closed meanwhile,
-    /// it refers to a socket that is connected to nothing.
-    ///
-    /// # Panics
-    ///
-    /// After [`close`](TcpStream::close), unless it has been borrowed before.
-    #[track_caller]
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.expose().expect("the descriptor of a stream")
-    }
-}
-
-impl AsRawFd for TcpStream {
-    /// The number of the descriptor; -1 after [`close`](TcpStream::close).
-    fn as_raw_fd(&self) -> RawFd {
-        self.fd.raw().unwrap_or(-1)
-    }
-}
-
-impl IntoRawFd for TcpStream {
-    /// Gives the descriptor away, as `OwnedFd::try_from` does.
-    ///
-    /// # Panics
-    ///
-    /// After [`close`](TcpStream::close); or if there are clones and no descriptor for a duplicate.
-    #[track_caller]
-    fn into_raw_fd(self) -> RawFd {
-        OwnedFd::try_from(self)
-            .expect("the descriptor of a stream")
-            .into_raw_fd()
-    }
-}
-
-/// Takes over a connected socket, and makes it non-blocking.
-impl TryFrom<OwnedFd> for TcpStream {
-    type Error = io::Error;
-
-    fn try_from(fd: OwnedFd) -> io::Result<TcpStream> {
-        Ok(TcpStream {
-            fd: Arc::new(NetFd::adopt(fd)?),
-        })
-    }
-}
-
-/// Gives the descriptor away, still non-blocking; a duplicate if there are clones.
-impl TryFrom<TcpStream> for OwnedFd {
-    type Error = io::Error;
-
-    fn try_from(stream: TcpStream) -> io::Result<OwnedFd> {
-        match Arc::try_unwrap(stream.fd) {
-            Ok(fd) => fd.into_owned(),
-            Err(fd) => fd.reference()?.as_fd().try_clone_to_owned(),
-        }
-    }
-}
-
-impl TryFrom<net::TcpStream> for TcpStream {
-    type Error = io::Error;
-
-    fn try_from(stream: net::TcpStream) -> io::Result<TcpStream> {
-        TcpStream::from_std(stream)
-    }
-}
-
-impl TryFrom<TcpStream> for net::TcpStream {
-    type Error = io::Error;
-
-    fn try_from(stream: TcpStream) -> io::Result<net::TcpStream> {
-        stream.into_std()
     }
 }

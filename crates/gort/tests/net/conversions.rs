@@ -50,31 +50,49 @@ fn std_sockets_become_ours_and_go_back() {
 }
 
 #[test]
-fn try_from_works_in_all_directions() {
+fn conversions_work_in_all_directions() {
     let std_listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listener = TcpListener::try_from(std_listener).unwrap();
     let addr = listener.local_addr().unwrap();
-    let listener = OwnedFd::try_from(listener).unwrap();
-    let listener = TcpListener::try_from(listener).unwrap();
+    let listener = OwnedFd::from(listener);
+    let listener = TcpListener::from(listener);
     let listener = net::TcpListener::try_from(listener).unwrap();
     assert_eq!(listener.local_addr().unwrap(), addr);
 
     let stream = TcpStream::try_from(net::TcpStream::connect(addr).unwrap()).unwrap();
-    let stream = OwnedFd::try_from(stream).unwrap();
-    let stream = TcpStream::try_from(stream).unwrap();
+    let stream = OwnedFd::from(stream);
+    assert!(!is_nonblocking(&stream));
+    let stream = TcpStream::from(stream);
+    assert!(is_nonblocking(&stream));
     let stream = net::TcpStream::try_from(stream).unwrap();
     assert_eq!(stream.peer_addr().unwrap(), addr);
 
     let number = TcpStream::from_std(stream).unwrap().into_raw_fd();
     // SAFETY: `into_raw_fd` has just given the number away, and nobody else has it.
-    let stream = TcpStream::try_from(unsafe { OwnedFd::from_raw_fd(number) }).unwrap();
+    let stream = unsafe { TcpStream::from_raw_fd(number) };
     assert_eq!(stream.peer_addr().unwrap(), addr);
 }
 
 #[test]
 fn a_descriptor_that_cannot_be_waited_for_is_refused() {
-    let file = std::fs::File::open("/proc/self/status").unwrap();
-    assert!(TcpStream::try_from(OwnedFd::from(file)).is_err());
+    let file = || OwnedFd::from(std::fs::File::open("/proc/self/status").unwrap());
+    assert_kind(
+        TcpStream::from_std(net::TcpStream::from(file())),
+        ErrorKind::PermissionDenied,
+    );
+    // `From` cannot say so: the calls do. The descriptor can be had back.
+    let mut stream = TcpStream::from(file());
+    assert_kind(stream.read(&mut [0; 1]), ErrorKind::PermissionDenied);
+    assert_kind(stream.write(&[0; 1]), ErrorKind::PermissionDenied);
+    assert_kind(stream.peer_addr(), ErrorKind::PermissionDenied);
+    let mut text = String::new();
+    std::fs::File::from(OwnedFd::from(stream))
+        .read_to_string(&mut text)
+        .unwrap();
+    assert!(text.contains("Threads:"));
+    let closed = TcpStream::from(file());
+    closed.close().unwrap();
+    assert_eq!(closed.as_raw_fd(), -1);
 }
 
 #[test]
@@ -152,4 +170,8 @@ fn sockets_have_the_auto_traits_of_stds() {
     fn assert_all<T: Send + Sync + Unpin + UnwindSafe + RefUnwindSafe + 'static>() {}
     assert_all::<TcpStream>();
     assert_all::<TcpListener>();
+    assert_all::<gort::net::UdpSocket>();
+    assert_all::<gort::net::unix::UnixStream>();
+    assert_all::<gort::net::unix::UnixListener>();
+    assert_all::<gort::net::unix::UnixDatagram>();
 }

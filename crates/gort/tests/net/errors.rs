@@ -139,7 +139,34 @@ fn options_are_kept() {
     );
     assert_eq!(client.read_timeout().unwrap(), Some(timeout));
 
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert_eq!(client.keepalive().unwrap(), None);
+    client.set_keepalive(Some(Duration::from_secs(30))).unwrap();
+    assert_eq!(client.keepalive().unwrap(), Some(Duration::from_secs(30)));
+    assert_eq!(client.linger().unwrap(), None);
+    client.set_linger(Some(Duration::ZERO)).unwrap();
+    assert_eq!(client.linger().unwrap(), Some(Duration::ZERO));
+    // Without lingering, a close throws the connection away: a reset.
+    drop(client);
+    assert_kind(
+        std::io::Read::read(&mut &server, &mut [0; 1]),
+        ErrorKind::ConnectionReset,
+    );
+
+    let listener = TcpListener::builder("[::1]:0")
+        .only_v6(true)
+        .bind()
+        .unwrap();
+    assert!(listener.only_v6().unwrap());
+    let listener = TcpListener::builder("[::]:0")
+        .only_v6(false)
+        .bind()
+        .unwrap();
+    assert!(!listener.only_v6().unwrap());
+
+    let listener = TcpListener::builder("127.0.0.1:0")
+        .only_v6(true)
+        .bind()
+        .unwrap();
     listener.set_ttl(43).unwrap();
     assert_eq!(listener.ttl().unwrap(), 43);
     assert!(listener.take_error().unwrap().is_none());

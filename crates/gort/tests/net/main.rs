@@ -5,4 +5,6 @@ mod conversions;
 mod errors;
 mod shortage;
 mod support;
+mod udp;
+mod unix;
 mod waiting;

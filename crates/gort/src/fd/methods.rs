@@ -1,0 +1,420 @@
+//! The public methods and conversions that several kinds of sockets and pipes have, each written once.
+//!
+//! A type that uses them is a struct with a field `fd: Arc<Fd>`; fields that it names after that one
+//! have a default and are cloned with it. `docs` that differ are given by the caller.
+
+/// `from_std`, `into_std`, `try_clone`, `set_nonblocking`, and all conversions from and to descriptors
+/// and std's type.
+macro_rules! descriptor_methods {
+    ($name:ident { fd $(, $extra:ident)* }, std = $std:ty, kind = $kind:expr) => {
+        impl $name {
+            /// Takes over what is std's, and makes it non-blocking.
+            ///
+            /// # Errors
+            ///
+            /// When it cannot be made non-blocking or registered with the poller; it is closed then.
+            pub fn from_std(std: $std) -> ::std::io::Result<$name> {
+                Ok($name {
+                    fd: ::std::sync::Arc::new($crate::fd::Fd::try_adopt(std.into(), $kind)?),
+                    $($extra: Default::default(),)*
+                })
+            }
+
+            /// Gives the descriptor back as std's, in blocking mode. If there are clones, it is a
+            /// duplicate, and they keep working.
+            ///
+            /// # Errors
+            ///
+            /// `NotConnected` after [`close`](Self::close); no descriptor for a duplicate.
+            pub fn into_std(self) -> ::std::io::Result<$std> {
+                $crate::fd::Fd::give(self.fd).map(<$std>::from)
+            }
+
+            /// Another handle to the same descriptor, which shares its settings.
+            ///
+            /// # Errors
+            ///
+            /// `NotConnected` after [`close`](Self::close).
+            pub fn try_clone(&self) -> ::std::io::Result<$name> {
+                self.fd.check_open()?;
+                Ok($name {
+                    fd: ::std::sync::Arc::clone(&self.fd),
+                    $($extra: self.$extra.clone(),)*
+                })
+            }
+
+            /// With `true`, calls that would wait fail with `WouldBlock` instead, for all clones. (The
+            /// descriptor itself never blocks; this is about what the calls do then.)
+            ///
+            /// # Errors
+            ///
+            /// `NotConnected` after [`close`](Self::close).
+            pub fn set_nonblocking(&self, nonblocking: bool) -> ::std::io::Result<()> {
+                self.fd.set_nonblocking(nonblocking)
+            }
+        }
+
+        impl ::std::os::fd::AsFd for $name {
+            /// The descriptor, which stays open while it is borrowed: if it is closed meanwhile, a
+            /// socket that is connected to nothing takes its place.
+            ///
+            /// # Panics
+            ///
+            /// After a close, unless it has been borrowed before.
+            #[track_caller]
+            fn as_fd(&self) -> ::std::os::fd::BorrowedFd<'_> {
+                self.fd.expose().expect(concat!("the descriptor of a ", stringify!($name)))
+            }
+        }
+
+        impl ::std::os::fd::AsRawFd for $name {
+            /// The number of the descriptor; -1 after a close.
+            fn as_raw_fd(&self) -> ::std::os::fd::RawFd {
+                self.fd.raw().unwrap_or(-1)
+            }
+        }
+
+        impl ::std::os::fd::IntoRawFd for $name {
+            /// Gives the descriptor away, as `OwnedFd::from` does.
+            ///
+            /// # Panics
+            ///
+            /// After a close; or if there are clones and no descriptor for a duplicate.
+            #[track_caller]
+            fn into_raw_fd(self) -> ::std::os::fd::RawFd {
+                ::std::os::fd::IntoRawFd::into_raw_fd(::std::os::fd::OwnedFd::from(self))
+            }
+        }
+
+        impl ::std::os::fd::FromRawFd for $name {
+            /// Takes over the descriptor, as `From<OwnedFd>` does.
+            #[expect(unsafe_code, reason = "the trait is, and passes its demand on")]
+            unsafe fn from_raw_fd(fd: ::std::os::fd::RawFd) -> $name {
+                // SAFETY: the caller gives us an open descriptor that is nobody else's.
+                $name::from(unsafe { ::std::os::fd::OwnedFd::from_raw_fd(fd) })
+            }
+        }
+
+        /// Takes over the descriptor, and makes it non-blocking. What goes wrong with that is the error of
+        /// the calls that follow.
+        impl From<::std::os::fd::OwnedFd> for $name {
+            fn from(fd: ::std::os::fd::OwnedFd) -> $name {
+                $name {
+                    fd: ::std::sync::Arc::new($crate::fd::Fd::adopt(fd, $kind)),
+                    $($extra: Default::default(),)*
+                }
+            }
+        }
+
+        /// Gives the descriptor away, in blocking mode; a duplicate if there are clones.
+        ///
+        /// # Panics
+        ///
+        /// After a close; or if there are clones and no descriptor for a duplicate. `into_std` gives
+        /// these as errors.
+        impl From<$name> for ::std::os::fd::OwnedFd {
+            #[track_caller]
+            fn from(ours: $name) -> ::std::os::fd::OwnedFd {
+                $crate::fd::Fd::give(ours.fd)
+                    .expect(concat!("the descriptor of a ", stringify!($name)))
+            }
+        }
+
+        impl TryFrom<$std> for $name {
+            type Error = ::std::io::Error;
+
+            fn try_from(std: $std) -> ::std::io::Result<$name> {
+                $name::from_std(std)
+            }
+        }
+
+        impl TryFrom<$name> for $std {
+            type Error = ::std::io::Error;
+
+            fn try_from(ours: $name) -> ::std::io::Result<$std> {
+                ours.into_std()
+            }
+        }
+    };
+}
+
+/// `close`, with the first line of its docs and, perhaps, the lines of an example.
+macro_rules! close_method {
+    ($name:ident, $first:literal $(, example = $example:literal)?) => {
+        impl $name {
+            #[doc = $first]
+            ///
+            /// Goroutines that wait in a call are woken, and get, as all later calls do, an error of the
+            /// kind `NotConnected`. Returns when the last of them has let go, which depends on nobody
+            /// else. Closing again is no error and does nothing.
+            ///
+            /// # Errors
+            ///
+            /// None today.
+            $(
+                ///
+                /// # Examples
+                ///
+                #[doc = $example]
+            )?
+            #[track_caller]
+            pub fn close(&self) -> ::std::io::Result<()> {
+                self.fd.close();
+                Ok(())
+            }
+        }
+    };
+}
+
+/// A deadline for one direction: `deadline_method!(Name, set_read_deadline, Read, "reading")`.
+macro_rules! deadline_method {
+    ($name:ident, $method:ident, $direction:expr, $doc:literal, $alias:literal) => {
+        impl $name {
+            #[doc = concat!("Sets the deadline for ", $doc, "; `None` clears it. It holds for all calls to")]
+            /// come and for those that wait now; past it they fail with `TimedOut`, even where they
+            /// could go on. A deadline in the past takes effect at once.
+            ///
+            /// Other than a timeout, a deadline is not renewed by each call. If both are set, the earlier
+            /// one counts.
+            ///
+            /// # Errors
+            ///
+            /// `NotConnected` after [`close`](Self::close).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::io::{ErrorKind, Read};
+            /// use std::time::{Duration, Instant};
+            ///
+            /// let (mut a, _b) = gort::net::unix::UnixStream::pair()?;
+            /// a.set_deadline(Some(Instant::now() + Duration::from_millis(1)))?;
+            /// assert_eq!(a.read(&mut [0]).unwrap_err().kind(), ErrorKind::TimedOut);
+            /// # std::io::Result::Ok(())
+            /// ```
+            #[doc(alias = $alias)]
+            pub fn $method(
+                &self,
+                deadline: Option<::std::time::Instant>,
+            ) -> ::std::io::Result<()> {
+                self.fd.set_deadline($direction, deadline)
+            }
+        }
+    };
+}
+
+/// Deadlines for both directions, and std's timeouts for each call.
+macro_rules! deadline_methods {
+    ($name:ident) => {
+        deadline_method!($name, set_deadline, None, "both directions", "SetDeadline");
+        deadline_method!(
+            $name,
+            set_read_deadline,
+            Some(::gort_core::netpoll::Direction::Read),
+            "receiving",
+            "SetReadDeadline"
+        );
+        deadline_method!(
+            $name,
+            set_write_deadline,
+            Some(::gort_core::netpoll::Direction::Write),
+            "sending",
+            "SetWriteDeadline"
+        );
+
+        impl $name {
+            /// Sets how long each call that receives may take, including the wait for its turn; past it the
+            /// call fails with `TimedOut` (where std says `WouldBlock`). It begins with the next call.
+            ///
+            /// # Errors
+            ///
+            /// `InvalidInput` for zero; `NotConnected` after [`close`](Self::close).
+            pub fn set_read_timeout(
+                &self,
+                timeout: Option<::std::time::Duration>,
+            ) -> ::std::io::Result<()> {
+                self.fd
+                    .set_timeout(::gort_core::netpoll::Direction::Read, timeout)
+            }
+
+            /// Sets how long each call that sends may take; see
+            /// [`set_read_timeout`](Self::set_read_timeout). A write that has sent a part when its time is
+            /// up returns how much.
+            ///
+            /// # Errors
+            ///
+            /// `InvalidInput` for zero; `NotConnected` after [`close`](Self::close).
+            pub fn set_write_timeout(
+                &self,
+                timeout: Option<::std::time::Duration>,
+            ) -> ::std::io::Result<()> {
+                self.fd
+                    .set_timeout(::gort_core::netpoll::Direction::Write, timeout)
+            }
+
+            /// The timeout of each call that receives.
+            ///
+            /// # Errors
+            ///
+            /// `NotConnected` after [`close`](Self::close).
+            pub fn read_timeout(&self) -> ::std::io::Result<Option<::std::time::Duration>> {
+                self.fd.timeout(::gort_core::netpoll::Direction::Read)
+            }
+
+            /// The timeout of each call that sends.
+            ///
+            /// # Errors
+            ///
+            /// `NotConnected` after [`close`](Self::close).
+            pub fn write_timeout(&self) -> ::std::io::Result<Option<::std::time::Duration>> {
+                self.fd.timeout(::gort_core::netpoll::Direction::Write)
+            }
+        }
+    };
+}
+
+/// Methods that are std's and do not wait: `asked_methods! { net::TcpStream => TcpStream { /// Docs.
+/// fn ttl() -> u32; } }`. Their errors are all the same, and documented here.
+macro_rules! asked_methods {
+    ($std:ty => $name:ident { $(
+        $(#[$attribute:meta])*
+        fn $method:ident($($argument:ident: $type:ty),*) -> $result:ty;
+    )+ }) => {
+        impl $name { $(
+            $(#[$attribute])*
+            ///
+            /// # Errors
+            ///
+            /// `NotConnected` after [`close`](Self::close); those of the system.
+            pub fn $method(&self, $($argument: $type),*) -> ::std::io::Result<$result> {
+                self.fd.ask(|std: &$std| std.$method($($argument),*))
+            }
+        )+ }
+    };
+}
+
+/// `Read` and `Write` for a stream socket and for references to it, and `peek`.
+macro_rules! stream_methods {
+    ($name:ident) => {
+        impl $name {
+            /// Receives like `read`, but leaves the bytes for the next read.
+            ///
+            /// # Errors
+            ///
+            /// As for `read`.
+            #[track_caller]
+            pub fn peek(&self, buf: &mut [u8]) -> ::std::io::Result<usize> {
+                self.fd
+                    .read(buf.len(), |fd| ::gort_core::os::socket::peek(fd, buf))
+            }
+        }
+
+        read_methods!(
+            $name,
+            |stream, buf| stream
+                .fd
+                .read(buf.len(), |fd| ::gort_core::os::socket::recv(fd, buf)),
+            |stream, bufs| {
+                let len = bufs.iter().map(|buf| buf.len()).sum();
+                stream
+                    .fd
+                    .read(len, |fd| ::gort_core::os::socket::recv_vectored(fd, bufs))
+            }
+        );
+        write_methods!($name, |stream, buf| stream.fd.send(buf), |stream, bufs| {
+            stream.fd.send_vectored(bufs)
+        });
+    };
+}
+
+/// `Read` for a type and for references to it, from one expression each for the two ways to read.
+macro_rules! read_methods {
+    (
+        $name:ident,
+        |$this:ident, $buf:ident| $read:expr,
+        |$vectored:ident, $bufs:ident| $read_vectored:expr
+    ) => {
+        impl ::std::io::Read for &$name {
+            #[track_caller]
+            fn read(&mut self, $buf: &mut [u8]) -> ::std::io::Result<usize> {
+                let $this = *self;
+                $read
+            }
+
+            #[track_caller]
+            fn read_vectored(
+                &mut self,
+                $bufs: &mut [::std::io::IoSliceMut<'_>],
+            ) -> ::std::io::Result<usize> {
+                let $vectored = *self;
+                $read_vectored
+            }
+        }
+
+        impl ::std::io::Read for $name {
+            #[track_caller]
+            fn read(&mut self, buf: &mut [u8]) -> ::std::io::Result<usize> {
+                (&*self).read(buf)
+            }
+
+            #[track_caller]
+            fn read_vectored(
+                &mut self,
+                bufs: &mut [::std::io::IoSliceMut<'_>],
+            ) -> ::std::io::Result<usize> {
+                (&*self).read_vectored(bufs)
+            }
+        }
+    };
+}
+
+/// `Write` for a type and for references to it, from one expression each for the two ways to write.
+macro_rules! write_methods {
+    (
+        $name:ident,
+        |$this:ident, $buf:ident| $write:expr,
+        |$vectored:ident, $bufs:ident| $write_vectored:expr
+    ) => {
+        impl ::std::io::Write for &$name {
+            #[track_caller]
+            fn write(&mut self, $buf: &[u8]) -> ::std::io::Result<usize> {
+                let $this = *self;
+                $write
+            }
+
+            #[track_caller]
+            fn write_vectored(
+                &mut self,
+                $bufs: &[::std::io::IoSlice<'_>],
+            ) -> ::std::io::Result<usize> {
+                let $vectored = *self;
+                $write_vectored
+            }
+
+            /// Does nothing: what `write` has taken is the kernel's.
+            fn flush(&mut self) -> ::std::io::Result<()> {
+                Ok(())
+            }
+        }
+
+        impl ::std::io::Write for $name {
+            #[track_caller]
+            fn write(&mut self, buf: &[u8]) -> ::std::io::Result<usize> {
+                (&*self).write(buf)
+            }
+
+            #[track_caller]
+            fn write_vectored(
+                &mut self,
+                bufs: &[::std::io::IoSlice<'_>],
+            ) -> ::std::io::Result<usize> {
+                (&*self).write_vectored(bufs)
+            }
+
+            /// Does nothing: what `write` has taken is the kernel's.
+            fn flush(&mut self) -> ::std::io::Result<()> {
+                Ok(())
+            }
+        }
+    };
+}

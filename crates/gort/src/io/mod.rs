@@ -1,0 +1,23 @@
+//! `std::io` for goroutines: everything that std has, with pipes and standard streams that park.
+//!
+//! All of std's names are here, so a program changes `std::io` to `gort::io` and no more. What waits is our
+//! own: [`pipe`], [`stdin`], [`stdout`], [`stderr`]. The rest is std's: the traits, buffers, adapters,
+//! errors; they wait as what they wrap does.
+//!
+//! The standard streams are shared with other processes (a terminal with the shell, a pipe with a
+//! whole pipeline), so their mode is left alone: a call parks until the stream is ready and then reads, or
+//! writes little enough. A file, which is always ready, is read and written on a thread without a P.
+//!
+//! Elsewhere: what pipes and sockets share (`crate::fd`).
+
+// Not `forbid`: `FromRawFd` has an unsafe method, which one macro implements.
+#![deny(unsafe_code)]
+
+mod copy;
+mod pipe;
+
+#[doc(no_inline)]
+pub use std::io::*;
+
+pub use copy::copy;
+pub use pipe::{PipeReader, PipeWriter, pipe};

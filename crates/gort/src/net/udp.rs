@@ -1,0 +1,221 @@
+//! A UDP socket.
+//!
+//! One call sends or receives one datagram. Receiving into an empty buffer takes a datagram all the same,
+//! as the system call does; so these calls have no short cut for it.
+
+use std::fmt;
+use std::io;
+use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+
+use gort_core::netpoll::Direction;
+use gort_core::os::socket;
+
+use super::lookup;
+use crate::fd::{Fd, Kind};
+
+/// A UDP socket; as [`std::net::UdpSocket`], but waiting parks the goroutine.
+///
+/// Several goroutines may receive at once; each datagram goes to one of them, in the order of their
+/// calls.
+///
+/// # Examples
+///
+/// ```
+/// use gort::net::UdpSocket;
+///
+/// let server = UdpSocket::bind("127.0.0.1:0")?;
+/// let addr = server.local_addr()?;
+/// gort::go(move || -> std::io::Result<()> {
+///     let mut buf = [0; 1500];
+///     let (len, sender) = server.recv_from(&mut buf)?;
+///     server.send_to(&buf[..len], sender)?;
+///     Ok(())
+/// });
+/// let client = UdpSocket::bind("127.0.0.1:0")?;
+/// client.connect(addr)?;
+/// client.send(b"hello")?;
+/// let mut buf = [0; 1500];
+/// assert_eq!(client.recv(&mut buf)?, 5);
+/// assert_eq!(&buf[..5], b"hello");
+/// # std::io::Result::Ok(())
+/// ```
+#[doc(alias = "UDPConn")]
+#[doc(alias = "ListenUDP")]
+pub struct UdpSocket {
+    fd: Arc<Fd>,
+}
+
+impl UdpSocket {
+    /// A socket at `addr`; if that has several addresses, at the first that can be had. Port 0 lets the
+    /// kernel choose. Names are looked up as by [`lookup_host`](super::lookup_host).
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse`, `AddrNotAvailable`, `PermissionDenied`; an unknown host.
+    #[doc(alias = "ListenPacket")]
+    pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<UdpSocket> {
+        lookup::first_success(addr, |addr| {
+            let fd = socket::datagram(addr)?;
+            socket::bind(fd.as_fd(), addr)?;
+            Ok(UdpSocket {
+                fd: Arc::new(Fd::new(fd, Kind::Socket)?),
+            })
+        })
+    }
+
+    /// Says where [`send`](UdpSocket::send) sends to, and that only datagrams from there are to be
+    /// received. If `addr` has several addresses, the first that can be reached counts.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` after [`close`](UdpSocket::close); an unknown host; those of the system.
+    pub fn connect<A: ToSocketAddrs>(&self, addr: A) -> io::Result<()> {
+        lookup::first_success(addr, |addr| {
+            socket::connect(self.fd.reference()?.as_fd(), addr)
+        })
+    }
+
+    /// Waits for a datagram, puts it into `buf`, and returns how many bytes that were, and who sent
+    /// them. What does not fit is lost. Parks until there is one, or until a deadline or a close.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` past a deadline or timeout; `NotConnected` after [`close`](UdpSocket::close); what the
+    /// network has reported about an earlier datagram (`ConnectionRefused`).
+    #[doc(alias = "ReadFrom")]
+    #[track_caller]
+    pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.fd
+            .retry(Direction::Read, |fd| socket::recv_from(fd, buf))
+    }
+
+    /// As [`recv_from`](UdpSocket::recv_from), but leaves the datagram for the next call.
+    ///
+    /// # Errors
+    ///
+    /// As for [`recv_from`](UdpSocket::recv_from).
+    #[track_caller]
+    pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.fd
+            .retry(Direction::Read, |fd| socket::peek_from(fd, buf))
+    }
+
+    /// Sends `buf` as one datagram to the first address of `addr`. Parks while the socket's buffer
+    /// is full, which is seldom.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if there is no address; a datagram that is too long; `TimedOut`, `NotConnected`
+    /// and network errors as for [`recv_from`](UdpSocket::recv_from).
+    #[doc(alias = "WriteTo")]
+    #[track_caller]
+    pub fn send_to<A: ToSocketAddrs>(&self, buf: &[u8], addr: A) -> io::Result<usize> {
+        let Some(addr) = lookup::lookup_host(addr)?.next() else {
+            return Err(lookup::no_addresses());
+        };
+        self.fd
+            .retry(Direction::Write, |fd| socket::send_to(fd, buf, &addr))
+    }
+
+    /// Waits for a datagram from the peer that the socket is connected to; else as
+    /// [`recv_from`](UdpSocket::recv_from).
+    ///
+    /// # Errors
+    ///
+    /// As for [`recv_from`](UdpSocket::recv_from).
+    #[track_caller]
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.fd.retry(Direction::Read, |fd| socket::recv(fd, buf))
+    }
+
+    /// As [`recv`](UdpSocket::recv), but leaves the datagram for the next call.
+    ///
+    /// # Errors
+    ///
+    /// As for [`recv_from`](UdpSocket::recv_from).
+    #[track_caller]
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.fd.retry(Direction::Read, |fd| socket::peek(fd, buf))
+    }
+
+    /// Sends `buf` as one datagram to the peer that the socket is connected to.
+    ///
+    /// # Errors
+    ///
+    /// Without [`connect`](UdpSocket::connect) before; else as for [`send_to`](UdpSocket::send_to).
+    #[track_caller]
+    pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.fd.retry(Direction::Write, |fd| socket::send(fd, buf))
+    }
+}
+
+asked_methods! { net::UdpSocket => UdpSocket {
+    /// The address that the socket is connected to.
+    fn peer_addr() -> SocketAddr;
+
+    /// The address of the socket.
+    fn local_addr() -> SocketAddr;
+
+    /// Allows or forbids to send to a broadcast address (`SO_BROADCAST`).
+    fn set_broadcast(broadcast: bool) -> ();
+
+    /// Whether sending to a broadcast address is allowed.
+    fn broadcast() -> bool;
+
+    /// Sets whether this machine gets the multicast datagrams sent (`IP_MULTICAST_LOOP`).
+    fn set_multicast_loop_v4(multicast_loop_v4: bool) -> ();
+
+    /// Whether this machine gets the multicast datagrams sent.
+    fn multicast_loop_v4() -> bool;
+
+    /// Sets the time-to-live of multicast datagrams (`IP_MULTICAST_TTL`).
+    fn set_multicast_ttl_v4(multicast_ttl_v4: u32) -> ();
+
+    /// The time-to-live of multicast datagrams.
+    fn multicast_ttl_v4() -> u32;
+
+    /// Sets whether this machine gets the IPv6 multicast datagrams sent (`IPV6_MULTICAST_LOOP`).
+    fn set_multicast_loop_v6(multicast_loop_v6: bool) -> ();
+
+    /// Whether this machine gets the IPv6 multicast datagrams sent.
+    fn multicast_loop_v6() -> bool;
+
+    /// Sets the time-to-live of the datagrams sent.
+    fn set_ttl(ttl: u32) -> ();
+
+    /// The time-to-live of the datagrams sent.
+    fn ttl() -> u32;
+
+    /// Joins a multicast group at the interface that has the address `interface`; the unspecified address
+    /// lets the system choose.
+    #[doc(alias = "ListenMulticastUDP")]
+    fn join_multicast_v4(multiaddr: &Ipv4Addr, interface: &Ipv4Addr) -> ();
+
+    /// Joins an IPv6 multicast group at the interface with that number; 0 is any.
+    fn join_multicast_v6(multiaddr: &Ipv6Addr, interface: u32) -> ();
+
+    /// Leaves a group; see [`join_multicast_v4`](UdpSocket::join_multicast_v4).
+    fn leave_multicast_v4(multiaddr: &Ipv4Addr, interface: &Ipv4Addr) -> ();
+
+    /// Leaves a group; see [`join_multicast_v6`](UdpSocket::join_multicast_v6).
+    fn leave_multicast_v6(multiaddr: &Ipv6Addr, interface: u32) -> ();
+
+    /// Takes the pending error of the socket and clears it.
+    fn take_error() -> Option<io::Error>;
+} }
+
+close_method!(UdpSocket, "Closes the socket, for all clones.");
+deadline_methods!(UdpSocket);
+descriptor_methods!(UdpSocket { fd }, std = net::UdpSocket, kind = Kind::Socket);
+
+impl fmt::Debug for UdpSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut s = f.debug_struct("UdpSocket");
+        if let Ok(addr) = self.local_addr() {
+            s.field("addr", &addr);
+        }
+        s.field("fd", &self.as_raw_fd()).finish()
+    }
+}

@@ -1,0 +1,218 @@
+//! A Unix socket for datagrams.
+//!
+//! Unlike UDP's these datagrams are never lost: a send waits while the receiver's queue is full.
+
+use std::fmt;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net;
+use std::path::Path;
+use std::sync::Arc;
+
+use gort_core::netpoll::Direction;
+use gort_core::os::socket;
+
+use super::SocketAddr;
+use crate::fd::{Fd, Kind};
+
+/// A Unix socket for datagrams; as [`std::os::unix::net::UnixDatagram`], but waiting parks the
+/// goroutine.
+///
+/// # Examples
+///
+/// ```
+/// use gort::net::unix::UnixDatagram;
+///
+/// let (a, b) = UnixDatagram::pair()?;
+/// gort::go(move || a.send(b"hello"));
+/// let mut buf = [0; 100];
+/// assert_eq!(b.recv(&mut buf)?, 5);
+/// # std::io::Result::Ok(())
+/// ```
+#[doc(alias = "unixgram")]
+pub struct UnixDatagram {
+    fd: Arc<Fd>,
+}
+
+impl UnixDatagram {
+    /// A socket at `path`, where it makes a file, which stays when the socket goes.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse` if there is a file already; `NotFound`, `PermissionDenied`; `InvalidInput` for a
+    /// path that is too long for an address.
+    #[doc(alias = "ListenUnixgram")]
+    pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<UnixDatagram> {
+        UnixDatagram::bind_addr(&SocketAddr::from_pathname(path)?)
+    }
+
+    /// A socket at `addr`; else as [`bind`](UnixDatagram::bind).
+    ///
+    /// # Errors
+    ///
+    /// As for [`bind`](UnixDatagram::bind).
+    pub fn bind_addr(addr: &SocketAddr) -> io::Result<UnixDatagram> {
+        let fd = socket::datagram(addr)?;
+        socket::bind(fd.as_fd(), addr)?;
+        Ok(UnixDatagram {
+            fd: Arc::new(Fd::new(fd, Kind::Socket)?),
+        })
+    }
+
+    /// A socket without an address: it can send, and nobody can answer.
+    ///
+    /// # Errors
+    ///
+    /// A lack of descriptors or memory.
+    pub fn unbound() -> io::Result<UnixDatagram> {
+        UnixDatagram::from_std(net::UnixDatagram::unbound()?)
+    }
+
+    /// Two sockets that are connected to each other and have no address.
+    ///
+    /// # Errors
+    ///
+    /// A lack of descriptors or memory.
+    #[doc(alias = "Socketpair")]
+    pub fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
+        let (a, b) = net::UnixDatagram::pair()?;
+        Ok((UnixDatagram::from_std(a)?, UnixDatagram::from_std(b)?))
+    }
+
+    /// Says where [`send`](UnixDatagram::send) sends to, and that only datagrams from there are to be
+    /// received.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `PermissionDenied`, `ConnectionRefused`; `NotConnected` after
+    /// [`close`](UnixDatagram::close).
+    pub fn connect<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
+        self.connect_addr(&SocketAddr::from_pathname(path)?)
+    }
+
+    /// As [`connect`](UnixDatagram::connect), to any address.
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](UnixDatagram::connect).
+    pub fn connect_addr(&self, addr: &SocketAddr) -> io::Result<()> {
+        socket::connect(self.fd.reference()?.as_fd(), addr)
+    }
+
+    /// Waits for a datagram, puts it into `buf`, and returns how many bytes that were, and who sent
+    /// them. What does not fit is lost. Parks until there is one, or until a deadline or a close.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` past a deadline or timeout; `NotConnected` after [`close`](UnixDatagram::close).
+    #[doc(alias = "ReadFrom")]
+    #[track_caller]
+    pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.fd
+            .retry(Direction::Read, |fd| socket::recv_from(fd, buf))
+    }
+
+    /// As [`recv_from`](UnixDatagram::recv_from), but leaves the datagram for the next call.
+    ///
+    /// # Errors
+    ///
+    /// As for [`recv_from`](UnixDatagram::recv_from).
+    #[track_caller]
+    pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.fd
+            .retry(Direction::Read, |fd| socket::peek_from(fd, buf))
+    }
+
+    /// As [`recv_from`](UnixDatagram::recv_from), without the sender.
+    ///
+    /// # Errors
+    ///
+    /// As for [`recv_from`](UnixDatagram::recv_from).
+    #[track_caller]
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.fd.retry(Direction::Read, |fd| socket::recv(fd, buf))
+    }
+
+    /// As [`recv`](UnixDatagram::recv), but leaves the datagram for the next call.
+    ///
+    /// # Errors
+    ///
+    /// As for [`recv_from`](UnixDatagram::recv_from).
+    #[track_caller]
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.fd.retry(Direction::Read, |fd| socket::peek(fd, buf))
+    }
+
+    /// Sends `buf` as one datagram to the socket at `path`. Parks while that one's queue is full.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `PermissionDenied`, `ConnectionRefused`; a datagram that is too long; `TimedOut` past a
+    /// deadline or timeout; `NotConnected` after [`close`](UnixDatagram::close).
+    #[doc(alias = "WriteTo")]
+    #[track_caller]
+    pub fn send_to<P: AsRef<Path>>(&self, buf: &[u8], path: P) -> io::Result<usize> {
+        self.send_to_addr(buf, &SocketAddr::from_pathname(path)?)
+    }
+
+    /// As [`send_to`](UnixDatagram::send_to), to any address.
+    ///
+    /// # Errors
+    ///
+    /// As for [`send_to`](UnixDatagram::send_to).
+    #[track_caller]
+    pub fn send_to_addr(&self, buf: &[u8], addr: &SocketAddr) -> io::Result<usize> {
+        // Nothing says when there is room in the queue of a socket that we are not connected to.
+        self.fd
+            .retry_paced(Direction::Write, |fd| socket::send_to(fd, buf, addr))
+    }
+
+    /// Sends `buf` as one datagram to the peer that the socket is connected to. Parks while that one's
+    /// queue is full.
+    ///
+    /// # Errors
+    ///
+    /// Without [`connect`](UnixDatagram::connect) before; else as for
+    /// [`send_to`](UnixDatagram::send_to).
+    #[track_caller]
+    pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.fd.retry(Direction::Write, |fd| socket::send(fd, buf))
+    }
+}
+
+asked_methods! { net::UnixDatagram => UnixDatagram {
+    /// The address of this socket.
+    fn local_addr() -> SocketAddr;
+
+    /// The address that the socket is connected to.
+    fn peer_addr() -> SocketAddr;
+
+    /// Ends receiving, sending, or both. Whoever waits there is woken.
+    fn shutdown(how: Shutdown) -> ();
+
+    /// Takes the pending error of the socket and clears it.
+    fn take_error() -> Option<io::Error>;
+} }
+
+close_method!(UnixDatagram, "Closes the socket, for all clones.");
+deadline_methods!(UnixDatagram);
+descriptor_methods!(
+    UnixDatagram { fd },
+    std = net::UnixDatagram,
+    kind = Kind::Socket
+);
+
+impl fmt::Debug for UnixDatagram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut s = f.debug_struct("UnixDatagram");
+        s.field("fd", &self.as_raw_fd());
+        if let Ok(addr) = self.local_addr() {
+            s.field("local", &addr);
+        }
+        if let Ok(addr) = self.peer_addr() {
+            s.field("peer", &addr);
+        }
+        s.finish()
+    }
+}

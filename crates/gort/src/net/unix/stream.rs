@@ -1,0 +1,136 @@
+//! A connection between two Unix sockets.
+
+use std::fmt;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net;
+use std::path::Path;
+use std::sync::Arc;
+
+use gort_core::os::socket;
+
+use super::SocketAddr;
+use crate::fd::{Fd, Kind, PACE_MAX, PACE_MIN};
+
+/// A connection between two Unix sockets; as [`std::os::unix::net::UnixStream`], but waiting parks the
+/// goroutine.
+///
+/// What [`TcpStream`](crate::net::TcpStream) says about clones, turns and close holds here too.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use gort::net::unix::UnixStream;
+///
+/// let (mut a, mut b) = UnixStream::pair()?;
+/// let reader = gort::go(move || -> std::io::Result<String> {
+///     let mut text = String::new();
+///     b.read_to_string(&mut text)?;
+///     Ok(text)
+/// });
+/// a.write_all(b"hello")?;
+/// a.close()?;
+/// assert_eq!(reader.join().unwrap()?, "hello");
+/// # std::io::Result::Ok(())
+/// ```
+#[doc(alias = "UnixConn")]
+pub struct UnixStream {
+    fd: Arc<Fd>,
+}
+
+impl UnixStream {
+    /// Connects to the socket at `path`. Parks while the listener's queue is full.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `PermissionDenied`; `ConnectionRefused` if nobody listens there any more;
+    /// `InvalidInput` for a path that is too long for an address.
+    #[doc(alias = "DialUnix")]
+    #[track_caller]
+    pub fn connect<P: AsRef<Path>>(path: P) -> io::Result<UnixStream> {
+        UnixStream::connect_addr(&SocketAddr::from_pathname(path)?)
+    }
+
+    /// Connects to the socket at `addr`; else as [`connect`](UnixStream::connect).
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](UnixStream::connect).
+    #[track_caller]
+    pub fn connect_addr(addr: &SocketAddr) -> io::Result<UnixStream> {
+        let stream = UnixStream::new(socket::stream(addr)?)?;
+        let mut pause = PACE_MIN;
+        loop {
+            let result = socket::connect(stream.fd.reference()?.as_fd(), addr);
+            match result {
+                Err(error) if socket::is_queue_full(&error) => {
+                    stream.fd.pause(pause)?;
+                    pause = (pause * 2).min(PACE_MAX);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result.map(|()| stream),
+            }
+        }
+    }
+
+    /// Two sockets that are connected to each other and have no address.
+    ///
+    /// # Errors
+    ///
+    /// A lack of descriptors or memory.
+    #[doc(alias = "Socketpair")]
+    pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
+        let (a, b) = net::UnixStream::pair()?;
+        Ok((UnixStream::from_std(a)?, UnixStream::from_std(b)?))
+    }
+
+    /// Takes over a non-blocking socket.
+    pub(super) fn new(fd: OwnedFd) -> io::Result<UnixStream> {
+        Ok(UnixStream {
+            fd: Arc::new(Fd::new(fd, Kind::Socket)?),
+        })
+    }
+}
+
+asked_methods! { net::UnixStream => UnixStream {
+    /// The address at this end.
+    fn local_addr() -> SocketAddr;
+
+    /// The address at the other end.
+    #[doc(alias = "RemoteAddr")]
+    fn peer_addr() -> SocketAddr;
+
+    /// Closes one half of the connection, or both. Whoever waits in that half is woken: a reader by the
+    /// end of the stream, a writer by an error.
+    #[doc(alias = "CloseRead")]
+    #[doc(alias = "CloseWrite")]
+    fn shutdown(how: Shutdown) -> ();
+
+    /// Takes the pending error of the socket and clears it.
+    fn take_error() -> Option<io::Error>;
+} }
+
+close_method!(UnixStream, "Closes the connection, for all clones.");
+deadline_methods!(UnixStream);
+stream_methods!(UnixStream);
+descriptor_methods!(
+    UnixStream { fd },
+    std = net::UnixStream,
+    kind = Kind::Socket
+);
+
+impl fmt::Debug for UnixStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut s = f.debug_struct("UnixStream");
+        s.field("fd", &self.as_raw_fd());
+        if let Ok(addr) = self.local_addr() {
+            s.field("local", &addr);
+        }
+        if let Ok(addr) = self.peer_addr() {
+            s.field("peer", &addr);
+        }
+        s.finish()
+    }
+}
