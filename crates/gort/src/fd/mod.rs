@@ -124,6 +124,13 @@ impl Fd {
         Fd::new(fd, kind)
     }
 
+    /// Takes over a descriptor of an open file that others use, and leaves its mode alone.
+    pub(crate) fn borrow(fd: OwnedFd, kind: Kind) -> Fd {
+        let fd = Fd::from_state(register(fd), kind);
+        fd.is_lent.store(true, Ordering::Relaxed);
+        fd
+    }
+
     fn from_state(state: State, kind: Kind) -> Fd {
         Fd {
             state,

@@ -14,10 +14,15 @@
 #![deny(unsafe_code)]
 
 mod copy;
+mod inherited;
+mod output;
 mod pipe;
+mod stdin;
 
 #[doc(no_inline)]
 pub use std::io::*;
 
 pub use copy::copy;
+pub use output::{Stderr, StderrLock, Stdout, StdoutLock, stderr, stdout};
 pub use pipe::{PipeReader, PipeWriter, pipe};
+pub use stdin::{Stdin, StdinLock, stdin};

@@ -1,6 +1,7 @@
 //! `gort::io` as users call it, from goroutines and from plain threads.
 
 mod pipe;
+mod stdio;
 #[path = "../net/support.rs"]
 #[expect(
     dead_code,

@@ -1,0 +1,100 @@
+//! One of the three descriptors that a process begins with: waiting until it is ready.
+//!
+//! The open file behind it belongs to others as well, so its mode is left alone: whoever wants to read or
+//! write parks here until the call would return, and then makes it. If another process is faster
+//! meanwhile, the call blocks its thread; sysmon takes the P away then, as in any blocking call.
+//!
+//! The poller watches a duplicate. A program may put another file behind the number at any time
+//! (`dup2`), so it is compared before each wait.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use gort_core::netpoll::Direction;
+use gort_core::os::as_std;
+use gort_core::sched;
+
+use crate::fd::{Fd, Kind};
+use crate::sync::Mutex;
+
+/// Watches the file behind a standard stream.
+pub(super) struct Inherited {
+    watched: Mutex<Option<(Identity, Arc<Fd>)>>,
+}
+
+/// The device and number of a file.
+type Identity = (u64, u64);
+
+impl Inherited {
+    pub(super) const fn new() -> Inherited {
+        Inherited {
+            watched: Mutex::new(None),
+        }
+    }
+
+    /// Calls `f`, which reads from or writes to `stream`, when it would not wait.
+    #[track_caller]
+    pub(super) fn when_ready<T>(
+        &self,
+        stream: &impl AsFd,
+        direction: Direction,
+        mut f: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            let result = match self.wait(stream, direction)? {
+                Readiness::Announced => f(),
+                Readiness::Unknown => sched::blocking(&mut f),
+            };
+            match result {
+                // Somebody else has made the file non-blocking, and was faster.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Whether a call to `stream` may be made as large as one likes: it is a file.
+    pub(super) fn is_always_ready(&self, stream: &impl AsFd) -> bool {
+        self.fd(stream)
+            .is_ok_and(|fd| matches!(fd.always_ready(), Ok(Some(_))))
+    }
+
+    #[track_caller]
+    fn wait(&self, stream: &impl AsFd, direction: Direction) -> io::Result<Readiness> {
+        let Ok(fd) = self.fd(stream) else {
+            // Closed, or no descriptor for a duplicate: the call itself may go better, or will say why not.
+            return Ok(Readiness::Unknown);
+        };
+        if fd.always_ready()?.is_some() {
+            return Ok(Readiness::Unknown);
+        }
+        fd.retry(direction, |fd_now| fd.look(fd_now, direction))?;
+        Ok(Readiness::Announced)
+    }
+
+    /// The duplicate that is watched, of the file that is behind `stream` now.
+    fn fd(&self, stream: &impl AsFd) -> io::Result<Arc<Fd>> {
+        let stream = stream.as_fd();
+        let metadata = as_std(stream, |file: &File| file.metadata())?;
+        let identity = (metadata.dev(), metadata.ino());
+        let mut watched = self.watched.lock();
+        if let Some((known, fd)) = &*watched
+            && *known == identity
+        {
+            return Ok(Arc::clone(fd));
+        }
+        let fd = Arc::new(Fd::borrow(stream.try_clone_to_owned()?, Kind::File));
+        *watched = Some((identity, Arc::clone(&fd)));
+        Ok(fd)
+    }
+}
+
+enum Readiness {
+    /// The call returns at once, unless another process is faster.
+    Announced,
+    /// There is no telling.
+    Unknown,
+}

@@ -1,0 +1,231 @@
+//! The standard input.
+//!
+//! The buffer is ours, apart from that of `std::io::stdin`: a program that reads by both would find parts
+//! of its input in one and parts in the other.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IoSliceMut, IsTerminal, Lines, Read};
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::process::Stdio;
+
+use gort_core::netpoll::Direction;
+use gort_core::os::as_std;
+
+use super::inherited::Inherited;
+use crate::sync::{LazyLock, Mutex, MutexGuard};
+
+static BUFFER: LazyLock<Mutex<BufReader<Raw>>> =
+    LazyLock::new(|| Mutex::new(BufReader::new(Raw(io::stdin()))));
+static WATCHED: Inherited = Inherited::new();
+
+/// The descriptor, read past std's buffer.
+struct Raw(io::Stdin);
+
+/// The standard input; as [`std::io::Stdin`], but waiting parks the goroutine.
+///
+/// All handles share one buffer, which is not that of `std::io::stdin`: use one of the two.
+#[derive(Debug)]
+#[doc(alias = "os.Stdin")]
+pub struct Stdin {
+    std: io::Stdin,
+}
+
+/// The standard input, locked; as [`std::io::StdinLock`].
+#[must_use = "the lock goes back at once if this is not kept"]
+pub struct StdinLock<'a> {
+    buffer: MutexGuard<'static, BufReader<Raw>>,
+    _handle: PhantomData<&'a Stdin>,
+}
+
+/// A handle to the standard input.
+///
+/// # Examples
+///
+/// ```no_run
+/// for line in gort::io::stdin().lines() {
+///     println!("read: {}", line?);
+/// }
+/// # std::io::Result::Ok(())
+/// ```
+pub fn stdin() -> Stdin {
+    Stdin { std: io::stdin() }
+}
+
+impl Stdin {
+    /// Locks the standard input, for reading by the line and without a lock for each call. Parks while
+    /// another goroutine has it. Locking it again while one has it waits for ever.
+    #[track_caller]
+    pub fn lock(&self) -> StdinLock<'static> {
+        StdinLock {
+            buffer: BUFFER.lock(),
+            _handle: PhantomData,
+        }
+    }
+
+    /// Reads to the end of the line, appends that to `line` with its line feed, and returns how many
+    /// bytes it was: 0 at the end of the input. Parks until then.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData` for bytes that are not UTF-8; those of the system.
+    #[track_caller]
+    pub fn read_line(&self, line: &mut String) -> io::Result<usize> {
+        self.lock().read_line(line)
+    }
+
+    /// The lines of the standard input, without their line feeds.
+    #[track_caller]
+    pub fn lines(self) -> Lines<StdinLock<'static>> {
+        self.lock().lines()
+    }
+
+    /// Whether it is a terminal. (std's trait for this cannot be implemented by others.)
+    pub fn is_terminal(&self) -> bool {
+        self.std.is_terminal()
+    }
+}
+
+impl Read for Raw {
+    #[track_caller]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_by(|mut file| file.read(buf))
+    }
+
+    #[track_caller]
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.read_by(|mut file| file.read_vectored(bufs))
+    }
+}
+
+impl Raw {
+    #[track_caller]
+    fn read_by(&self, mut read: impl FnMut(&File) -> io::Result<usize>) -> io::Result<usize> {
+        let result = WATCHED.when_ready(&self.0, Direction::Read, || {
+            as_std(self.0.as_fd(), &mut read)
+        });
+        match result {
+            // Closed: std's input is empty then.
+            Err(error) if error.raw_os_error() == Some(EBADF) => Ok(0),
+            result => result,
+        }
+    }
+}
+
+/// What Linux says to a number that is not open.
+const EBADF: i32 = 9;
+
+impl Read for StdinLock<'_> {
+    #[track_caller]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.buffer.read(buf)
+    }
+
+    #[track_caller]
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.buffer.read_vectored(bufs)
+    }
+}
+
+impl BufRead for StdinLock<'_> {
+    #[track_caller]
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.buffer.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.buffer.consume(amount);
+    }
+}
+
+impl Read for &Stdin {
+    #[track_caller]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.lock().read(buf)
+    }
+
+    #[track_caller]
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.lock().read_vectored(bufs)
+    }
+
+    #[track_caller]
+    fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        self.lock().read_to_end(buf)
+    }
+
+    #[track_caller]
+    fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
+        self.lock().read_to_string(buf)
+    }
+
+    #[track_caller]
+    fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
+        self.lock().read_exact(buf)
+    }
+}
+
+impl Read for Stdin {
+    #[track_caller]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+
+    #[track_caller]
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&*self).read_vectored(bufs)
+    }
+
+    #[track_caller]
+    fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        (&*self).read_to_end(buf)
+    }
+
+    #[track_caller]
+    fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
+        (&*self).read_to_string(buf)
+    }
+
+    #[track_caller]
+    fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
+        (&*self).read_exact(buf)
+    }
+}
+
+impl AsFd for Stdin {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.std.as_fd()
+    }
+}
+
+impl AsRawFd for Stdin {
+    fn as_raw_fd(&self) -> RawFd {
+        self.std.as_raw_fd()
+    }
+}
+
+impl AsFd for StdinLock<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.buffer.get_ref().0.as_fd()
+    }
+}
+
+impl AsRawFd for StdinLock<'_> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+/// A child process reads from the standard input.
+impl From<Stdin> for Stdio {
+    fn from(_: Stdin) -> Stdio {
+        Stdio::inherit()
+    }
+}
+
+impl fmt::Debug for StdinLock<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StdinLock").finish_non_exhaustive()
+    }
+}
