@@ -1,14 +1,15 @@
-//! The load on an echo server: a goroutine per connection, one message in flight on each.
+//! The load on a server: a goroutine per connection, one message or request in flight on each.
 //!
-//! Every message is made of the numbers of its connection and its round, and its echo is compared
+//! To an echo server, every message is made of the numbers of its connection and its round, and its echo is compared
 //! byte for byte: an echo that is late, short, long or another connection's is found. After the last
 //! round trip a connection says that it sends no more, and the server must end it without another
-//! byte.
+//! byte. Of an HTTP server, every answer must have the status and the length of body that were expected; a
+//! connection that the server closes after an answer, as it may, is made anew.
 //!
 //! Connections are made first, a limited number at a time, so that they do not overflow the server's
 //! queue; the clock starts when all have come or failed.
 //!
-//! Elsewhere: options and the table (`load`), the same load on a server of our own (`tour::echo`).
+//! Elsewhere: options and the table (`load`), reading answers (`http`), the same load on a server of our own (`tour::echo`).
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -23,6 +24,7 @@ use gort::sync::{Mutex, Semaphore};
 use hdrhistogram::Histogram;
 
 use crate::Failure;
+use crate::http::AnswerReader;
 use crate::number::{grouped, time};
 use crate::progress::Progress;
 
@@ -41,8 +43,37 @@ const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
 pub(crate) struct Plan {
     pub(crate) address: SocketAddr,
     pub(crate) conns: u64,
-    pub(crate) message_bytes: usize,
+    pub(crate) exchange: Exchange,
     pub(crate) duration: Duration,
+}
+
+/// What goes to and fro.
+#[derive(Clone, Debug)]
+pub(crate) enum Exchange {
+    Echo {
+        message_bytes: usize,
+    },
+    Http {
+        request: Vec<u8>,
+        expected: Expected,
+    },
+}
+
+/// What each answer of an HTTP server must be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Expected {
+    pub(crate) status: u16,
+    pub(crate) body_bytes: u64,
+}
+
+impl Exchange {
+    /// The word for what comes back.
+    fn answer(&self) -> &'static str {
+        match self {
+            Exchange::Echo { .. } => "echo",
+            Exchange::Http { .. } => "answer",
+        }
+    }
 }
 
 /// What came of it.
@@ -79,7 +110,7 @@ pub(crate) fn probe(addresses: &[SocketAddr]) -> Result<SocketAddr, Failure> {
     let advice = match err.kind() {
         io::ErrorKind::ConnectionRefused => {
             format!(
-                "connection refused: nothing listens there; start it with `gort echo --addr {address}`"
+                "connection refused: nothing listens there; an echo server is started with `gort echo --addr {address}`"
             )
         }
         io::ErrorKind::TimedOut => {
@@ -90,6 +121,26 @@ pub(crate) fn probe(addresses: &[SocketAddr]) -> Result<SocketAddr, Failure> {
     Err(Failure::failed(format!(
         "cannot connect to {address}: {advice}"
     )))
+}
+
+/// Asks an HTTP server once, for what all answers are to be like.
+pub(crate) fn probe_http(address: SocketAddr, request: &[u8]) -> Result<Expected, Failure> {
+    let ask = || {
+        let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
+        stream.set_deadline(Some(Instant::now() + ANSWER_TIMEOUT))?;
+        stream.write_all(request)?;
+        AnswerReader::new(stream).next()
+    };
+    match ask() {
+        Ok(answer) => Ok(Expected {
+            status: answer.status,
+            body_bytes: answer.body_bytes,
+        }),
+        Err(err) => Err(Failure::failed(format!(
+            "the first answer of {address}: {}",
+            explain_round_trip("answer", &err)
+        ))),
+    }
 }
 
 /// Runs the load to its end.
@@ -193,17 +244,74 @@ impl Shared {
         // Nothing is ever sent: the close is the start.
         let _closed = started.recv();
         if let Err(err) = self.round_trips_on(stream, index) {
-            self.count_error(explain_round_trip(&err));
+            self.count_error(explain_round_trip(self.plan.exchange.answer(), &err));
         }
     }
 
-    fn round_trips_on(&self, mut stream: TcpStream, index: u64) -> io::Result<()> {
-        let end = *self.end.get().expect("it is set before the start");
+    fn round_trips_on(&self, stream: TcpStream, index: u64) -> io::Result<()> {
         let shard = &self.shards[(index % SHARDS) as usize];
+        self.prepare(&stream)?;
+        match &self.plan.exchange {
+            Exchange::Echo { message_bytes } => self.echoes(stream, index, *message_bytes, shard),
+            Exchange::Http { request, expected } => self.requests(stream, request, expected, shard),
+        }
+    }
+
+    fn end(&self) -> Instant {
+        *self.end.get().expect("it is set before the start")
+    }
+
+    fn prepare(&self, stream: &TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        stream.set_deadline(Some(end + ANSWER_TIMEOUT))?;
-        let mut message = vec![0; self.plan.message_bytes];
-        let mut answer = vec![0; self.plan.message_bytes];
+        stream.set_deadline(Some(self.end() + ANSWER_TIMEOUT))
+    }
+
+    fn requests(
+        &self,
+        stream: TcpStream,
+        request: &[u8],
+        expected: &Expected,
+        shard: &Shard,
+    ) -> io::Result<()> {
+        let mut reader = AnswerReader::new(stream);
+        loop {
+            let sent_at = Instant::now();
+            if sent_at >= self.end() {
+                return Ok(());
+            }
+            reader.stream().write_all(request)?;
+            let answer = reader.next()?;
+            let latency = sent_at.elapsed();
+            let found = Expected {
+                status: answer.status,
+                body_bytes: answer.body_bytes,
+            };
+            if found != *expected {
+                let what = format!(
+                    "an answer with status {} and {} bytes instead of {} and {}",
+                    found.status, found.body_bytes, expected.status, expected.body_bytes
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
+            shard.record(latency);
+            if answer.closes {
+                let stream = TcpStream::connect_timeout(&self.plan.address, CONNECT_TIMEOUT)?;
+                self.prepare(&stream)?;
+                reader = AnswerReader::new(stream);
+            }
+        }
+    }
+
+    fn echoes(
+        &self,
+        mut stream: TcpStream,
+        index: u64,
+        message_bytes: usize,
+        shard: &Shard,
+    ) -> io::Result<()> {
+        let end = self.end();
+        let mut message = vec![0; message_bytes];
+        let mut answer = vec![0; message_bytes];
         for round in 0.. {
             fill(&mut message, index, round);
             let sent_at = Instant::now();
@@ -219,11 +327,7 @@ impl Shared {
                     "wrong bytes in an echo",
                 ));
             }
-            shard.round_trips.fetch_add(1, Relaxed);
-            shard
-                .latencies
-                .lock()
-                .saturating_record(latency.as_nanos() as u64);
+            shard.record(latency);
         }
         stream.shutdown(Shutdown::Write)?;
         match stream.read(&mut answer)? {
@@ -273,6 +377,13 @@ impl Shard {
             latencies: Mutex::new(new_histogram()),
         }
     }
+
+    fn record(&self, latency: Duration) {
+        self.round_trips.fetch_add(1, Relaxed);
+        self.latencies
+            .lock()
+            .saturating_record(latency.as_nanos() as u64);
+    }
 }
 
 /// Three digits: a machine that is not idle repeats no more.
@@ -308,11 +419,13 @@ fn explain_connect(err: &io::Error) -> String {
     }
 }
 
-fn explain_round_trip(err: &io::Error) -> String {
+fn explain_round_trip(answer: &str, err: &io::Error) -> String {
     match err.kind() {
-        io::ErrorKind::UnexpectedEof => "closed by the server before the echo was whole".to_owned(),
+        io::ErrorKind::UnexpectedEof => {
+            format!("closed by the server before the {answer} was whole")
+        }
         io::ErrorKind::TimedOut => format!(
-            "no echo until {} after the end",
+            "no {answer} until {} after the end",
             time(ANSWER_TIMEOUT.as_nanos() as f64)
         ),
         _ => err.to_string(),
@@ -349,6 +462,10 @@ mod tests {
     /// Runs the load of 4 connections against a server of one goroutine per connection that does
     /// `serve` with it.
     fn errors_against(serve: fn(TcpStream) -> io::Result<()>) -> Vec<String> {
+        errors_of(Exchange::Echo { message_bytes: 100 }, serve)
+    }
+
+    fn errors_of(exchange: Exchange, serve: fn(TcpStream) -> io::Result<()>) -> Vec<String> {
         gort::run(|| {
             let listener = gort::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
             let address = listener.local_addr().expect("bound");
@@ -361,7 +478,7 @@ mod tests {
             let plan = Plan {
                 address,
                 conns: 4,
-                message_bytes: 100,
+                exchange,
                 duration: Duration::from_millis(50),
             };
             let outcome = run(&plan);
@@ -419,5 +536,69 @@ mod tests {
             }
         });
         assert_eq!(errors, ["bytes that nobody sent"]);
+    }
+
+    /// Answers the requests of a connection with `answers`, each once and the last for ever; 0 is the end.
+    fn serve_http(mut stream: TcpStream, answers: &[&str]) -> io::Result<()> {
+        let mut request = [0; 4];
+        for i in 0.. {
+            match stream.read(&mut request)? {
+                0 => return Ok(()),
+                4 => match answers.get(i).or(answers.last()) {
+                    Some(answer) => stream.write_all(answer.as_bytes())?,
+                    None => return Ok(()),
+                },
+                _ => return Err(io::ErrorKind::InvalidData.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn http() -> Exchange {
+        Exchange::Http {
+            // What a request looks like is nothing to these servers.
+            request: b"GET!".to_vec(),
+            expected: Expected {
+                status: 200,
+                body_bytes: 2,
+            },
+        }
+    }
+
+    const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+    #[test]
+    fn an_honest_http_server_has_no_errors_even_if_it_closes() {
+        let errors = errors_of(http(), |stream| serve_http(stream, &[GOOD]));
+        assert_eq!(errors, [] as [String; 0]);
+        let errors = errors_of(http(), |mut stream| {
+            let last = GOOD.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+            stream.read_exact(&mut [0; 4])?;
+            stream.write_all(GOOD.as_bytes())?;
+            stream.read_exact(&mut [0; 4])?;
+            stream.write_all(last.as_bytes())
+        });
+        assert_eq!(errors, [] as [String; 0]);
+    }
+
+    #[test]
+    fn answers_that_are_others_are_found() {
+        let errors = errors_of(http(), |stream| {
+            let other = "HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\nno";
+            serve_http(stream, &[GOOD, GOOD, other])
+        });
+        let expected = "an answer with status 503 and 2 bytes instead of 200 and 2";
+        assert_eq!(errors, [expected]);
+        let errors = errors_of(http(), |stream| {
+            let longer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok!";
+            serve_http(stream, &[GOOD, longer])
+        });
+        let expected = "an answer with status 200 and 3 bytes instead of 200 and 2";
+        assert_eq!(errors, [expected]);
+        let errors = errors_of(http(), |mut stream| {
+            stream.read_exact(&mut [0; 4])?;
+            stream.write_all(&GOOD.as_bytes()[..GOOD.len() - 1])
+        });
+        assert_eq!(errors, ["closed by the server before the answer was whole"]);
     }
 }

@@ -1,27 +1,31 @@
-//! `gort load`: loads an echo server and checks every byte.
+//! `gort load`: loads an echo server and checks every byte, or an HTTP server and checks every answer.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use lexopt::prelude::*;
 use serde_json::json;
 
-use crate::client::{self, Outcome, Plan};
+use crate::client::{self, Exchange, Outcome, Plan};
+use crate::http::Url;
 use crate::number::{grouped, parse, time};
 use crate::{Failure, address, limits, print};
 
 const HELP: &str = "\
-Loads an echo server, a goroutine per connection, and checks every byte that comes back.
+Loads an echo server, a goroutine per connection, and checks every byte that comes back; or an HTTP
+server, and checks the status and the length of every answer.
 
-usage: gort load [--addr HOST:PORT] [--conns N] [--secs S] [--size BYTES] [--json]
+usage: gort load [--addr HOST:PORT | --http URL] [--conns N] [--secs S] [--size BYTES] [--json]
 
   --addr A     the server; `:2333` means port 2333 here (default 127.0.0.1:2333)
-  --conns N    connections, one message in flight on each (default 100)
+  --http URL   a page to get over and over, instead; all answers must be as the first, and that a 200
+  --conns N    connections, one message or request in flight on each (default 100)
   --secs S     how long, from the moment when all connections are made (default 10)
   --size B     bytes of a message, up to 65536 (default 64)
   --json       the result as one JSON object
 
-The exit status is 1 if a connection failed or a byte was lost or changed.";
+The exit status is 1 if a connection failed, a byte was lost or changed, or an answer was another.";
 
 /// The quantiles that are shown, with their names.
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
@@ -31,24 +35,33 @@ const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), 
 const MESSAGE_BYTES_MAX: u64 = 64 << 10;
 
 struct Options {
-    addr: String,
+    target: Target,
     conns: u64,
     secs: u64,
-    message_bytes: usize,
     is_json: bool,
+}
+
+#[derive(Debug)]
+enum Target {
+    Echo { addr: String, message_bytes: usize },
+    Http(Url),
 }
 
 pub(crate) fn main(words: Vec<OsString>) -> Result<(), Failure> {
     let Some(options) = parse_options(words)? else {
         return print(HELP);
     };
-    let wanted = address::to_dial(&options.addr)?;
+    let wanted = match &options.target {
+        Target::Echo { addr, .. } => address::to_dial(addr)?,
+        Target::Http(url) => url.address.clone(),
+    };
     limits::check_connections(options.conns, limits::raise_open_files())?;
     let outcome = gort::run(|| -> Result<Outcome, Failure> {
+        let address = client::probe(&address::resolve(&wanted)?)?;
         let plan = Plan {
-            address: client::probe(&address::resolve(&wanted)?)?,
+            address,
             conns: options.conns,
-            message_bytes: options.message_bytes,
+            exchange: exchange(&options.target, address)?,
             duration: Duration::from_secs(options.secs),
         };
         Ok(client::run(&plan))
@@ -58,7 +71,7 @@ pub(crate) fn main(words: Vec<OsString>) -> Result<(), Failure> {
         false => print(as_table(&wanted, &options, &outcome))?,
     }
     match outcome.error_count() {
-        0 if outcome.round_trips == 0 => Err(Failure::failed("no message came back")),
+        0 if outcome.round_trips == 0 => Err(Failure::failed("no answer came back")),
         0 => Ok(()),
         count => Err(Failure::failed(format!(
             "{} of {} connections failed",
@@ -68,40 +81,75 @@ pub(crate) fn main(words: Vec<OsString>) -> Result<(), Failure> {
     }
 }
 
+/// What goes to and fro; for an HTTP server, the first answer says what all are to be.
+fn exchange(target: &Target, address: SocketAddr) -> Result<Exchange, Failure> {
+    match target {
+        Target::Echo { message_bytes, .. } => Ok(Exchange::Echo {
+            message_bytes: *message_bytes,
+        }),
+        Target::Http(url) => {
+            let request = url.request();
+            let expected = client::probe_http(address, &request)?;
+            if expected.status != 200 {
+                let status = expected.status;
+                return Err(Failure::failed(format!(
+                    "the first answer of {address} has status {status}; is the path right?"
+                )));
+            }
+            Ok(Exchange::Http { request, expected })
+        }
+    }
+}
+
 fn parse_options(words: Vec<OsString>) -> Result<Option<Options>, Failure> {
-    let mut options = Options {
-        addr: "127.0.0.1:2333".into(),
-        conns: 100,
-        secs: 10,
-        message_bytes: 64,
-        is_json: false,
-    };
+    let (mut addr, mut message_bytes, mut url) = (None, None, None);
+    let (mut conns, mut secs, mut is_json) = (100, 10, false);
     let mut args = lexopt::Parser::from_args(words);
     while let Some(arg) = args.next()? {
         match arg {
-            Long("addr") => options.addr = args.value()?.string()?,
-            Long("conns") => {
-                options.conns = parse("--conns", &args.value()?.string()?, 10_000_000)?
-            }
-            Long("secs") => options.secs = parse("--secs", &args.value()?.string()?, 86_400)?,
+            Long("addr") => addr = Some(args.value()?.string()?),
+            Long("http") => url = Some(Url::parse(&args.value()?.string()?)?),
+            Long("conns") => conns = parse("--conns", &args.value()?.string()?, 10_000_000)?,
+            Long("secs") => secs = parse("--secs", &args.value()?.string()?, 86_400)?,
             Long("size") => {
-                options.message_bytes =
-                    parse("--size", &args.value()?.string()?, MESSAGE_BYTES_MAX)? as usize
+                let text = args.value()?.string()?;
+                message_bytes = Some(parse("--size", &text, MESSAGE_BYTES_MAX)? as usize);
             }
-            Long("json") => options.is_json = true,
+            Long("json") => is_json = true,
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(arg.unexpected().into()),
         }
     }
-    Ok(Some(options))
+    let target = match url {
+        Some(_) if addr.is_some() || message_bytes.is_some() => {
+            let why = "--http names the server and the answer: --addr and --size are for echoes";
+            return Err(Failure::Usage(why.into()));
+        }
+        Some(url) => Target::Http(url),
+        None => Target::Echo {
+            addr: addr.unwrap_or("127.0.0.1:2333".into()),
+            message_bytes: message_bytes.unwrap_or(64),
+        },
+    };
+    Ok(Some(Options {
+        target,
+        conns,
+        secs,
+        is_json,
+    }))
 }
 
 fn as_table(wanted: &str, options: &Options, outcome: &Outcome) -> String {
+    let what = match &options.target {
+        Target::Echo { message_bytes, .. } => {
+            format!("messages of {} bytes", grouped(*message_bytes as u64))
+        }
+        Target::Http(_) => "HTTP requests".into(),
+    };
     let mut lines = vec![format!(
-        "{} connections to {wanted}, messages of {} bytes, {:.1} s
+        "{} connections to {wanted}, {what}, {:.1} s
 ",
         grouped(options.conns),
-        grouped(options.message_bytes as u64),
         outcome.elapsed.as_secs_f64(),
     )];
     let mut row = |name: &str, value: String| lines.push(format!("  {name:<10} {value:>14}"));
@@ -136,7 +184,10 @@ fn as_json(wanted: &str, options: &Options, outcome: &Outcome) -> serde_json::Va
     json!({
         "addr": wanted,
         "conns": options.conns,
-        "message_bytes": options.message_bytes,
+        "message_bytes": match options.target {
+            Target::Echo { message_bytes, .. } => Some(message_bytes),
+            Target::Http(_) => None,
+        },
         "elapsed_s": outcome.elapsed.as_secs_f64(),
         "requests": outcome.round_trips,
         "req_per_s": outcome.per_second(),

@@ -13,6 +13,7 @@ mod address;
 mod client;
 mod doctor;
 mod echo;
+mod http;
 mod limits;
 mod load;
 mod machine;
@@ -33,7 +34,7 @@ usage: gort COMMAND [options]
 
   tour      half a minute with the runtime: what it can do, measured on this machine
   echo      serve TCP: send back what comes, a goroutine per connection
-  load      load an echo server and check every byte
+  load      load an echo server, or an HTTP server, and check every answer
   doctor    what this machine gives the runtime, and what to mend
 
 `gort COMMAND --help` tells more.";

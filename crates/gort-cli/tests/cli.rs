@@ -169,7 +169,7 @@ fn assert_echoes(stream: &mut TcpStream, message: &[u8]) {
 
 #[test]
 fn a_senseless_command_line_has_status_2_and_names_the_word() {
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 16] = [
         (&[], "no command"),
         (&["frobnicate"], "frobnicate"),
         (&["echo", "--frob"], "--frob"),
@@ -181,6 +181,8 @@ fn a_senseless_command_line_has_status_2_and_names_the_word() {
         (&["load", "--size", "0"], "--size 0"),
         (&["load", "--size", "65537"], "--size 65537"),
         (&["load", "stray"], "stray"),
+        (&["load", "--http", "https://x/"], "https"),
+        (&["load", "--http", "x/", "--size", "5"], "--size"),
         (&["tour", "--goroutines", "0"], "--goroutines 0"),
         (&["tour", "--secs", ""], "--secs"),
         (&["doctor", "--xml"], "--xml"),
@@ -321,6 +323,45 @@ fn the_table_has_every_figure() {
             "{row}: {finished:?}"
         );
     }
+}
+
+/// An HTTP server that answers all requests of any number of connections with `answer`.
+fn http_server(answer: &'static str) -> String {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = server.local_addr().expect("bound").to_string();
+    std::thread::spawn(move || {
+        for stream in server.incoming() {
+            let stream = stream.expect("a connection");
+            std::thread::spawn(move || {
+                for line in BufReader::new(&stream).lines() {
+                    if line.is_ok_and(|line| line.is_empty()) {
+                        let _ = (&stream).write_all(answer.as_bytes());
+                    }
+                }
+            });
+        }
+    });
+    addr
+}
+
+#[test]
+fn an_http_server_is_loaded_and_its_answers_are_checked() {
+    let addr = http_server("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+    let url = format!("http://{addr}/path");
+    let load = [
+        "load", "--http", &url, "--conns", "4", "--secs", "1", "--json",
+    ];
+    let finished = gort(&load);
+    assert!(finished.status.success(), "{finished:?}");
+    let result: Value = serde_json::from_str(&finished.out).expect("one JSON object");
+    assert_eq!(result["errors"], 0, "{result}");
+    assert!(result["requests"].as_u64() >= Some(4), "{result}");
+    assert!(result["latency_ns"]["p50"].as_u64() > Some(0), "{result}");
+
+    let addr = http_server("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    let finished = gort(&["load", "--http", &addr, "--secs", "1"]);
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    assert!(finished.err.contains("status 404"), "{finished:?}");
 }
 
 #[test]

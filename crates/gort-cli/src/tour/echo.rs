@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::client::{self, Plan};
+use crate::client::{self, Exchange, Plan};
 use crate::number::{grouped, time};
 use crate::server::EchoServer;
 use crate::tour::report::Report;
@@ -34,7 +34,9 @@ pub(crate) fn visit(
     let outcome = client::run(&Plan {
         address,
         conns,
-        message_bytes: MESSAGE_BYTES,
+        exchange: Exchange::Echo {
+            message_bytes: MESSAGE_BYTES,
+        },
         duration,
     });
 
