@@ -93,6 +93,13 @@ pub struct Refused {
     pub error: io::Error,
 }
 
+/// Closes the descriptor.
+impl From<Refused> for io::Error {
+    fn from(refused: Refused) -> io::Error {
+        refused.error
+    }
+}
+
 struct Queue {
     /// Who stands in line, by direction.
     lines: [WaitList<Waiter>; 2],

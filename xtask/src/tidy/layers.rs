@@ -94,10 +94,8 @@ const LAYERS: [Layers; 2] = [
     Layers {
         package: "crates/gort",
         modules: &[
-            "task", "chan", "context", "go", "sync", "time", "net", "io", "fs", "process",
+            "task", "chan", "context", "go", "sync", "time", "fd", "net", "io", "fs", "process",
             "signal", "blocking", "dump", "debug", "deadlock", "runtime", "thread", "alloc",
-            "task", "chan", "context", "go", "sync", "time", "fd", "net", "io", "blocking", "dump",
-            "debug", "deadlock", "runtime",
         ],
         exceptions: &[],
     },

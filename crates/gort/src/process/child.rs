@@ -182,5 +182,5 @@ impl Child {
 
 fn register(fd: std::os::fd::OwnedFd) -> io::Result<PollFd> {
     runtime::ensure_started();
-    PollFd::new(fd)
+    Ok(PollFd::new(fd)?)
 }
