@@ -1,12 +1,14 @@
 //! `send_async`, `recv_async` and `select_async`: ready when they should be, woken once, and undone when
 //! they are dropped early.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use gort::chan::{self, RecvError, Select, SendError, TryRecvError, TrySendError};
+use gort::chan::{self, Receiver, RecvError, Select, SendError, TryRecvError, TrySendError};
 
 use super::{Dropped, Wakes, eventually, eventually_parked, go_named, poll, poll_to_panic};
 
@@ -470,4 +472,96 @@ fn a_waker_that_panics_does_not_unwind_a_receiver_that_is_kept_for_a_promise() {
     };
     assert_eq!(operation.send(&s, 7), Ok(()));
     assert_eq!(receiver.join().unwrap(), Ok(7));
+}
+
+/// Uses the channel whenever somebody else's code may run: when it is woken, and when it is dropped.
+struct Meddles {
+    receiver: Receiver<u32>,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Meddles {
+    fn meddle(&self) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        // Each takes the channel's lock.
+        assert_eq!(self.receiver.len(), 0);
+        assert!(self.receiver.try_recv().is_err());
+    }
+}
+
+impl Wake for Meddles {
+    fn wake(self: Arc<Self>) {
+        self.meddle();
+    }
+}
+
+impl Drop for Meddles {
+    fn drop(&mut self) {
+        self.meddle();
+    }
+}
+
+#[gort::test(timeout = "20s")]
+fn wakers_are_woken_and_dropped_with_no_lock_held() {
+    for capacity in [Some(0), Some(1), None] {
+        let (sender, receiver) = capacity.map_or_else(chan::unbounded, chan::bounded);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let waker = || {
+            Waker::from(Arc::new(Meddles {
+                receiver: receiver.clone(),
+                calls: Arc::clone(&calls),
+            }))
+        };
+        let mut expected = 0;
+        // Each future polled with two wakers, of which the first is dropped; then woken, or dropped
+        // with its waker in it.
+        let mut select = Select::new();
+        select.recv(&receiver);
+        let receive = Box::pin(receiver.recv_async());
+        let mut futures: Vec<Pin<Box<dyn Future<Output = ()> + '_>>> = vec![
+            Box::pin(async {
+                let _ = receive.await;
+            }),
+            Box::pin(async {
+                let _ = select.select_async().await.recv(&receiver);
+            }),
+        ];
+        for future in &mut futures {
+            for _ in 0..2 {
+                let waker = waker();
+                assert!(
+                    future
+                        .as_mut()
+                        .poll(&mut Context::from_waker(&waker))
+                        .is_pending()
+                );
+            }
+            expected += 1;
+        }
+        drop(futures);
+        expected += 2;
+        assert_eq!(calls.load(Ordering::SeqCst), expected);
+
+        // A receiver that is woken by a send, and one that is by the close.
+        let mut first = Box::pin(receiver.recv_async());
+        assert!(
+            first
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker()))
+                .is_pending()
+        );
+        sender.try_send(1).expect("the future waits for it");
+        expected += 2;
+        assert_eq!(calls.load(Ordering::SeqCst), expected);
+        let mut second = Box::pin(receiver.recv_async());
+        assert!(
+            second
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker()))
+                .is_pending()
+        );
+        sender.close();
+        expected += 2;
+        assert_eq!(calls.load(Ordering::SeqCst), expected);
+    }
 }
