@@ -1,10 +1,10 @@
 #!/bin/sh
 # All tests, as the README tells everybody to run them. How programs die differs between debug and
-# release builds, so those tests run in both.
+# release builds, and what calls from odd places do might, so those tests run in both.
 set -eu
 cd "$(dirname "$0")/.."
 cargo test --workspace
 # What features add.
 cargo test --package gort --features futures --test stream
 cargo test --package gort --features futures --doc chan
-exec cargo test --release --package gort-crash
+exec cargo test --release --package gort-crash --package gort-soundness

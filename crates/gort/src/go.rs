@@ -227,7 +227,10 @@ impl Builder {
 
 /// Waits for a goroutine. Dropping it detaches the goroutine, which runs on.
 ///
-/// It is a future as well: awaiting it gives what [`join`](JoinHandle::join) gives. There is no abort:
+/// It is a future as well: awaiting it gives what [`join`](JoinHandle::join) gives. In the goroutine itself
+/// it is pending for ever; it does not panic as `join` does, for the task that awaits it may be one of many.
+///
+/// There is no abort:
 /// a goroutine is ordinary code, and ending it at an arbitrary point would leave its locks held and its
 /// invariants broken. Tell it to stop, by a channel or a [context](crate::context).
 #[derive(Debug)]
@@ -246,7 +249,7 @@ impl<T> JoinHandle<T> {
     ///
     /// # Panics
     ///
-    /// In the goroutine itself: it would wait for ever.
+    /// In the goroutine itself: it would wait for ever. And if it was awaited, and has given its result.
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
         result_of(self.inner.join())
@@ -257,6 +260,10 @@ impl<T> JoinHandle<T> {
     /// # Errors
     ///
     /// The handle back, if the goroutine has not ended by then.
+    ///
+    /// # Panics
+    ///
+    /// As [`join`](Self::join).
     #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, JoinError>, JoinHandle<T>> {
         match self.inner.join_until(clock::deadline_after(timeout)) {
@@ -498,6 +505,10 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// # Errors
     ///
     /// It panicked, or called [`goexit`].
+    ///
+    /// # Panics
+    ///
+    /// In the goroutine itself.
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
         result_of(self.inner.join())

@@ -471,6 +471,9 @@ impl fmt::Debug for Select<'_> {
 ///
 /// When it is dropped without being completed (unless the thread panics already). A value it had
 /// received goes back to the channel; a place or a receiver that it had for a value is free for others.
+///
+/// One that is forgotten keeps what it had: the value is lost, the place stays taken, and the receiver waits
+/// for its value, even if the channel is closed.
 #[must_use = "a selected operation has to be completed"]
 pub struct SelectedOperation<'a> {
     index: usize,

@@ -1,0 +1,292 @@
+//! The public items of the crate `gort`, read from its source.
+//!
+//! rustfmt writes each item on a line of its own, with fixed beginnings, so a look at the lines is enough. What
+//! is `pub` there is public indeed: the lint `unreachable_pub` sees to that. Read are
+//!
+//! | item | path |
+//! |---|---|
+//! | function, type alias | `chan::bounded`, `sync::Mutex` |
+//! | method | `chan::Sender::send` |
+//! | implementation of a trait by a public type | `chan::Sender:Drop`, `chan::&Receiver:IntoIterator` |
+//! | type, as something to be forgotten | `forget(chan::Sender)` |
+//! | macro | `select!` |
+//! | what comes from another crate of ours | `use(runtime::ConfigError)` |
+//!
+//! `unsafe fn`s are not: this package is about safe code.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// A public item.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Item {
+    /// Its path, as in the table above.
+    pub path: String,
+    /// File and line.
+    pub at: String,
+}
+
+/// All public items of the crate whose sources are in a folder.
+///
+/// # Errors
+///
+/// Those of reading it.
+pub fn read(folder: &Path) -> io::Result<Vec<Item>> {
+    let mut files = Vec::new();
+    read_folder(folder, "", &mut files)?;
+    let mut items: Vec<Item> = files.iter().flat_map(|file| file.items()).collect();
+    let types: BTreeSet<String> = items
+        .iter()
+        .filter_map(|item| item.path.strip_prefix("forget(")?.strip_suffix(')'))
+        .map(str::to_owned)
+        .collect();
+    // What private types do is seen through public ones.
+    items.retain(|item| {
+        implementor(&item.path).is_none_or(|implementor| types.contains(&implementor))
+    });
+    items.sort();
+    items.dedup_by(|a, b| a.path == b.path);
+    Ok(items)
+}
+
+/// The type of the path of an implementation: `chan::&Receiver:IntoIterator` is `chan::Receiver`'s.
+fn implementor(path: &str) -> Option<String> {
+    let (of, r#trait) = path.rsplit_once(':')?;
+    let is_trait = !of.ends_with(':') && !r#trait.ends_with(')');
+    is_trait.then(|| of.replace('&', ""))
+}
+
+struct File {
+    name: String,
+    text: String,
+}
+
+fn read_folder(folder: &Path, prefix: &str, files: &mut Vec<File>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            read_folder(&entry.path(), &format!("{name}/"), files)?;
+        } else {
+            let text = fs::read_to_string(entry.path())?;
+            files.push(File { name, text });
+        }
+    }
+    Ok(())
+}
+
+impl File {
+    /// The public module that shows what is in this file, with `::` behind it.
+    fn module(&self) -> &str {
+        match self.name.split_once('/') {
+            Some(("sync", "mpsc.rs")) => "sync::mpsc::",
+            Some(("chan", _)) => "chan::",
+            Some(("sync", _)) => "sync::",
+            Some(("time", _)) => "time::",
+            Some(("net", _)) => "net::",
+            Some((other, _)) => panic!("which module shows what is in {other}?"),
+            None if self.name == "runtime.rs" => "runtime::",
+            None if self.name == "debug.rs" => "debug::",
+            None => "",
+        }
+    }
+
+    fn items(&self) -> Vec<Item> {
+        let module = self.module();
+        let mut items = Vec::new();
+        // Whose methods follow.
+        let mut of = String::new();
+        for (index, line) in self.text.lines().enumerate() {
+            if line == "mod tests {" {
+                break;
+            }
+            let mut add = |path: String| {
+                let at = format!("{}:{}", self.name, index + 1);
+                items.push(Item { path, at });
+            };
+            if let Some(name) = function(line) {
+                add(format!("{module}{name}"));
+            } else if let Some(name) = line.strip_prefix("    ").and_then(function) {
+                add(format!("{module}{of}::{name}"));
+            } else if let Some(name) = after_any(line, &["pub struct ", "pub enum ", "pub union "])
+            {
+                add(format!("forget({module}{name})"));
+            } else if let Some(name) = after_any(line, &["pub type "]) {
+                add(format!("{module}{name}"));
+                add(format!("forget({module}{name})"));
+            } else if let Some(name) = after_any(line, &["macro_rules! "]) {
+                let is_exported = self.text.contains(&format!("#[macro_export]\n{line}"));
+                if is_exported {
+                    add(format!("{name}!"));
+                }
+            } else if let Some(rest) = line.strip_prefix("pub use ") {
+                // `core` is what `runtime` calls the one below it.
+                let ours = ["gort_", "core::"];
+                let text = statement(&self.text, index);
+                if ours.iter().any(|prefix| rest.starts_with(prefix)) {
+                    names_used(&text).for_each(|name| add(format!("use({module}{name})")));
+                }
+            } else if let Some(head) = after_impl(line) {
+                let head = without_generics(head);
+                match head.split_once(" for ") {
+                    Some((r#trait, implementor)) => {
+                        of = format!("({head})");
+                        let r#trait = last_segment(r#trait);
+                        let implementor = word_with_reference(implementor);
+                        add(format!("{module}{implementor}:{trait}"));
+                    }
+                    None => of = word_with_reference(&head),
+                }
+            }
+        }
+        items
+    }
+}
+
+/// The name of a safe public function that begins in this line.
+fn function(line: &str) -> Option<&str> {
+    after_any(line, &["pub fn ", "pub const fn ", "pub async fn "])
+}
+
+/// The word behind the first of these beginnings that the line has.
+fn after_any<'a>(line: &'a str, beginnings: &[&str]) -> Option<&'a str> {
+    let mut beginnings = beginnings.iter();
+    beginnings
+        .find_map(|beginning| line.strip_prefix(beginning))
+        .map(word)
+}
+
+/// What is implemented for what, in a line that begins an implementation.
+fn after_impl(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("unsafe ").unwrap_or(line);
+    let rest = rest.strip_prefix("impl")?;
+    let rest = match rest.strip_prefix('<') {
+        // The parameters end where as many are closed as were opened; `->` closes none.
+        Some(_) => {
+            let mut depth = 0;
+            let mut before = ' ';
+            let end = rest.char_indices().find(|&(_, char)| {
+                depth += i32::from(char == '<') - i32::from(char == '>' && before != '-');
+                before = char;
+                depth == 0
+            });
+            &rest[end?.0 + 1..]
+        }
+        None => rest,
+    };
+    rest.strip_prefix(' ')
+}
+
+/// The text without what stands between angle brackets, and without what follows.
+fn without_generics(text: &str) -> String {
+    let text = text.split(['{', ';']).next().unwrap_or_default();
+    let mut depth = 0;
+    let mut kept = String::new();
+    for char in text.chars() {
+        depth += i32::from(char == '<');
+        if depth == 0 {
+            kept.push(char);
+        }
+        depth -= i32::from(char == '>');
+    }
+    kept
+}
+
+/// The word at the beginning; with `&`, if it is a reference.
+fn word_with_reference(text: &str) -> String {
+    let text = text.trim();
+    match text.strip_prefix('&') {
+        Some(rest) => {
+            let rest = match rest.strip_prefix('\'') {
+                Some(lifetime) => lifetime.trim_start_matches(is_word_char).trim_start(),
+                None => rest,
+            };
+            format!("&{}", last_segment(rest))
+        }
+        None => last_segment(text).to_owned(),
+    }
+}
+
+fn last_segment(path: &str) -> &str {
+    word(path.trim().rsplit("::").next().unwrap_or_default())
+}
+
+fn word(text: &str) -> &str {
+    text.split(|char| !is_word_char(char))
+        .next()
+        .unwrap_or_default()
+}
+
+fn is_word_char(char: char) -> bool {
+    char.is_alphanumeric() || char == '_'
+}
+
+/// The statement that begins in this line, to its semicolon.
+fn statement(text: &str, line: usize) -> String {
+    let rest: Vec<&str> = text.lines().skip(line).collect();
+    let rest = rest.join(" ");
+    rest.split(';').next().unwrap_or_default().to_owned()
+}
+
+/// The names that a `use` brings.
+fn names_used(statement: &str) -> impl Iterator<Item = String> {
+    let list = match statement.split_once('{') {
+        Some((_, list)) => list.to_owned(),
+        None => last_segment(statement).to_owned(),
+    };
+    let names: Vec<String> = list
+        .split(|char| !is_word_char(char))
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    names.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(name: &str, text: &str) -> Vec<String> {
+        let file = File {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        };
+        file.items().into_iter().map(|item| item.path).collect()
+    }
+
+    #[test]
+    fn functions_and_methods_are_found() {
+        let text = "pub fn a() {\n    pub(crate) fn b() {\npub const fn c() {\npub unsafe fn d() {\n\
+                    impl<T: Fn() -> u32> E<T> {\n    pub fn f<T>(self) {\n    fn g() {\n\
+                    mod tests {\npub fn h() {";
+        assert_eq!(
+            paths("chan/x.rs", text),
+            ["chan::a", "chan::c", "chan::E::f"]
+        );
+    }
+
+    #[test]
+    fn types_and_what_they_implement_are_found() {
+        let text = "pub struct A<'a>(u32);\npub type B<T> = C<T>;\nimpl<T> Drop for A<'_> {\n\
+                    impl<'a, T> IntoIterator for &'a A<T> {\nunsafe impl lock_api::Raw for A {";
+        let expected = [
+            "forget(A)",
+            "B",
+            "forget(B)",
+            "A:Drop",
+            "&A:IntoIterator",
+            "A:Raw",
+        ];
+        assert_eq!(paths("go.rs", text), expected);
+    }
+
+    #[test]
+    fn macros_and_our_other_crates_names_are_found() {
+        let text = "#[macro_export]\nmacro_rules! a {\nmacro_rules! b {\n\
+                    pub use std::sync::atomic;\npub use own::C;\npub use gort_core::d::{\n    D, E,\n};";
+        let expected = ["a!", "use(sync::D)", "use(sync::E)"];
+        assert_eq!(paths("sync/x.rs", text), expected);
+    }
+}
