@@ -1,5 +1,6 @@
 //! `soundness PLACE [CALL...]`: makes the calls (all of the table, if none is named) in the place, and says
-//! how each ended, a line before and a line after it. `soundness --list` shows places and calls.
+//! how each ended, a line before and a line after it. `soundness --list` shows places and calls;
+//! `soundness --bites` reads freed memory in a goroutine, which a sanitizer must notice.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -20,6 +21,12 @@ fn main() -> ExitCode {
         calls::all()
             .iter()
             .for_each(|call| println!("  {}", call.name));
+        return ExitCode::SUCCESS;
+    }
+    if place == "--bites" {
+        gort::go(read_freed_memory)
+            .join()
+            .expect("it does not panic");
         return ExitCode::SUCCESS;
     }
     let Some(place) = Place::named(&place) else {
@@ -47,6 +54,17 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+fn read_freed_memory() {
+    let freed = Box::into_raw(Box::new(7));
+    // SAFETY: from a box, once.
+    drop(unsafe { Box::from_raw(freed) });
+    // SAFETY: there is none: the read is the mistake that a sanitizer is shown. Without one it reads
+    // memory that malloc still has.
+    println!("read {} from freed memory", unsafe {
+        freed.read_volatile()
+    });
 }
 
 /// Prepares all calls, and has them made when the process ends, which it is about to.

@@ -3,16 +3,14 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gort::chan::{
     self, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
 };
 
 use super::Needs::{Deadline, Nothing, Start, Wait};
-use super::{Call, act, call, panics_with, partner, prepared, soon};
-
-const SHORT: Duration = Duration::from_millis(1);
+use super::{Call, act, call, panics_with, partner, prepared, short, soon};
 
 pub(super) fn calls() -> Vec<Call> {
     let mut all = making();
@@ -56,7 +54,7 @@ fn making() -> Vec<Call> {
         }),
         call("chan::never, for a while", "chan::never", Deadline, || {
             let never = chan::never::<u32>();
-            assert_eq!(never.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout));
+            assert_eq!(never.recv_timeout(short()), Err(RecvTimeoutError::Timeout));
         }),
         call("chan::nil", "chan::nil", Nothing, || {
             let (s, r) = chan::nil::<u32>();
@@ -66,17 +64,20 @@ fn making() -> Vec<Call> {
         }),
         call("chan::nil, for a while", "chan::nil", Deadline, || {
             let (s, _r) = chan::nil::<u32>();
-            assert_eq!(s.send_timeout(7, SHORT), Err(SendTimeoutError::Timeout(7)));
+            assert_eq!(
+                s.send_timeout(7, short()),
+                Err(SendTimeoutError::Timeout(7))
+            );
         }),
         call("chan::after", "chan::after", Start, || {
-            chan::after(SHORT).recv().unwrap();
+            chan::after(short()).recv().unwrap();
         }),
         call("chan::at", "chan::at", Start, || {
-            let when = Instant::now() + SHORT;
+            let when = Instant::now() + short();
             assert_eq!(chan::at(when).recv(), Ok(when));
         }),
         call("chan::tick", "chan::tick", Start, || {
-            let ticks = chan::tick(SHORT);
+            let ticks = chan::tick(short());
             assert!(ticks.recv().unwrap() < ticks.recv().unwrap());
         }),
     ]
@@ -120,8 +121,11 @@ fn sending() -> Vec<Call> {
             Deadline,
             || {
                 let (s, _r) = chan::bounded(0);
-                assert_eq!(s.send_timeout(7, SHORT), Err(SendTimeoutError::Timeout(7)));
-                let deadline = Instant::now() + SHORT;
+                assert_eq!(
+                    s.send_timeout(7, short()),
+                    Err(SendTimeoutError::Timeout(7))
+                );
+                let deadline = Instant::now() + short();
                 assert_eq!(
                     s.send_deadline(7, deadline),
                     Err(SendTimeoutError::Timeout(7))
@@ -176,8 +180,8 @@ fn receiving() -> Vec<Call> {
             Deadline,
             || {
                 let (_s, r) = chan::bounded::<u32>(0);
-                assert_eq!(r.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout));
-                let deadline = Instant::now() + SHORT;
+                assert_eq!(r.recv_timeout(short()), Err(RecvTimeoutError::Timeout));
+                let deadline = Instant::now() + short();
                 assert_eq!(r.recv_deadline(deadline), Err(RecvTimeoutError::Timeout));
             },
         ),

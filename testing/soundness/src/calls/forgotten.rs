@@ -15,9 +15,8 @@ use gort::sync::{
 use gort::time::{self, Ticker, Timer};
 
 use super::Needs::{Deadline, Nothing, Start};
-use super::{Call, act, call, prepared};
+use super::{Call, act, call, prepared, short};
 
-const SHORT: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(3600);
 
 pub(super) fn calls() -> Vec<Call> {
@@ -307,7 +306,7 @@ fn locks() -> Vec<Call> {
             || {
                 let lock = Mutex::new(7);
                 forget(lock.lock());
-                assert!(lock.try_lock_for(SHORT).is_none());
+                assert!(lock.try_lock_for(short()).is_none());
                 assert_eq!(lock.into_inner(), 7);
             },
         ),
@@ -377,17 +376,17 @@ fn locks() -> Vec<Call> {
 fn timers_and_sockets() -> Vec<Call> {
     vec![
         call("forget a Timer", "forget(time::Timer)", Start, || {
-            let timer = Timer::new(SHORT);
+            let timer = Timer::new(short());
             let fires = timer.chan().clone();
             forget(timer);
             fires.recv().unwrap();
             let (s, r) = chan::bounded(1);
-            forget(time::after_func(SHORT, move || s.send(7).unwrap()));
+            forget(time::after_func(short(), move || s.send(7).unwrap()));
             assert_eq!(r.recv(), Ok(7));
             forget(Timer::new(LONG));
         }),
         call("forget a Ticker", "forget(time::Ticker)", Start, || {
-            let ticker = Ticker::new(SHORT);
+            let ticker = Ticker::new(short());
             let ticks = ticker.chan().clone();
             forget(ticker);
             ticks.recv().unwrap();
@@ -398,7 +397,7 @@ fn timers_and_sockets() -> Vec<Call> {
             "time::timeout",
             Start,
             || {
-                let mut future = Box::pin(time::timeout(SHORT, std::future::pending::<()>()));
+                let mut future = Box::pin(time::timeout(LONG, std::future::pending::<()>()));
                 assert!(poll(future.as_mut()));
                 forget(future);
             },

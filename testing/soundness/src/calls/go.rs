@@ -4,14 +4,12 @@ use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use super::Needs::{Deadline, Nothing, Start, Wait};
-use super::{Call, act, call, panics_with, prepared, soon};
+use super::{Call, act, call, panics_with, prepared, short, soon};
 use crate::outcome::message;
 use crate::{Expected, Place};
 
-const SHORT: Duration = Duration::from_millis(1);
 const SELF_JOIN: &str = "a goroutine cannot join itself: it would wait for ever";
 
 pub(super) fn calls() -> Vec<Call> {
@@ -104,7 +102,7 @@ fn joining() -> Vec<Call> {
                 let (go_on, may_go_on) = gort::chan::bounded::<()>(0);
                 let handle = gort::go(move || _ = may_go_on.recv());
                 act(move || {
-                    let handle = handle.join_timeout(SHORT).unwrap_err();
+                    let handle = handle.join_timeout(short()).unwrap_err();
                     assert!(!handle.is_finished());
                     drop(go_on);
                     handle.join().unwrap();
@@ -120,7 +118,7 @@ fn joining() -> Vec<Call> {
                 act(move || {
                     assert!(handle.is_finished());
                     assert!(handle.goroutine().id().as_u64() > 0);
-                    assert_eq!(handle.join_timeout(SHORT).unwrap().unwrap(), 7);
+                    assert_eq!(handle.join_timeout(short()).unwrap().unwrap(), 7);
                 })
             },
         ),
@@ -203,7 +201,7 @@ fn joining() -> Vec<Call> {
             "JoinHandle::join_timeout",
             Start,
             || {
-                let message = with_own_handle(|own| drop(own.join_timeout(SHORT)));
+                let message = with_own_handle(|own| drop(own.join_timeout(short())));
                 assert_eq!(message.as_deref(), Some(SELF_JOIN));
             },
         ),
@@ -229,7 +227,7 @@ fn joining() -> Vec<Call> {
                 // It is pending for as long as anybody asks: another task of the same executor may have
                 // more to do.
                 let message = with_own_handle(|own| {
-                    gort::block_on(gort::time::timeout(SHORT, own)).unwrap_err();
+                    gort::block_on(gort::time::timeout(short(), own)).unwrap_err();
                 });
                 assert_eq!(message, None);
             },

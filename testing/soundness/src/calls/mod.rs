@@ -17,6 +17,8 @@ mod sync;
 mod time;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use crate::{Expected, Place};
 
@@ -156,6 +158,23 @@ fn panics_with(place: Place, message: &'static str) -> Option<Expected> {
         ),
         _ => Expected::Panics(message),
     })
+}
+
+/// Set in the child of a `fork`.
+static IS_CHILD: AtomicBool = AtomicBool::new(false);
+
+/// Says that this is the child of a `fork`.
+pub(crate) fn set_child() {
+    IS_CHILD.store(true, Relaxed);
+}
+
+/// A time that is soon over; but in the child of a `fork`, which must not wait at all, never so soon that
+/// there is nothing to wait for.
+fn short() -> Duration {
+    match IS_CHILD.load(Relaxed) {
+        false => Duration::from_millis(1),
+        true => Duration::from_secs(3600),
+    }
 }
 
 /// Does `f` on another goroutine, when the caller has most likely begun to wait for it. If it has not, then

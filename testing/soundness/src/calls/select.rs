@@ -1,7 +1,7 @@
 //! Selecting: the macros, and `Select`.
 
 use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gort::chan::{
     self, ReadyTimeoutError, RecvError, Select, SelectTimeoutError, TryReadyError, TryRecvError,
@@ -10,10 +10,8 @@ use gort::chan::{
 
 use super::Needs::{Deadline, Nothing, Start, Wait};
 use super::chan::poll;
-use super::{Call, act, call, panics_with, partner, prepared, soon};
+use super::{Call, act, call, panics_with, partner, prepared, short, soon};
 use crate::Expected;
-
-const SHORT: Duration = Duration::from_millis(1);
 
 pub(super) fn calls() -> Vec<Call> {
     let mut all = macros();
@@ -59,7 +57,7 @@ fn macros() -> Vec<Call> {
                     let (_s, never) = chan::nil::<u32>();
                     chan::select! {
                         recv(never) -> _ => unreachable!(),
-                        default(SHORT) => {}
+                        default(short()) => {}
                     }
                 })
             },
@@ -162,10 +160,10 @@ fn sets() -> Vec<Call> {
                 let mut select = Select::new();
                 select.recv(&r);
                 assert_eq!(
-                    select.select_timeout(SHORT).unwrap_err(),
+                    select.select_timeout(short()).unwrap_err(),
                     SelectTimeoutError
                 );
-                let deadline = Instant::now() + SHORT;
+                let deadline = Instant::now() + short();
                 assert_eq!(
                     select.select_deadline(deadline).unwrap_err(),
                     SelectTimeoutError
@@ -194,8 +192,8 @@ fn sets() -> Vec<Call> {
                 let (_s, r) = chan::bounded::<u32>(0);
                 let mut select = Select::new();
                 select.recv(&r);
-                assert_eq!(select.ready_timeout(SHORT), Err(ReadyTimeoutError));
-                let deadline = Instant::now() + SHORT;
+                assert_eq!(select.ready_timeout(short()), Err(ReadyTimeoutError));
+                let deadline = Instant::now() + short();
                 assert_eq!(select.ready_deadline(deadline), Err(ReadyTimeoutError));
             },
         ),

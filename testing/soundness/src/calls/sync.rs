@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gort::sync::{
     Barrier, Condvar, LazyLock, MappedMutexGuard, Mutex, MutexGuard, Once, OnceLock, RwLock,
@@ -11,9 +11,7 @@ use gort::sync::{
 };
 
 use super::Needs::{Deadline, Nothing, Start, Wait};
-use super::{Call, act, call, panics_with, partner, prepared, soon};
-
-const SHORT: Duration = Duration::from_millis(1);
+use super::{Call, act, call, panics_with, partner, prepared, short, soon};
 
 pub(super) fn calls() -> Vec<Call> {
     let mut all = mutexes();
@@ -35,8 +33,8 @@ fn mutexes() -> Vec<Call> {
                 let mut lock = Mutex::new(1);
                 *lock.lock() += 1;
                 *lock.try_lock().unwrap() += 1;
-                *lock.try_lock_for(SHORT).unwrap() += 1;
-                *lock.try_lock_until(Instant::now() + SHORT).unwrap() += 1;
+                *lock.try_lock_for(short()).unwrap() += 1;
+                *lock.try_lock_until(Instant::now() + short()).unwrap() += 1;
                 let mut guard = lock.lock();
                 assert!(lock.is_locked());
                 assert!(lock.try_lock().is_none());
@@ -83,8 +81,8 @@ fn mutexes() -> Vec<Call> {
             || {
                 let lock = Mutex::new(1);
                 let _guard = lock.lock();
-                assert!(lock.try_lock_for(SHORT).is_none());
-                assert!(lock.try_lock_until(Instant::now() + SHORT).is_none());
+                assert!(lock.try_lock_for(short()).is_none());
+                assert!(lock.try_lock_until(Instant::now() + short()).is_none());
             },
         ),
         call("Mutex, whose holder panics", "sync::Mutex", Start, || {
@@ -110,8 +108,8 @@ fn rw_locks() -> Vec<Call> {
                 let mut lock = RwLock::new(1);
                 *lock.write() += 1;
                 *lock.try_write().unwrap() += 1;
-                *lock.try_write_for(SHORT).unwrap() += 1;
-                *lock.try_write_until(Instant::now() + SHORT).unwrap() += 1;
+                *lock.try_write_for(short()).unwrap() += 1;
+                *lock.try_write_until(Instant::now() + short()).unwrap() += 1;
                 let mut guard = lock.write();
                 RwLockWriteGuard::unlocked(&mut guard, || *lock.write() += 1);
                 RwLockWriteGuard::bump(&mut guard);
@@ -122,8 +120,8 @@ fn rw_locks() -> Vec<Call> {
                     let _again = lock.read_recursive();
                     let _and = lock.try_read_recursive().unwrap();
                     let _and = lock.try_read().unwrap();
-                    let _and = lock.try_read_for(SHORT).unwrap();
-                    let _and = lock.try_read_until(Instant::now() + SHORT).unwrap();
+                    let _and = lock.try_read_for(short()).unwrap();
+                    let _and = lock.try_read_until(Instant::now() + short()).unwrap();
                     let _and = lock.read();
                 }
                 RwLockReadGuard::unlocked(&mut guard, || *lock.write() += 1);
@@ -185,11 +183,11 @@ fn rw_locks() -> Vec<Call> {
             || {
                 let lock = RwLock::new(1);
                 let guard = lock.read();
-                assert!(lock.try_write_for(SHORT).is_none());
+                assert!(lock.try_write_for(short()).is_none());
                 drop(guard);
                 let _guard = lock.write();
-                assert!(lock.try_read_for(SHORT).is_none());
-                assert!(lock.try_write_for(SHORT).is_none());
+                assert!(lock.try_read_for(short()).is_none());
+                assert!(lock.try_write_for(short()).is_none());
             },
         ),
     ]
@@ -246,10 +244,10 @@ fn condvars() -> Vec<Call> {
             || {
                 let (lock, condvar) = (Mutex::new(()), Condvar::new());
                 let mut guard = lock.lock();
-                let later = || Instant::now() + SHORT;
-                assert!(condvar.wait_for(&mut guard, SHORT).timed_out());
+                let later = || Instant::now() + short();
+                assert!(condvar.wait_for(&mut guard, short()).timed_out());
                 assert!(condvar.wait_until(&mut guard, later()).timed_out());
-                let waited = condvar.wait_while_for(&mut guard, |()| true, SHORT);
+                let waited = condvar.wait_while_for(&mut guard, |()| true, short());
                 assert!(waited.timed_out());
                 let waited = condvar.wait_while_until(&mut guard, |()| true, later());
                 assert!(waited.timed_out());
@@ -443,7 +441,7 @@ fn counters() -> Vec<Call> {
                 drop(permit);
                 semaphore.add_permits(1);
                 assert_eq!(semaphore.available_permits(), 2);
-                drop(semaphore.try_acquire_for(2, SHORT).unwrap());
+                drop(semaphore.try_acquire_for(2, short()).unwrap());
             },
         ),
         prepared(
@@ -465,7 +463,7 @@ fn counters() -> Vec<Call> {
             "sync::Semaphore::try_acquire_for",
             Deadline,
             || {
-                assert!(Semaphore::new(0).try_acquire_for(1, SHORT).is_none());
+                assert!(Semaphore::new(0).try_acquire_for(1, short()).is_none());
             },
         ),
         call(
@@ -516,7 +514,7 @@ fn std_channels() -> Vec<Call> {
             Deadline,
             || {
                 let (_s, r) = mpsc::channel::<u32>();
-                r.recv_timeout(SHORT).unwrap_err();
+                r.recv_timeout(short()).unwrap_err();
             },
         ),
     ]

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 use gort::time::{self, Ticker, Timer};
 
 use super::Needs::{Deadline, Nothing, Start};
-use super::{Call, act, call, panics_with, prepared};
+use super::{Call, act, call, panics_with, prepared, short};
 
-const SHORT: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(3600);
 
 pub(super) fn calls() -> Vec<Call> {
@@ -18,16 +17,16 @@ pub(super) fn calls() -> Vec<Call> {
         call("time::sleep", "time::sleep", Deadline, || {
             let before = Instant::now();
             // waits: that it does is what is looked at
-            time::sleep(SHORT);
-            assert!(before.elapsed() >= SHORT);
+            time::sleep(short());
+            assert!(before.elapsed() >= short());
         }),
         call("time::sleep_until", "time::sleep_until", Deadline, || {
-            let deadline = Instant::now() + SHORT;
+            let deadline = Instant::now() + short();
             time::sleep_until(deadline);
             assert!(Instant::now() >= deadline);
         }),
         call("time::timeout", "time::timeout", Start, || {
-            gort::block_on(time::timeout(SHORT, std::future::pending::<()>())).unwrap_err();
+            gort::block_on(time::timeout(short(), std::future::pending::<()>())).unwrap_err();
             assert_eq!(gort::block_on(time::timeout(LONG, async { 7 })), Ok(7));
         }),
         call(
@@ -38,7 +37,7 @@ pub(super) fn calls() -> Vec<Call> {
             || {
                 let timer = Timer::new(LONG);
                 assert!(timer.stop() && !timer.stop());
-                assert!(!timer.reset(SHORT));
+                assert!(!timer.reset(short()));
                 timer.chan().recv().unwrap();
             },
         ),
@@ -60,7 +59,7 @@ pub(super) fn calls() -> Vec<Call> {
             Start,
             || {
                 let (s, r) = gort::chan::bounded(1);
-                time::after_func(SHORT, move || s.send(7).unwrap()).detach();
+                time::after_func(short(), move || s.send(7).unwrap()).detach();
                 assert_eq!(r.recv(), Ok(7));
             },
         ),
@@ -83,10 +82,10 @@ pub(super) fn calls() -> Vec<Call> {
                 let own = again.clone();
                 let timer = time::after_func(LONG, move || {
                     if s.try_send(()).is_ok() {
-                        own.lock().as_ref().unwrap().reset(SHORT);
+                        own.lock().as_ref().unwrap().reset(short());
                     }
                 });
-                timer.reset(SHORT);
+                timer.reset(short());
                 *again.lock() = Some(timer);
                 for _ in 0..3 {
                     r.recv().unwrap();
@@ -102,7 +101,7 @@ pub(super) fn calls() -> Vec<Call> {
             Start,
             || {
                 let ticker = Ticker::new(LONG);
-                ticker.reset(SHORT);
+                ticker.reset(short());
                 ticker.chan().recv().unwrap();
                 ticker.stop();
                 ticker.chan().try_recv().unwrap_err();
