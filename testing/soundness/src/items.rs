@@ -36,7 +36,9 @@ pub struct Item {
 pub fn read(folder: &Path) -> io::Result<Vec<Item>> {
     let mut files = Vec::new();
     read_folder(folder, "", &mut files)?;
-    let mut items: Vec<Item> = files.iter().flat_map(|file| file.items()).collect();
+    let public = files.iter().flat_map(File::public_modules).collect();
+    let items = files.iter().flat_map(|file| file.items(&public));
+    let mut items: Vec<Item> = items.collect();
     let types: BTreeSet<String> = items
         .iter()
         .filter_map(|item| item.path.strip_prefix("forget(")?.strip_suffix(')'))
@@ -78,23 +80,38 @@ fn read_folder(folder: &Path, prefix: &str, files: &mut Vec<File>) -> io::Result
 }
 
 impl File {
-    /// The public module that shows what is in this file, with `::` behind it.
-    fn module(&self) -> &str {
-        match self.name.split_once('/') {
-            Some(("sync", "mpsc.rs")) => "sync::mpsc::",
-            Some(("chan", _)) => "chan::",
-            Some(("sync", _)) => "sync::",
-            Some(("time", _)) => "time::",
-            Some(("net", _)) => "net::",
-            Some((other, _)) => panic!("which module shows what is in {other}?"),
-            None if self.name == "runtime.rs" => "runtime::",
-            None if self.name == "debug.rs" => "debug::",
-            None => "",
+    /// The public modules that are declared here, by their paths.
+    fn public_modules(&self) -> impl Iterator<Item = String> {
+        let parent = match self.name.strip_suffix("/mod.rs") {
+            Some(folder) => format!("{}::", folder.replace('/', "::")),
+            None => String::new(),
+        };
+        let declared = self.text.lines().filter_map(|line| {
+            let name = line.strip_prefix("pub mod ")?.strip_suffix(';')?;
+            Some(format!("{parent}{name}"))
+        });
+        let declared: Vec<String> = declared.collect();
+        declared.into_iter()
+    }
+
+    /// The innermost public module around this file, with `::` behind it: what is public in a private
+    /// module is shown by the one above.
+    fn module(&self, public: &BTreeSet<String>) -> String {
+        let path = self.name.trim_end_matches(".rs").trim_end_matches("/mod");
+        let mut path = path.replace('/', "::");
+        loop {
+            if public.contains(&path) {
+                return path + "::";
+            }
+            match path.rsplit_once("::") {
+                Some((parent, _)) => path = parent.to_owned(),
+                None => return String::new(),
+            }
         }
     }
 
-    fn items(&self) -> Vec<Item> {
-        let module = self.module();
+    fn items(&self, public: &BTreeSet<String>) -> Vec<Item> {
+        let module = self.module(public);
         let mut items = Vec::new();
         // Whose methods follow.
         let mut of = String::new();
@@ -253,7 +270,27 @@ mod tests {
             name: name.to_owned(),
             text: text.to_owned(),
         };
-        file.items().into_iter().map(|item| item.path).collect()
+        let public = ["chan", "sync", "sync::mpsc"].map(str::to_owned);
+        let items = file.items(&public.into()).into_iter();
+        items.map(|item| item.path).collect()
+    }
+
+    #[test]
+    fn a_file_belongs_to_the_public_module_around_it() {
+        let text = "pub fn a() {";
+        for (name, path) in [
+            ("go.rs", "a"),
+            ("chan/mod.rs", "chan::a"),
+            ("chan/select/arms.rs", "chan::a"),
+            ("sync/mpsc.rs", "sync::mpsc::a"),
+        ] {
+            assert_eq!(paths(name, text), [path]);
+        }
+        let file = File {
+            name: "sync/mod.rs".to_owned(),
+            text: "mod a;\npub mod b;".to_owned(),
+        };
+        assert!(file.public_modules().eq(["sync::b"]));
     }
 
     #[test]

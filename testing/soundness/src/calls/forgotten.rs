@@ -8,9 +8,10 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use gort::chan::{self, Select, TryRecvError, TrySendError};
+use gort::context;
 use gort::sync::{
-    LazyLock, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore,
-    WaitGroup, mpsc,
+    ErrGroup, LazyLock, Map, Mutex, MutexGuard, OnceLock, Pool, RwLock, RwLockReadGuard,
+    RwLockWriteGuard, Semaphore, SingleFlight, WaitGroup, mpsc,
 };
 use gort::time::{self, Ticker, Timer};
 
@@ -345,6 +346,65 @@ fn locks() -> Vec<Call> {
                 forget(semaphore.acquire(1));
                 semaphore.acquire(1).forget();
                 assert_eq!(semaphore.available_permits(), 1);
+            },
+        ),
+        call(
+            "forget what is shared",
+            "forget(sync::Map) forget(sync::Pool) forget(sync::PoolGuard) \
+             forget(sync::SingleFlight) forget(sync::ErrGroup)",
+            Nothing,
+            || {
+                let map: Map<u32, String> = [(7, "seven".to_owned())].into_iter().collect();
+                let pool = Pool::new(|| vec![7]);
+                forget(pool.get());
+                assert!(pool.try_get().is_none());
+                let flights = SingleFlight::new();
+                flights.run(7, || vec![7]);
+                forget((map, pool, flights, ErrGroup::<u32>::new()));
+            },
+        ),
+        call(
+            "forget an ErrGroup with a member",
+            "forget(sync::ErrGroup)",
+            Start,
+            || {
+                let (s, r) = chan::bounded(1);
+                let group = ErrGroup::<()>::new();
+                group.go(move || {
+                    s.send(7).unwrap();
+                    Err(())
+                });
+                forget(group);
+                assert_eq!(r.recv(), Ok(7));
+            },
+        ),
+        call(
+            "forget contexts and their ends",
+            "forget(context::Context) forget(context::Cancel) forget(context::CancelCause)",
+            Nothing,
+            || {
+                let (parent, cancel) = context::background().with_cancel();
+                let (child, cancel_child) = parent.with_cancel_cause();
+                forget((cancel_child, child.clone()));
+                forget(child.with_value(7));
+                assert_eq!(child.err(), None);
+                cancel.cancel();
+                assert!(child.err().is_some());
+                let (ctx, cancel) = context::background().with_cancel();
+                forget(cancel);
+                assert_eq!(ctx.err(), None);
+            },
+        ),
+        call(
+            "forget a StopFunc",
+            "forget(context::StopFunc)",
+            Start,
+            || {
+                let (s, r) = chan::bounded(1);
+                let (ctx, cancel) = context::background().with_cancel();
+                forget(ctx.after_func(move || s.send(7).unwrap()));
+                drop(cancel);
+                assert_eq!(r.recv(), Ok(7));
             },
         ),
         call(

@@ -7,12 +7,14 @@
 //! What is forgotten (`mem::forget`) is a call like the others; it covers `forget(TYPE)`.
 
 mod chan;
+mod context;
 mod debug;
 mod forgotten;
 mod go;
 mod net;
 mod runtime;
 mod select;
+mod shared;
 mod sync;
 mod time;
 
@@ -114,6 +116,8 @@ pub fn all() -> Vec<Call> {
         chan::calls(),
         select::calls(),
         sync::calls(),
+        shared::calls(),
+        context::calls(),
         time::calls(),
         net::calls(),
         debug::calls(),
