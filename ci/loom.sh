@@ -19,7 +19,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/loom
 # For one test binary, in seconds. A model that takes longer is a failure.
 limit=${LOOM_TIMEOUT:-240}
 
-models=(loom_claim loom_gate loom_idle loom_local loom_poll_slot loom_status loom_wait_list hazard sync)
+models=(loom_claim loom_gate loom_idle loom_local loom_poll_slot loom_status loom_wait_list loom_wake_word hazard sync)
 
 # The package of a test binary.
 package_of() {
@@ -42,6 +42,7 @@ faults=(
     "local_head loom_local owner_and_thief_take_each_item_once"
     "local_head loom_local two_thieves_and_the_owner_take_each_item_once"
     "poll_fence loom_poll_slot a_deadline_is_seen_before_the_park_or_sees_who_parks"
+    "wake_word_begin loom_wake_word no_call_is_lost_and_each_park_has_one_ready"
     "mutex_recheck sync the_mutex_excludes_and_wakes"
     "rw_hand_over sync the_rw_lock_excludes_and_wakes"
     "wait_group_recheck sync a_wait_group_wakes_its_waiters_and_shows_them_the_work"

@@ -77,7 +77,7 @@ fn overflowed(address: usize) -> Option<(GRef, usize)> {
             let stack = unsafe { M::of(gp) }.stack.get()?;
             stack.guards(address).then_some((gp, stack.bytes))
         }
-        Kind::Thread => None,
+        Kind::Thread | Kind::Stackless => None,
     }
 }
 

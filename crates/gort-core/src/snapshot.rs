@@ -135,6 +135,8 @@ fn describe_with_stack(
     let mut goroutine = described?;
     goroutine.stack = match walk {
         Some(walk) => Some(tracer.keep(walk)),
+        // A pending future: it has none.
+        None if gp.get().kind.get() == Kind::Stackless => None,
         // Bound: its thread sleeps in a call of ours, which goes on after a signal.
         None => tracer.ask(gp, goroutine.id, true),
     };

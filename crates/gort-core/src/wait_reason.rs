@@ -64,6 +64,8 @@ wait_reasons! {
     Park = "park",
     /// `block_on` of a future.
     BlockOn = "block_on",
+    /// An async goroutine whose future is pending.
+    Await = "await",
     /// A goroutine of the runtime's own with nothing to do.
     SystemIdle = "system idle",
 }

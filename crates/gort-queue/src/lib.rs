@@ -15,6 +15,7 @@
 //! | `poll_slot`  | one direction of one file descriptor                   | the waiter and pollers  |
 //! | `idle`       | when a submitter must wake another M                   | submitters and spinners |
 //! | `gate`       | when a P can be taken from an M that is not looking    | the M and sysmon        |
+//! | `wake_word`  | which call of a future's waker readies its goroutine   | the poll and callers    |
 //!
 //! Checked by unit tests in each file, and by the loom models in `tests/`, which `ci/loom.sh` runs
 //! together with deliberately broken variants (`cfg(gort_fault = "…")`) that loom must reject.
@@ -29,6 +30,7 @@ pub mod poll_slot;
 pub mod status;
 pub mod timer_heap;
 pub mod wait_list;
+pub mod wake_word;
 
 #[cfg(all(test, not(loom)))]
 mod random;

@@ -17,6 +17,7 @@ use gort_core::sched::join::Outcome;
 use gort_core::sched::{self, SpawnOptions, scope as core_scope};
 
 use crate::context;
+use crate::task;
 
 /// Starts a goroutine: runs `f` beside the caller.
 ///
@@ -51,6 +52,59 @@ where
             goroutine: Goroutine::new(inner.goroutine()),
             inner,
         },
+        Err(error) => panic!("cannot start a goroutine: {error}"),
+    }
+}
+
+/// Starts an async goroutine: runs `future` beside the caller, on the same processors and in the same queues
+/// as the goroutines of [`go`].
+///
+/// Never blocks. It has a stack only while it is polled; between polls it takes the size of the future and some
+/// 200 bytes. So it is the form for very many that wait for what has an async interface: channels
+/// ([`recv_async`](crate::chan::Receiver::recv_async)), [`time::timeout`](crate::time::timeout), join
+/// handles, futures of other crates that bring their own reactor. In all else it is a goroutine: it has a
+/// number, name, labels and a handle, is listed and counted, its panics are contained.
+///
+/// Code in it may block as in any goroutine, in gort's primitives or in calls that block the thread: then it keeps
+/// the stack it is polled on for so long, and others get another
+/// ([`Metrics::blocked_polls`](crate::runtime::Metrics::blocked_polls) counts the former).
+///
+/// Thread-locals, though, are those of the stack: the next poll may find others. A
+/// [`lock_os_thread`] ends with the poll at the latest.
+///
+/// A future that is never woken again stays, as a goroutine that is parked for ever does: there is no
+/// abort, and dropping the handle detaches.
+///
+/// # Panics
+///
+/// If there is no memory for it; [`Builder::go_async`] gives an error instead.
+///
+/// # Examples
+///
+/// ```
+/// let (tx, rx) = gort::chan::unbounded();
+/// let sum = gort::go_async(async move {
+///     let mut sum = 0;
+///     while let Ok(n) = rx.recv_async().await {
+///         sum += n;
+///     }
+///     sum
+/// });
+/// for n in 1..=3 {
+///     tx.send(n).unwrap();
+/// }
+/// drop(tx);
+/// assert_eq!(sum.join().unwrap(), 6);
+/// ```
+#[track_caller]
+#[doc(alias = "spawn")]
+pub fn go_async<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    match Builder::new().go_async(future) {
+        Ok(handle) => handle,
         Err(error) => panic!("cannot start a goroutine: {error}"),
     }
 }
@@ -151,6 +205,49 @@ impl Builder {
         let inner = match context {
             None => sched::spawn(f, options)?,
             Some(context) => sched::spawn(move || context.enter(f), options)?,
+        };
+        Ok(JoinHandle {
+            goroutine: Goroutine::new(inner.goroutine()),
+            inner,
+        })
+    }
+
+    /// Starts an async goroutine; see [`go_async`].
+    ///
+    /// A stack size is of no use to it. With [`own_thread`](Self::own_thread) it is polled on that thread.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for it ([`io::ErrorKind::OutOfMemory`]).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let named = gort::Builder::new()
+    ///     .name("answer")
+    ///     .go_async(async { gort::current().name() })?;
+    /// assert_eq!(named.join().unwrap().as_deref(), Some("answer"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn go_async<F>(self, future: F) -> io::Result<JoinHandle<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        if self.own_thread {
+            return self.go(move || task::block_on(future));
+        }
+        runtime::ensure_started();
+        let (context, options) = self.into_parts();
+        let inner = match context {
+            None => sched::spawn_async(future, options)?,
+            Some(context) => {
+                let mut future = Box::pin(future);
+                let poll =
+                    move |task: &mut Context<'_>| context.enter(|| future.as_mut().poll(task));
+                sched::spawn_async(std::future::poll_fn(poll), options)?
+            }
         };
         Ok(JoinHandle {
             goroutine: Goroutine::new(inner.goroutine()),

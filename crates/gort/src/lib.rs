@@ -39,7 +39,8 @@ pub mod time;
 
 pub use go::{
     Builder, Goroutine, GoroutineId, JoinError, JoinHandle, OsThreadGuard, Scope, ScopedJoinHandle,
-    blocking, checkpoint, current, go, goexit, lock_os_thread, scope, try_current, yield_now,
+    blocking, checkpoint, current, go, go_async, goexit, lock_os_thread, scope, try_current,
+    yield_now,
 };
 #[cfg(feature = "macros")]
 pub use gort_macros::{main, test};

@@ -321,6 +321,7 @@ pub fn metrics() -> Metrics {
         retakes: preempted.retakes,
         retake_races: preempted.retake_races,
         preemptions: preempted.preemptions,
+        blocked_polls: sched::stackless::blocked_polls(),
     }
 }
 
@@ -365,6 +366,9 @@ pub struct Metrics {
     pub retake_races: u64,
     /// How often a goroutine that computed was stopped by a signal, until its next turn.
     pub preemptions: u64,
+    /// How many polls of [`go_async`](crate::go_async) futures parked, in a lock or channel, say, instead of
+    /// returning: each kept a stack for so long. What blocks the thread counts as `retakes`.
+    pub blocked_polls: u64,
 }
 
 /// The text of all goroutines in Go's form: what each does or waits for, and since when; its stack; where

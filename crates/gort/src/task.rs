@@ -3,44 +3,22 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use gort_core::g::{self, GRef};
 use gort_core::sched;
 use gort_core::wait_reason::WaitReason;
+use gort_queue::wake_word::WakeWord;
 
-/// The waiting side is running and nobody has called.
-const EMPTY: u32 = 0;
-/// Parked, or about to be.
-const PARKED: u32 = 1;
-/// Called since the last poll.
-const CALLED: u32 = 2;
-
-/// Turns any number of `wake`s into one `ready` per park: the `ready` is the right of whoever moves
-/// the word from PARKED to CALLED.
+/// Who awaits, and the word that turns any number of `wake`s into one `ready` per park.
 struct Parker {
-    word: AtomicU32,
+    word: WakeWord,
     gp: GRef,
 }
 
 impl Parker {
-    #[track_caller]
-    fn park(&self) {
-        if self
-            .word
-            .compare_exchange(EMPTY, PARKED, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
-        {
-            sched::park(WaitReason::BlockOn);
-        }
-        // A swap, not a store: it must read the call that it takes back, so that the poll which follows
-        // sees what its caller wrote before; with a store the poll's loads could even come before it.
-        self.word.swap(EMPTY, Ordering::AcqRel);
-    }
-
     fn call(&self) {
-        if self.word.swap(CALLED, Ordering::AcqRel) == PARKED {
+        if self.word.call() {
             sched::ready(self.gp);
         }
     }
@@ -70,15 +48,18 @@ impl Wake for Parker {
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let parker = Arc::new(Parker {
-        word: AtomicU32::new(EMPTY),
+        word: WakeWord::new(),
         gp: g::current(),
     });
     let waker = Waker::from(Arc::clone(&parker));
     let mut cx = Context::from_waker(&waker);
     loop {
+        parker.word.begin();
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
         }
-        parker.park();
+        if parker.word.stop() {
+            sched::park(WaitReason::BlockOn);
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! A goroutine's descriptor, its memory, and who is the current one.
 //!
 //! A `G` stands for whatever can wait: a goroutine on its own stack, a goroutine bound to an OS
-//! thread of its own, or a plain OS thread that uses gort's primitives (its park is a futex wait on
+//! thread of its own, a future that is polled like a goroutine and has a stack only meanwhile
+//! (`sched::stackless`), or a plain OS thread that uses gort's primitives (its park is a futex wait on
 //! the status word). Everything above knows only [`GRef`].
 //!
 //! The descriptor lives in a slab of its own, 128 bytes, never on the stack's page: queues, `ready`
@@ -46,6 +47,8 @@ pub enum Kind {
     Bound = 1,
     /// A plain OS thread that waits on gort's primitives.
     Thread = 2,
+    /// An async goroutine that is not being polled. While it is, it is of its carrier's kind.
+    Stackless = 3,
 }
 
 /// A [`Kind`] that its owner writes while others may be reading.
@@ -57,7 +60,8 @@ impl KindCell {
         match self.0.load(Ordering::Relaxed) {
             0 => Kind::Stackful,
             1 => Kind::Bound,
-            _ => Kind::Thread,
+            2 => Kind::Thread,
+            _ => Kind::Stackless,
         }
     }
 
@@ -200,6 +204,12 @@ impl G {
         let old = self.flags.load(Ordering::Relaxed);
         self.flags
             .store(if on { old | flag } else { old & !flag }, Ordering::Relaxed);
+    }
+
+    /// Cannot just be switched to: it wants an M chosen for it, or a stack.
+    #[inline]
+    pub(crate) fn wants_system_stack(&self) -> bool {
+        self.kind.get() != Kind::Stackful || self.has_flag(flags::LOCKED | flags::PREEMPTED)
     }
 
     /// Needs an M chosen for it: bound to a thread, locked to one, or stopped on one.

@@ -90,6 +90,9 @@ struct Start<F> {
     f: F,
 }
 
+/// Drops a stored outcome, and tells the scope of a panic.
+pub(super) type DropResult = unsafe fn(gp: GRef, scope: Option<NonNull<ScopeData>>);
+
 /// The part of [`Start`] that does not depend on the closure.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -97,7 +100,7 @@ struct Header {
     /// Runs the closure behind the header and stores the outcome.
     run: unsafe fn(start: *mut Header, gp: GRef),
     /// Drops the stored outcome.
-    drop_result: unsafe fn(gp: GRef, scope: Option<NonNull<ScopeData>>),
+    drop_result: DropResult,
     /// The scope that waits for the goroutine.
     scope: Option<NonNull<ScopeData>>,
 }
@@ -295,7 +298,7 @@ fn take_slots(class: Class, for_p: bool) -> Result<Slot, StackError> {
 }
 
 /// A number for a new goroutine, not from a P; the runtime's own have none.
-fn id_from(system: bool) -> u64 {
+pub(super) fn id_from(system: bool) -> u64 {
     if system {
         0
     } else {
@@ -305,7 +308,7 @@ fn id_from(system: bool) -> u64 {
 
 /// Writes what dumps show.
 #[inline]
-fn describe(gp: GRef, kind: Kind, options: &SpawnOptions, id: u64) {
+pub(super) fn describe(gp: GRef, kind: Kind, options: &SpawnOptions, id: u64) {
     let g = gp.get();
     g.kind.set(kind);
     g.id.store(id, Ordering::Relaxed);
@@ -360,7 +363,7 @@ fn merge_labels(inherited: Option<&[Label]>, options: &SpawnOptions) -> Arc<[Lab
 
 /// The goroutine comes into being: counted, listed, queued.
 #[inline]
-fn announce(gp: GRef, options: &SpawnOptions) {
+pub(super) fn announce(gp: GRef, options: &SpawnOptions) {
     let inside = inside::enter();
     let g = gp.get();
     g.flags.store(
@@ -427,7 +430,7 @@ unsafe fn run<F: FnOnce() -> T, T>(start: *mut Header, gp: GRef) {
 }
 
 /// Runs `f` and says how it ended.
-fn contain<F: FnOnce() -> T, T>(f: F) -> Outcome<T> {
+pub(super) fn contain<F: FnOnce() -> T, T>(f: F) -> Outcome<T> {
     match panic::catch_unwind(AssertUnwindSafe(f)) {
         Ok(value) => Outcome::Returned(value),
         Err(payload) if payload.is::<Goexit>() => Outcome::Exited,
@@ -464,7 +467,7 @@ fn die_of_panic() -> ! {
 /// # Safety
 ///
 /// The outcome was stored with this `T`, and is the caller's to drop (J2).
-unsafe fn drop_result<T>(gp: GRef, scope: Option<NonNull<ScopeData>>) {
+pub(super) unsafe fn drop_result<T>(gp: GRef, scope: Option<NonNull<ScopeData>>) {
     // SAFETY: as the caller promises.
     let outcome = unsafe { join::take::<T>(gp) };
     if let (Outcome::Panicked(_), Some(scope)) = (&outcome, scope) {
@@ -487,7 +490,7 @@ fn end(gp: GRef, header: Header) -> ! {
     // A thread-local may own the alternate stack, as with a thread's end.
     syscall::restore_signals(gp);
     run_destructors(gp);
-    if publish_end(gp, header, dropped) {
+    if publish_end(gp, header.drop_result, header.scope, dropped) {
         // What that code has set up again goes too.
         run_destructors(gp);
     }
@@ -512,7 +515,12 @@ fn run_destructors(gp: GRef) {
 }
 
 /// Counts the goroutine out and shows its result to the handle. True if user code ran meanwhile.
-fn publish_end(gp: GRef, header: Header, dropped: bool) -> bool {
+pub(super) fn publish_end(
+    gp: GRef,
+    drop_result: DropResult,
+    scope: Option<NonNull<ScopeData>>,
+    dropped: bool,
+) -> bool {
     if !gp.get().has_flag(flags::SYSTEM) {
         let _inside = inside::enter();
         count(-1);
@@ -521,7 +529,7 @@ fn publish_end(gp: GRef, header: Header, dropped: bool) -> bool {
     let drops_late = released && !dropped;
     if drops_late {
         // SAFETY: RELEASED was there when DONE was set: the result is ours (J2).
-        unsafe { (header.drop_result)(gp, header.scope) };
+        unsafe { drop_result(gp, scope) };
     }
     drops_late || woke_task
 }

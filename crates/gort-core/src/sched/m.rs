@@ -27,7 +27,7 @@ use gort_queue::status::State;
 
 use super::p::{self, Global, P};
 use super::switch::{self, Action};
-use super::{SCHED, find_work, wake};
+use super::{SCHED, carriers, find_work, wake};
 use crate::fork;
 use crate::g::{G, GRef, Kind};
 use crate::lock::MutexGuard;
@@ -410,7 +410,13 @@ extern "C" fn run(mp: &'static M) {
     global.ms_coming -= 1;
     stop_with(global, mp);
     loop {
-        let gp = find_work::find(mp);
+        let mut gp = find_work::find(mp);
+        if gp.get().kind.get() == Kind::Stackless {
+            match carriers::take_for(gp) {
+                Some(carrier) => gp = carrier,
+                None => continue,
+            }
+        }
         if gp.wants_own_m() && mp.locked_g.get() != Some(gp) {
             give_to_own_m(mp, gp);
             continue;

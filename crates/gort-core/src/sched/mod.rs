@@ -12,6 +12,7 @@
 //! - `stopped`: the queue of those that wait in a signal handler.
 //! - `syscall`: giving up the P around a call that blocks the thread; threads of one's own.
 //! - `entry`, `join`, `scope`: a goroutine's beginning, end, result.
+//! - `stackless`, `carriers`: goroutines that are futures, and the stacks on which they are polled.
 //! - `shake`: unusual choices, for tests.
 //!
 //! Invariants (the status word's G1..G3 are in `gort_queue::status`):
@@ -29,6 +30,7 @@
 //!     lock it changes.
 
 pub mod callbacks;
+pub(crate) mod carriers;
 pub mod entry;
 pub(crate) mod find_work;
 pub mod join;
@@ -37,6 +39,7 @@ pub(crate) mod p;
 pub(crate) mod park;
 pub mod scope;
 pub(crate) mod shake;
+pub mod stackless;
 pub(crate) mod stopped;
 mod switch;
 pub(crate) mod syscall;
@@ -50,6 +53,7 @@ pub(crate) use park::end_trace;
 pub use park::{
     Woken, checkpoint, may_spin, park, park_until, ready, sleep_until, yield_now, yield_to_next,
 };
+pub use stackless::spawn_async;
 pub use syscall::{blocking, lock_os_thread, os_thread_locks, unlock_os_thread};
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};

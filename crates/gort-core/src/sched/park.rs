@@ -52,7 +52,7 @@ pub fn park(reason: WaitReason) {
 
 /// Inside, once.
 #[inline]
-fn park_g(gp: GRef, reason: WaitReason, location: &'static Location<'static>) {
+pub(super) fn park_g(gp: GRef, reason: WaitReason, location: &'static Location<'static>) {
     let g = gp.get();
     if shake::is_on() {
         shake_before_park(gp);
@@ -79,6 +79,7 @@ fn park_g(gp: GRef, reason: WaitReason, location: &'static Location<'static>) {
         Kind::Thread => {
             park_thread(g, NEVER);
         }
+        Kind::Stackless => fatal!("A1: goroutine {} runs without a stack", gp.id()),
     }
 }
 

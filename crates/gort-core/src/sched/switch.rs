@@ -185,16 +185,16 @@ unsafe fn pick(mp: &'static M, pp: &'static P) -> Option<GRef> {
             unsafe { fetch_ahead(pp) };
         }
     }
-    if gp.wants_own_m() {
+    if gp.get().wants_system_stack() {
         mp.next_g.set(Some(gp));
         return None;
     }
     Some(gp)
 }
 
-/// The goroutine to switch to without the system stack, if any.
+/// The goroutine to switch to without the system stack, if any. `None` may leave one in `mp.next_g`.
 #[inline]
-fn pick_direct(mp: &'static M) -> Option<GRef> {
+pub(super) fn pick_direct(mp: &'static M) -> Option<GRef> {
     match mp.p.get() {
         // A locked M runs nothing else (S4).
         // SAFETY: `mp` is the caller's M, and holds this P.
@@ -210,12 +210,24 @@ fn pick_direct(mp: &'static M) -> Option<GRef> {
 ///
 /// `gp` is the current goroutine, stackful, on `mp`, which holds a P (or `action` is `Requeue`); it is
 /// inside, once (I1 of `inside`), and is again when this returns.
+#[inline]
 pub(crate) unsafe fn leave(mp: &'static M, gp: GRef, action: Action) {
+    let next = pick_direct(mp);
+    // SAFETY: the caller's contract is the same.
+    unsafe { leave_to(mp, gp, action, next) }
+}
+
+/// [`leave`] for a caller that has picked the next one itself; `None` is the system stack.
+///
+/// # Safety
+///
+/// As `leave`; `next` came from `pick_direct`, and nothing has happened since.
+#[inline]
+pub(super) unsafe fn leave_to(mp: &'static M, gp: GRef, action: Action, next: Option<GRef>) {
     let g = gp.get();
     assert_alone_inside(mp, gp);
     mp.left.set(Some(gp));
     mp.action.set(action);
-    let next = pick_direct(mp);
     match next {
         Some(next) => {
             begin(mp, next);

@@ -195,7 +195,7 @@ impl ThreadId {
 
 /// The goroutine, or plain thread, that calls.
 ///
-/// In a future that [`block_on`](crate::block_on) runs it is that goroutine, whoever polls it.
+/// In a future that [`go_async`](crate::go_async) runs it is that goroutine, whoever polls it.
 ///
 /// # Examples
 ///

@@ -216,7 +216,7 @@ unsafe extern "C" fn bound_end(value: *mut c_void) {
     } = *end;
     fork::check("a goroutine ended");
     gp.get().set_flag(flags::ENDING, false);
-    publish_end(gp, header, dropped);
+    publish_end(gp, header.drop_result, header.scope, dropped);
     if let Some(scope) = header.scope {
         // SAFETY: the scope waits for this call.
         unsafe { ScopeData::ended(scope) };

@@ -1,0 +1,147 @@
+//! `gort::go_async`: futures as goroutines.
+
+mod identity;
+mod load;
+mod wakers;
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use gort::chan;
+
+/// Pending once, having called its own waker.
+async fn yield_once() {
+    let mut has_yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
+}
+
+/// Waits for `done` from a plain thread.
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(
+            Instant::now() < deadline,
+            "not {what}:\n{}",
+            gort::debug::stacks()
+        );
+        std::thread::yield_now();
+    }
+}
+
+#[gort::test(timeout = "60s")]
+fn its_result_is_what_join_and_await_give() {
+    assert_eq!(gort::go_async(async { 1 }).join().unwrap(), 1);
+    let outer = gort::go_async(async { gort::go_async(async { [7u8; 100] }).await.unwrap() });
+    assert_eq!(outer.join().unwrap(), [7; 100]);
+    let from_stackful = gort::go_async(async { gort::go(|| "stackful").await.unwrap() });
+    assert_eq!(from_stackful.join().unwrap(), "stackful");
+}
+
+#[gort::test(timeout = "60s")]
+fn channels_join_async_goroutines_stackful_ones_and_plain_threads() {
+    let (to_async, from_thread) = chan::bounded(1);
+    let (to_stackful, from_async) = chan::bounded(0);
+    let doubling = gort::go_async(async move {
+        while let Ok(n) = from_thread.recv_async().await {
+            to_stackful.send_async(n * 2).await.unwrap();
+        }
+    });
+    let sending = std::thread::spawn(move || {
+        for n in 0..1_000u64 {
+            to_async.send(n).unwrap();
+        }
+    });
+    assert_eq!(from_async.iter().sum::<u64>(), 999_000);
+    doubling.join().unwrap();
+    gort::blocking(|| sending.join()).unwrap();
+}
+
+#[gort::test(timeout = "60s")]
+fn select_async_takes_what_is_ready() {
+    let (tx, rx) = chan::unbounded::<u32>();
+    let (never_tx, never) = chan::unbounded::<u32>();
+    let handle = gort::go_async(async move {
+        let mut taken = Vec::new();
+        while taken.len() < 100 {
+            let mut select = chan::Select::new();
+            let from_rx = select.recv(&rx);
+            select.recv(&never);
+            let operation = select.select_async().await;
+            assert_eq!(operation.index(), from_rx);
+            taken.push(operation.recv(&rx).unwrap());
+        }
+        taken
+    });
+    for n in 0..100 {
+        tx.send(n).unwrap();
+        if n % 10 == 0 {
+            gort::yield_now();
+        }
+    }
+    assert_eq!(handle.join().unwrap(), (0..100).collect::<Vec<_>>());
+    drop(never_tx);
+}
+
+#[gort::test(timeout = "60s")]
+fn a_timeout_ends_a_wait() {
+    let (tx, rx) = chan::unbounded::<()>();
+    let handle = gort::go_async(async move {
+        let begin = Instant::now();
+        let waited = gort::time::timeout(Duration::from_millis(20), rx.recv_async()).await;
+        assert!(waited.is_err() && begin.elapsed() >= Duration::from_millis(20));
+    });
+    handle.join().unwrap();
+    drop(tx);
+}
+
+#[gort::test(timeout = "60s")]
+fn combinators_and_channels_of_the_futures_crate_work() {
+    use futures::stream::{FuturesUnordered, StreamExt};
+    let (mut tx, mut rx) = futures::channel::mpsc::channel::<u32>(2);
+    let sending = gort::go_async(async move {
+        use futures::sink::SinkExt;
+        for n in 0..50 {
+            tx.send(n).await.unwrap();
+        }
+    });
+    let handle = gort::go_async(async move {
+        let lock = futures::lock::Mutex::new(0u32);
+        let mut all: FuturesUnordered<_> = (0..50u32)
+            .map(|n| gort::go_async(async move { n }))
+            .collect();
+        let adding = async {
+            while let Some(n) = all.next().await {
+                *lock.lock().await += n.unwrap();
+            }
+        };
+        let receiving = async {
+            while let Some(n) = rx.next().await {
+                *lock.lock().await += n;
+            }
+        };
+        futures::join!(adding, receiving);
+        lock.into_inner()
+    });
+    assert_eq!(handle.join().unwrap(), 2 * (49 * 50 / 2));
+    sending.join().unwrap();
+}
+
+#[gort::test(timeout = "60s")]
+fn one_with_a_thread_of_its_own_is_polled_there() {
+    let tid = || std::fs::read_link("/proc/thread-self").unwrap();
+    let handle = gort::Builder::new().own_thread().go_async(async move {
+        let before = tid();
+        yield_once().await;
+        gort::go(|| ()).await.unwrap();
+        assert_eq!(tid(), before);
+    });
+    handle.unwrap().join().unwrap();
+}
