@@ -96,8 +96,8 @@ fn a_cancel_ends_the_calls_that_wait() {
 #[gort::test]
 fn a_deadline_ends_a_read_and_the_socket_goes_on() {
     let (mut client, mut server) = pair();
-    let (ctx, _cancel) = background().with_timeout(Duration::from_millis(5));
     let start = Instant::now();
+    let (ctx, _cancel) = background().with_timeout(Duration::from_millis(5));
     assert_ended(
         ctx.enter(|| server.read(&mut [0])),
         ContextError::DeadlineExceeded,
