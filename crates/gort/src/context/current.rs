@@ -12,6 +12,7 @@
 //! creator does, and is not to be stopped because that has ended.
 
 use std::cell::Cell;
+use std::io;
 use std::ptr::NonNull;
 
 use gort_core::cancel::Cancellation;
@@ -19,9 +20,9 @@ use gort_core::g;
 use gort_core::sched::{self, Woken};
 use gort_core::wait_reason::WaitReason;
 
-use super::Context;
 use super::error::ContextError;
 use super::node::{Node, NodeRef};
+use super::{Context, Repr};
 
 thread_local! {
     /// U1.
@@ -57,11 +58,25 @@ pub(crate) fn check() -> Result<(), ContextError> {
     }
 }
 
+/// The error of a call whose wait was called off: it was under the current context, which says why.
+pub(crate) fn ended() -> io::Error {
+    let error = check().err().unwrap_or(ContextError::Canceled);
+    error.into()
+}
+
 impl Current {
     /// What to wait under.
     #[inline]
     pub(crate) fn cancellation(&self) -> Option<&Cancellation> {
         self.0.as_ref().map(|node| &node.scope().cancellation)
+    }
+
+    /// As a context, for a goroutine that helps with a call of this one.
+    pub(crate) fn to_context(&self) -> Context {
+        match &self.0 {
+            Some(node) => Context(Repr::Node(node.clone())),
+            None => Context::BACKGROUND,
+        }
     }
 
     /// Sleeps until `deadline_ns`, or until the current context has ended.
@@ -79,8 +94,8 @@ impl Current {
 impl Context {
     /// Runs `f` with this as the current context of the goroutine (or plain thread).
     ///
-    /// Meanwhile its calls of [`net`](crate::net) that wait, and those that begin, fail once this context is
-    /// done: with an [`io::Error`](std::io::Error) that carries the [`ContextError`], of kind `TimedOut` for a
+    /// Meanwhile its calls of [`net`](crate::net), of pipes and standard input in [`io`](crate::io) and of
+    /// [`process`](crate::process) that wait, and those that begin, fail once this context is done: with an [`io::Error`](std::io::Error) that carries the [`ContextError`], of kind `TimedOut` for a
     /// deadline and `Other` for a cancel. [`time::sleep`](crate::time::sleep) returns early. A look-up of a
     /// name is not cut short, but fails when it is over. Locks, wait groups, `join` and channels do not
     /// obey it; channels and semaphores have forms that take a context

@@ -30,7 +30,7 @@ use gort_core::os::{as_std, socket};
 use gort_core::poll_fd::{Locked, PollFd, Reference};
 use gort_core::{runtime, sched};
 
-use crate::context::{ContextError, current as context};
+use crate::context::current as context;
 
 /// How many buffers of a vectored write are handed to the kernel at once after a short one.
 const REST_SLICES: usize = 64;
@@ -570,11 +570,7 @@ fn rest_of<'a>(
 /// The error that users see; the texts are Go's.
 fn to_io(error: PollError, kind: Kind) -> io::Error {
     match (error, kind) {
-        // The call was under the current context, which is still current and says why it has ended.
-        (PollError::Canceled, _) => context::check()
-            .err()
-            .unwrap_or(ContextError::Canceled)
-            .into(),
+        (PollError::Canceled, _) => context::ended(),
         (PollError::Closed, Kind::Socket) => {
             io::Error::new(ErrorKind::NotConnected, "use of closed network connection")
         }

@@ -11,6 +11,7 @@ use gort_core::poll_fd::PollFd;
 use gort_core::{runtime, sched};
 
 use super::pipe::{self, ChildStderr, ChildStdin, ChildStdout};
+use crate::context::current as context;
 use crate::go::{Builder, scope};
 
 /// A process that was started by [`Command::spawn`](super::Command::spawn); as [`std::process::Child`], but
@@ -77,7 +78,9 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// It cannot be waited for (`ECHILD`): somebody else did, or the program ignores SIGCHLD.
+    /// It cannot be waited for (`ECHILD`): somebody else did, or the program ignores SIGCHLD. The
+    /// [current context](crate::context::Context::enter) is done, and the child goes on: kill it if it shall
+    /// not.
     ///
     /// # Examples
     ///
@@ -93,6 +96,7 @@ impl Child {
         if let Some(status) = self.try_wait()? {
             return Ok(status);
         }
+        context::check()?;
         // The number is the child's until we have waited for it.
         match pidfd_open(self.id()).and_then(register) {
             Ok(fd) => self.wait_until_told(&fd),
@@ -103,14 +107,17 @@ impl Child {
 
     #[track_caller]
     fn wait_until_told(&mut self, fd: &PollFd) -> io::Result<ExitStatus> {
+        // Nobody else knows the descriptor: there is no line.
         let turn = fd.lock(Direction::Read, NEVER).map_err(pipe::error)?;
+        let current = context::current();
         turn.prepare().map_err(pipe::error)?;
         loop {
             // Also for the first time: it may have ended before it was registered.
             if let Some(status) = self.try_wait()? {
                 return Ok(status);
             }
-            turn.wait(NEVER).map_err(pipe::error)?;
+            turn.wait_under(NEVER, current.cancellation())
+                .map_err(pipe::error)?;
         }
     }
 
@@ -148,7 +155,8 @@ impl Child {
             (Some(mut out), None) => drop(out.read_to_end(&mut stdout)?),
             (None, Some(mut err)) => drop(err.read_to_end(&mut stderr)?),
             (Some(mut out), Some(mut err)) => scope(|s| {
-                let helper = Builder::new().go_scoped(s, || err.read_to_end(&mut stderr))?;
+                let helper = Builder::new().context(&context::current().to_context());
+                let helper = helper.go_scoped(s, || err.read_to_end(&mut stderr))?;
                 let result = out.read_to_end(&mut stdout);
                 // Closed before we wait for the other: a child that still writes to it shall hear.
                 drop(out);

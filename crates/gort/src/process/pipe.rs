@@ -18,6 +18,8 @@ use gort_core::os::socket::set_nonblocking;
 use gort_core::poll_fd::PollFd;
 use gort_core::{runtime, sched};
 
+use crate::context::current as context;
+
 /// One end. Nobody closes it but its drop.
 struct Pipe(PollFd);
 
@@ -37,11 +39,17 @@ impl Pipe {
     ) -> io::Result<T> {
         // A call into the runtime is a place to yield, if the slice is used up.
         sched::checkpoint();
-        let turn = self.0.lock(direction, NEVER).map_err(error)?;
+        context::check()?;
+        let current = context::current();
+        let cancellation = current.cancellation();
+        let turn = self.0.lock_under(direction, NEVER, cancellation);
+        let turn = turn.map_err(error)?;
         turn.prepare().map_err(error)?;
         loop {
             match as_file(turn.as_fd(), &mut attempt) {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => turn.wait(NEVER).map_err(error)?,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    turn.wait_under(NEVER, cancellation).map_err(error)?;
+                }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 result => return result,
             }
@@ -72,7 +80,10 @@ impl fmt::Debug for Pipe {
 
 /// What the poller says, as an error for users. There are no deadlines here, and no `close`.
 pub(super) fn error(error: PollError) -> io::Error {
-    io::Error::other(format!("cannot wait for a child: {error:?}"))
+    match error {
+        PollError::Canceled => context::ended(),
+        other => io::Error::other(format!("cannot wait for a child: {other:?}")),
+    }
 }
 
 /// The pipes of a child, which it then no longer has.

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
+use gort::context::{ContextError, background};
 use gort::debug::GoroutineInfo;
 use gort::process::{Child, Command, Stdio};
 
@@ -150,4 +151,61 @@ fn waiting_without_sigchld_is_an_error_of_the_system() {
             });
         },
     );
+}
+
+/// Whether it failed for the context's reason.
+#[track_caller]
+fn assert_ended<T: std::fmt::Debug>(result: std::io::Result<T>, error: ContextError) {
+    let failure = result.unwrap_err();
+    let inner = failure.get_ref().and_then(|inner| inner.downcast_ref());
+    assert_eq!(inner, Some(&error), "{failure:?}");
+}
+
+#[gort::test]
+fn a_context_ends_the_waits_for_a_child_and_the_child_goes_on() {
+    let mut child = cat();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let (ctx, cancel) = background().with_cancel();
+    let reading = gort::Builder::new().context(&ctx).go(move || {
+        let result = stdout.read(&mut [0; 8]);
+        (result, stdout)
+    });
+    let reading = reading.unwrap();
+    let id = reading.goroutine().id();
+    wait_until("it waits for the pipe", || {
+        let all = gort::debug::goroutines();
+        all.iter().any(|g| g.id == id && waits_for(g, "IO wait"))
+    });
+    cancel.cancel();
+    let (result, mut stdout) = reading.join().unwrap();
+    assert_ended(result, ContextError::Canceled);
+    assert_ended(ctx.enter(|| stdin.write(b"x")), ContextError::Canceled);
+    stdin.write_all(b"on").unwrap();
+    assert_eq!(stdout.read(&mut [0; 8]).unwrap(), 2);
+
+    let (ctx, _cancel) = background().with_timeout(Duration::from_millis(5));
+    let waited = ctx.enter(|| child.wait());
+    assert_ended(waited, ContextError::DeadlineExceeded);
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
+    // What is known already needs no wait.
+    assert!(ctx.enter(|| child.wait()).unwrap().success());
+}
+
+#[gort::test]
+fn a_context_ends_the_wait_for_all_output() {
+    let mut all = sh("echo out; echo err >&2; exec cat");
+    let mut child = all
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Kept, so that it does not end.
+    let stdin = child.stdin.take();
+    let (ctx, _cancel) = background().with_timeout(Duration::from_millis(20));
+    let output = ctx.enter(|| child.wait_with_output());
+    assert_ended(output, ContextError::DeadlineExceeded);
+    drop(stdin);
 }
