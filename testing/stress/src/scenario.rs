@@ -5,6 +5,7 @@ mod chans;
 mod conns;
 mod joins;
 mod locks;
+mod maps;
 mod pairs;
 mod selects;
 mod spawns;
@@ -40,6 +41,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "locks",
         about: "mutex, rwlock, condvar, wait group",
         round: locks::round,
+    },
+    Scenario {
+        name: "maps",
+        about: "map and pool, what is in them dropped once",
+        round: maps::round,
     },
     Scenario {
         name: "chans",
