@@ -2,11 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use gort::sync::{LazyLock, Once, OnceLock};
 
-use super::{eventually_parked, go_named};
+use super::{eventually, eventually_parked, go_named};
 
 #[test]
 fn a_cell_is_empty_again_after_a_panic() {
@@ -40,10 +40,12 @@ fn a_cell_drops_its_value_once() {
 #[gort::test]
 fn waiters_of_a_run_that_panics_try_again() {
     let cell = Arc::new(OnceLock::new());
+    let is_running = Arc::new(AtomicBool::new(false));
     let failing = {
-        let cell = cell.clone();
+        let (cell, is_running) = (cell.clone(), is_running.clone());
         go_named("failing", move || {
             cell.get_or_init(|| {
+                is_running.store(true, Ordering::SeqCst);
                 eventually_parked("retrying", "sync.Once.Do");
                 panic!("on purpose");
             });
@@ -52,8 +54,7 @@ fn waiters_of_a_run_that_panics_try_again() {
     let retrying = {
         let cell = cell.clone();
         go_named("retrying", move || {
-            // Only once the other is running.
-            eventually_parked("failing", "sleep");
+            eventually("the other runs", || is_running.load(Ordering::SeqCst));
             *cell.get_or_init(|| 7)
         })
     };
