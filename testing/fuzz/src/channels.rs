@@ -7,8 +7,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ const LONG: Duration = Duration::from_secs(3600);
 /// For a step, on a machine that is busy with other things.
 const STEP_MAX: Duration = Duration::from_secs(30);
 
-type Ends = (Sender<u32>, Receiver<u32>);
+type Ends<T = u32> = (Sender<T>, Receiver<T>);
 
 /// Which arm it was, and its result.
 type Done = (usize, Result);
@@ -47,7 +47,7 @@ pub fn run(bytes: &[u8]) -> usize {
         .iter()
         .map(|capacity| capacity.map_or_else(chan::unbounded, chan::bounded))
         .collect();
-    let desks: Vec<Desk> = (0..GOROUTINES).map(|_| Desk::default()).collect();
+    let desks: Vec<Desk> = (0..GOROUTINES).map(|_| Desk::new()).collect();
     gort::scope(|scope| {
         let workers = desks
             .iter()
@@ -102,18 +102,24 @@ enum How {
 }
 
 /// Between the one who runs the program and a goroutine.
-#[derive(Default)]
 struct Desk {
     has_begun: AtomicBool,
-    done: Mutex<Option<Done>>,
+    results: Ends<Done>,
 }
 
 impl Desk {
+    fn new() -> Self {
+        Self {
+            has_begun: AtomicBool::new(false),
+            results: chan::bounded(1),
+        }
+    }
+
     fn work(&self, orders: &Receiver<Order>, ends: &[Ends]) {
         for order in orders {
             self.has_begun.store(true, Ordering::SeqCst);
-            let done = order.perform(ends);
-            *self.done.lock().expect("nobody panics with it") = Some(done);
+            let sent = self.results.0.try_send(order.perform(ends));
+            sent.expect("the result before was taken before the next order");
         }
     }
 }
@@ -351,7 +357,7 @@ impl<'a> Session<'a> {
         self.settle();
 
         let worker = &mut self.workers[index];
-        let done = worker.desk.done.lock().expect("as above").take();
+        let done = worker.desk.results.1.try_recv().ok();
         let is_ready = order.arms.iter().any(|&arm| self.model.is_ready(arm));
         match done {
             Some((_, Result::Nothing)) => {
@@ -500,7 +506,7 @@ impl<'a> Session<'a> {
             let Some(arms) = worker.arms.clone() else {
                 continue;
             };
-            let done = worker.desk.done.lock().expect("as above").take();
+            let done = worker.desk.results.1.try_recv().ok();
             let party = Party::Goroutine(index);
             match (done, self.model.fate(party)) {
                 (None, None) => {}
@@ -564,9 +570,7 @@ impl<'a> Session<'a> {
     }
 
     fn is_quiet(&self) -> bool {
-        let busy = |worker: &&Worker<'_>| {
-            worker.arms.is_some() && worker.desk.done.lock().expect("as above").is_none()
-        };
+        let busy = |worker: &&Worker<'_>| worker.arms.is_some() && worker.desk.results.1.is_empty();
         let busy: Vec<&Worker<'_>> = self.workers.iter().filter(busy).collect();
         if busy.is_empty() {
             return true;
