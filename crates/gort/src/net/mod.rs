@@ -12,6 +12,8 @@
 //! - **Order**: several goroutines may use one side of a socket at once; they take their turns in the
 //!   order of their calls, and what one call of `write` sends is never mixed with another's.
 //!
+//! [`pipe`] is a connection inside the process, for tests mostly.
+//!
 //! Elsewhere: what all sockets share (`crate::fd`), waiting for descriptors (`gort_core::netpoll`), turns
 //! and close (`gort_core::poll_fd`).
 
@@ -20,6 +22,7 @@
 
 mod listener;
 mod lookup;
+mod pipe;
 mod stream;
 mod udp;
 pub mod unix;
@@ -31,5 +34,7 @@ pub use std::net::{
 
 pub use listener::{Incoming, IntoIncoming, TcpListener, TcpListenerBuilder};
 pub use lookup::lookup_host;
+pub use pipe::{Pipe, pipe};
 pub use stream::TcpStream;
 pub use udp::UdpSocket;
+pub use unix::{UnixDatagram, UnixListener, UnixStream};

@@ -1,6 +1,7 @@
 //! Unix sockets: streams, listeners with their files, datagrams, addresses of all three kinds.
 
-use std::io::{ErrorKind, Read, Write};
+use std::fmt::Debug;
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
@@ -11,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use gort::net::unix::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 
-use crate::support::{assert_closed, assert_kind, in_both_worlds};
+use gort::context::ContextError;
+
+use crate::support::{World, assert_closed, assert_kind, in_both_worlds};
 
 static USED: AtomicUsize = AtomicUsize::new(0);
 
@@ -276,6 +279,57 @@ fn std_sockets_become_ours_and_go_back() {
         let c = UnixDatagram::try_from(c).unwrap();
         c.send(b"x").unwrap();
         assert_eq!(d.recv(&mut [0]).unwrap(), 1);
+    });
+}
+
+/// Runs `call` under a context that is cancelled when somebody may be parked in it, and before.
+fn assert_cancelable<T: Debug + Send + 'static>(
+    world: World,
+    call: impl Fn() -> io::Result<T> + Send + 'static,
+) {
+    let (context, cancel) = gort::context::background().with_cancel();
+    let canceler = world.go(move || {
+        for _ in 0..10 {
+            gort::yield_now();
+        }
+        cancel.cancel();
+    });
+    for _ in 0..2 {
+        let error = context.enter(&call).unwrap_err();
+        let inner = error.get_ref().unwrap().downcast_ref::<ContextError>();
+        assert_eq!(inner, Some(&ContextError::Canceled));
+    }
+    canceler.join();
+    // One that has run out of time: the error is a timeout, and it ends all the same.
+    let soon = gort::time::now() + Duration::from_millis(3);
+    let (context, _cancel) = gort::context::background().with_deadline(soon);
+    assert_kind(context.enter(&call), ErrorKind::TimedOut);
+}
+
+#[test]
+fn the_current_context_ends_all_kinds_of_waits() {
+    in_both_worlds(|world| {
+        let (stream, _peer) = UnixStream::pair().unwrap();
+        assert_cancelable(world, move || (&stream).read(&mut [0]));
+        let listener = UnixListener::bind_addr(&abstract_addr()).unwrap();
+        assert_cancelable(world, move || listener.accept());
+        // These try again now and then.
+        let addr = abstract_addr();
+        let _full = UnixDatagram::bind_addr(&addr).unwrap();
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        while sender.send_to_addr(b"x", &addr).is_ok() {}
+        sender.set_nonblocking(false).unwrap();
+        assert_cancelable(world, move || sender.send_to_addr(b"x", &addr));
+        let addr = abstract_addr();
+        let full = net::UnixListener::bind_addr(&addr).unwrap();
+        gort_core::os::socket::listen(full.as_fd(), 0).unwrap();
+        let _first = UnixStream::connect_addr(&addr).unwrap();
+        assert_cancelable(world, move || UnixStream::connect_addr(&addr));
+        let socket = gort::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert_cancelable(world, move || socket.recv_from(&mut [0]));
+        let (reader, _writer) = gort::io::pipe().unwrap();
+        assert_cancelable(world, move || (&reader).read(&mut [0]));
     });
 }
 

@@ -1,11 +1,12 @@
-//! The network, case by case: SEEDS.md section 20 (S147 to S159), D18, D22, and the NE cases (NE01 to NE24,
-//! NE27, NE28), which are Go's own tests in our words.
+//! The network, case by case: SEEDS.md section 20 (S147 to S159), D18, D22, and the NE cases but NE26
+//! (which is `poll_fd`'s), which are Go's own tests in our words.
 //!
 //! Only loopback addresses are used. A case that looks at the whole process (its descriptors,
 //! threads, memory) runs in one of its own; see `support::alone`.
 
 mod conn;
 mod datagram;
+mod memory;
 mod pipe;
 mod seeds;
 mod support;

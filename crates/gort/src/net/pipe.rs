@@ -1,0 +1,305 @@
+//! A connection inside the process: Go's `net.Pipe`.
+//!
+//! Each direction is a place where a writer lays down what it offers, and stays until readers have taken
+//! all of it. There is no buffer: what `write` has returned for, somebody has read. (Go lends the writer's
+//! own bytes to the reader; safe Rust cannot, so they are copied once more.)
+//!
+//! A lock and a condition for each direction are enough. Everybody in a direction is woken by every change,
+//! as there are seldom more than two.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::sync::{Condvar, Mutex, MutexGuard};
+
+/// One end of a [`pipe`].
+///
+/// Reading and writing work on references too, also from several goroutines at once; what one call of
+/// `write` sends is never mixed with another's. Dropping it closes it.
+pub struct Pipe {
+    incoming: Arc<Half>,
+    outgoing: Arc<Half>,
+}
+
+/// One direction.
+#[derive(Default)]
+struct Half {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// What a writer has laid down. It stays until that writer takes it away.
+    offer: Option<Offer>,
+    is_reader_closed: bool,
+    is_writer_closed: bool,
+    read_deadline: Option<Instant>,
+    write_deadline: Option<Instant>,
+}
+
+struct Offer {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+/// A connection inside the process: what is written at one end is read at the other.
+///
+/// There is no buffer: a `write` returns when all of it has been read, or with how much that was when its
+/// deadline has passed or an end has been closed. The waits do not obey a current context.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Write};
+///
+/// let (mut a, mut b) = gort::net::pipe();
+/// gort::go(move || a.write_all(b"hello"));
+/// let mut text = String::new();
+/// b.read_to_string(&mut text)?;
+/// assert_eq!(text, "hello");
+/// # std::io::Result::Ok(())
+/// ```
+#[doc(alias = "net.Pipe")]
+pub fn pipe() -> (Pipe, Pipe) {
+    let [one, other] = [(); 2].map(|()| Arc::new(Half::default()));
+    let first = Pipe {
+        incoming: Arc::clone(&one),
+        outgoing: Arc::clone(&other),
+    };
+    let second = Pipe {
+        incoming: other,
+        outgoing: one,
+    };
+    (first, second)
+}
+
+impl Pipe {
+    /// Closes this end. Whoever waits in a call at it is woken with an error, and later calls get the same;
+    /// the other end reads the end of the stream, and cannot write any more.
+    ///
+    /// Closing again is no error and does nothing.
+    ///
+    /// # Errors
+    ///
+    /// None today.
+    pub fn close(&self) -> io::Result<()> {
+        self.incoming.change(|state| state.is_reader_closed = true);
+        self.outgoing.change(|state| state.is_writer_closed = true);
+        Ok(())
+    }
+
+    /// Sets the deadline for reading and writing; see
+    /// [`TcpStream::set_deadline`](super::TcpStream::set_deadline).
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` after [`close`](Pipe::close).
+    #[doc(alias = "SetDeadline")]
+    pub fn set_deadline(&self, deadline: Option<Instant>) -> io::Result<()> {
+        self.set_read_deadline(deadline)?;
+        self.set_write_deadline(deadline)
+    }
+
+    /// Sets the deadline for reading.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` after [`close`](Pipe::close).
+    #[doc(alias = "SetReadDeadline")]
+    pub fn set_read_deadline(&self, deadline: Option<Instant>) -> io::Result<()> {
+        self.incoming.change(|state| {
+            state.check_reader()?;
+            state.read_deadline = deadline;
+            Ok(())
+        })
+    }
+
+    /// Sets the deadline for writing.
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` after [`close`](Pipe::close).
+    #[doc(alias = "SetWriteDeadline")]
+    pub fn set_write_deadline(&self, deadline: Option<Instant>) -> io::Result<()> {
+        self.outgoing.change(|state| {
+            state.check_writer()?;
+            state.write_deadline = deadline;
+            Ok(())
+        })
+    }
+}
+
+impl Half {
+    /// Changes the state, and tells everybody.
+    fn change<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        let result = f(&mut self.state.lock());
+        self.changed.notify_all();
+        result
+    }
+
+    /// Waits for a change, or until the deadline, which may itself be changed meanwhile.
+    #[track_caller]
+    fn wait(&self, state: &mut MutexGuard<'_, State>, deadline: Option<Instant>) {
+        match deadline {
+            None => self.changed.wait(state),
+            Some(deadline) => drop(self.changed.wait_until(state, deadline)),
+        }
+    }
+
+    #[track_caller]
+    fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut state = self.state.lock();
+        loop {
+            state.check_reader()?;
+            if buf.is_empty() {
+                return Ok(0);
+            }
+            check_deadline(state.read_deadline)?;
+            if let Some(offer) = &mut state.offer
+                && offer.taken < offer.bytes.len()
+            {
+                let rest = &offer.bytes[offer.taken..];
+                let len = rest.len().min(buf.len());
+                buf[..len].copy_from_slice(&rest[..len]);
+                offer.taken += len;
+                drop(state);
+                self.changed.notify_all();
+                return Ok(len);
+            }
+            if state.is_writer_closed {
+                return Ok(0);
+            }
+            let deadline = state.read_deadline;
+            self.wait(&mut state, deadline);
+        }
+    }
+
+    #[track_caller]
+    fn write(&self, buf: &[u8]) -> io::Result<usize> {
+        let mut state = self.state.lock();
+        loop {
+            state.check_write()?;
+            if buf.is_empty() {
+                return Ok(0);
+            }
+            if state.offer.is_none() {
+                break;
+            }
+            let deadline = state.write_deadline;
+            self.wait(&mut state, deadline);
+        }
+        state.offer = Some(Offer {
+            bytes: buf.to_vec(),
+            taken: 0,
+        });
+        self.changed.notify_all();
+        loop {
+            let taken = state.offer.as_ref().expect("we laid it down").taken;
+            let obstacle = state.check_write();
+            if taken == buf.len() || obstacle.is_err() {
+                state.offer = None;
+                drop(state);
+                // For the next writer.
+                self.changed.notify_all();
+                return match obstacle {
+                    Err(error) if taken == 0 => Err(error),
+                    _ => Ok(taken),
+                };
+            }
+            let deadline = state.write_deadline;
+            self.wait(&mut state, deadline);
+        }
+    }
+}
+
+impl State {
+    fn check_reader(&self) -> io::Result<()> {
+        match self.is_reader_closed {
+            true => Err(closed(ErrorKind::NotConnected)),
+            false => Ok(()),
+        }
+    }
+
+    fn check_writer(&self) -> io::Result<()> {
+        match self.is_writer_closed {
+            true => Err(closed(ErrorKind::NotConnected)),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether there is somebody to write for, and time.
+    fn check_write(&self) -> io::Result<()> {
+        self.check_writer()?;
+        if self.is_reader_closed {
+            return Err(closed(ErrorKind::BrokenPipe));
+        }
+        check_deadline(self.write_deadline)
+    }
+}
+
+fn check_deadline(deadline: Option<Instant>) -> io::Result<()> {
+    match deadline {
+        Some(deadline) if deadline <= crate::time::now() => {
+            Err(io::Error::new(ErrorKind::TimedOut, "i/o timeout"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The text is Go's.
+fn closed(kind: ErrorKind) -> io::Error {
+    io::Error::new(kind, "io: read/write on closed pipe")
+}
+
+impl Read for &Pipe {
+    #[track_caller]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.incoming.read(buf)
+    }
+}
+
+impl Read for Pipe {
+    #[track_caller]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.incoming.read(buf)
+    }
+}
+
+impl Write for &Pipe {
+    #[track_caller]
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.outgoing.write(buf)
+    }
+
+    /// Does nothing: what `write` has taken has been read.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Write for Pipe {
+    #[track_caller]
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.outgoing.write(buf)
+    }
+
+    /// Does nothing: what `write` has taken has been read.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        let _never_fails = self.close();
+    }
+}
+
+impl fmt::Debug for Pipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipe").finish_non_exhaustive()
+    }
+}
