@@ -16,7 +16,9 @@
 //! Elsewhere: which goroutines there are (`snapshot`), what addresses are called (`symbol`).
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::c_void;
 use std::fmt::Write;
+use std::mem::MaybeUninit;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::OnceLock;
@@ -244,6 +246,30 @@ pub fn frames(stack: &Stack) -> Vec<Symbol> {
         trim(&mut frames);
     }
     frames
+}
+
+/// The innermost function that is neither the runtime's nor std's nor libc's.
+pub(crate) fn users(stack: &Stack) -> Option<Symbol> {
+    let libc = object_of(libc::read as *const () as usize);
+    // In a program that is one object with its libc, that says nothing.
+    let libc = libc.filter(|_| libc != object_of(users as *const () as usize));
+    let addresses = stack.addresses.iter();
+    addresses
+        .filter(|&&address| libc.is_none() || object_of(address) != libc)
+        .flat_map(|&address| symbol::symbols(address).to_vec())
+        .find(|symbol| owner(symbol) == Owner::Other)
+}
+
+/// The program or library that a return address lies in.
+fn object_of(address: usize) -> Option<usize> {
+    let mut info = MaybeUninit::<libc::Dl_info>::uninit();
+    let before = address.wrapping_sub(1) as *const c_void;
+    // SAFETY: `dladdr` looks an address up and does not follow it; `info` has room for the answer, and is read only if
+    // it was written.
+    unsafe {
+        let found = libc::dladdr(before, info.as_mut_ptr()) != 0;
+        found.then(|| info.assume_init().dli_fbase as usize)
+    }
 }
 
 fn all_frames(stack: &Stack) -> Vec<Symbol> {

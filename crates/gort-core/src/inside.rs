@@ -34,12 +34,14 @@ pub(crate) struct Inside(PhantomData<*mut ()>);
 
 /// Whether the kernel refuses barriers in other threads, so that each entry needs a fence.
 static REAL_FENCES: AtomicBool = AtomicBool::new(false);
-/// What to do when the P was taken, a `fn()`; set by `sched` at start.
+/// What to do when somebody has used the gate, and when the P was taken: `fn()`s. Set at start.
+static ASKED: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 static LOST: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// Sets what a goroutine does on finding that its P was taken, and whether entries need a fence of their
-/// own. Once, at start.
-pub(crate) fn install(lost: fn(), real_fences: bool) {
+/// Sets what a goroutine does on finding that somebody has used its gate, what it does then if its P was taken,
+/// and whether entries need a fence of their own. Once, at start.
+pub(crate) fn install(asked: fn(), lost: fn(), real_fences: bool) {
+    ASKED.store(asked as *mut (), Ordering::Release);
     LOST.store(lost as *mut (), Ordering::Release);
     REAL_FENCES.store(real_fences, Ordering::Release);
 }
@@ -88,16 +90,34 @@ pub(crate) fn own_fence() {
 /// Somebody has used the gate.
 #[cold]
 fn answer(gate: &Gate) {
-    if gate.answer() != Answer::Lost {
-        return;
+    // What was written before the question is seen here.
+    fence(Ordering::Acquire);
+    call(&ASKED);
+    if gate.answer() == Answer::Lost {
+        call(&LOST);
     }
-    let lost = LOST.load(Ordering::Acquire);
-    if lost.is_null() {
-        fatal!("a P was taken before the runtime has started");
+}
+
+fn call(function: &AtomicPtr<()>) {
+    let function = function.load(Ordering::Acquire);
+    if function.is_null() {
+        fatal!("a gate was used before the runtime has started");
     }
-    // SAFETY: only `install` stores here, a `fn()`.
-    let lost: fn() = unsafe { std::mem::transmute(lost) };
-    lost();
+    // SAFETY: only `install` stores there, a `fn()`.
+    let function: fn() = unsafe { std::mem::transmute(function) };
+    function();
+}
+
+/// Calls `f` outside, and enters again. For what a goroutine does on finding that somebody has used its gate, before
+/// the answer: its entry begins anew.
+pub(crate) fn step_out(f: impl FnOnce()) {
+    let Some(gate) = gate() else {
+        return f();
+    };
+    gate.leave();
+    f();
+    // Whatever it finds, the answer is asked for next.
+    gate.enter(own_fence);
 }
 
 impl Drop for Inside {

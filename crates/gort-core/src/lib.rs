@@ -6,7 +6,7 @@
 //! `thread_state` (the only thread-local), `g` (a goroutine: descriptor, entry, join), `timer` and
 //! `netpoll` (sources of work: they return goroutines and never schedule them), `sched` (P, M,
 //! `find_work`, `park`, `ready`), `cancel` and `poll_fd` (waits that can be called off, and for descriptors), `trace` and `symbol` (stacks and their names), `snapshot` (a read-only
-//! view), `dump` (the same as text), `report` (panics, SIGQUIT), `sysmon`, `runtime` (start, configuration). `ARCHITECTURE.md` has
+//! view), `dump` (the same as text), `stall` (who keeps others waiting), `report` (panics, SIGQUIT), `sysmon`, `runtime` (start, configuration). `ARCHITECTURE.md` has
 //! the protocols.
 //!
 //! The way of a goroutine: [`sched::spawn`] takes a stack and a G and queues it; an M that holds a
@@ -55,6 +55,7 @@ pub mod preempt;
 mod report;
 pub mod runtime;
 pub mod snapshot;
+pub mod stall;
 pub mod symbol;
 mod sysmon;
 pub mod trace;

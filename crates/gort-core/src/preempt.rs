@@ -49,8 +49,9 @@ use crate::inside;
 use crate::os::thread::{self, CpuSeen, Doing};
 use crate::os::{membarrier, signal};
 use crate::sched::m::{self, M};
-use crate::sched::p::P;
+use crate::sched::p::{P, Still};
 use crate::sched::{syscall, wake};
+use crate::stall;
 use crate::thread_state;
 use crate::trace;
 
@@ -105,11 +106,19 @@ pub fn set_observer(observer: fn(GRef)) {
 /// Prepares for all of it; once, at start. Without `may_signal`, goroutines that compute keep their Ps.
 pub(crate) fn start(may_signal: bool) {
     let real_fences = !membarrier::barrier_in_all_threads();
-    inside::install(syscall::lost, real_fences);
+    inside::install(asked, syscall::lost, real_fences);
     MAY_SIGNAL.store(may_signal, Ordering::Relaxed);
     if may_signal {
         signal::install(libc::SIGURG, on_signal, libc::SA_ONSTACK | libc::SA_RESTART);
         trace::set_answered();
+    }
+}
+
+/// A goroutine enters the runtime, and sysmon has used its gate: to take its P, or to be noticed (`stall`).
+fn asked() {
+    if let Some(gp) = crate::g::current_goroutine() {
+        // SAFETY: the current goroutine's M is set.
+        stall::came_back(unsafe { M::of(gp) }, gp);
     }
 }
 
@@ -149,19 +158,21 @@ fn stop_if_asked() {
     let Some(gp) = crate::g::running_here() else {
         return;
     };
-    syscall::stop_in_place(mp, gp, |wait| {
-        PREEMPTIONS.fetch_add(1, Ordering::Relaxed);
-        let observer = OBSERVER.load(Ordering::Acquire);
-        if !observer.is_null() {
-            // SAFETY: only `set_observer` stores here, a `fn(GRef)`.
-            let observer: fn(GRef) = unsafe { std::mem::transmute(observer) };
-            observer(gp);
-        }
-        // While it waits it can be asked for its stack. Not before it is inside: a handler on top of this one
-        // would come to wait as well, and so on, until the stack is full of them.
-        signal::unblock(libc::SIGURG);
-        wait();
-        signal::block(libc::SIGURG);
+    stall::until_stopped(mp, gp, || {
+        syscall::stop_in_place(mp, gp, |wait| {
+            PREEMPTIONS.fetch_add(1, Ordering::Relaxed);
+            let observer = OBSERVER.load(Ordering::Acquire);
+            if !observer.is_null() {
+                // SAFETY: only `set_observer` stores here, a `fn(GRef)`.
+                let observer: fn(GRef) = unsafe { std::mem::transmute(observer) };
+                observer(gp);
+            }
+            // While it waits it can be asked for its stack. Not before it is inside: a handler on top of this one
+            // would come to wait as well, and so on, until the stack is full of them.
+            signal::unblock(libc::SIGURG);
+            wait();
+            signal::block(libc::SIGURG);
+        });
     });
 }
 
@@ -193,8 +204,8 @@ fn send(tid: u32) -> bool {
 /// Takes the P from the M that holds it, if that is in user code, and hands it on. False: it is not, or there
 /// is nobody to hand it to.
 ///
-/// For sysmon alone (K4 of `gort_queue::gate`).
-pub(crate) fn retake(pp: &'static P, list: &mut LostList) -> bool {
+/// It has made no switch since `since_ns`. For sysmon alone (K4 of `gort_queue::gate`).
+pub(crate) fn retake(pp: &'static P, since_ns: u64, list: &mut LostList) -> bool {
     // SAFETY: null or an M, made before it was stored there (`M::acquire`), which is never freed.
     let Some(mp) = (unsafe { pp.m.load(Ordering::Acquire).as_ref() }) else {
         return false;
@@ -219,7 +230,7 @@ pub(crate) fn retake(pp: &'static P, list: &mut LostList) -> bool {
     };
     RETAKES.fetch_add(1, Ordering::Relaxed);
     held.m.store(ptr::null_mut(), Ordering::Relaxed);
-    list.add(mp);
+    list.add(mp, since_ns);
     wake::hand_off(held);
     true
 }
@@ -245,10 +256,11 @@ impl LostList {
         !self.first.is_null() && now_ns - self.added_ns.min(now_ns) < ns
     }
 
-    fn add(&mut self, mp: &'static M) {
+    fn add(&mut self, mp: &'static M, since_ns: u64) {
         // SAFETY: `watch` is sysmon's, which we are.
         let watch = unsafe { &mut *mp.watch.get() };
         self.added_ns = clock::now_ns();
+        watch.still = Still::since(since_ns);
         watch.looked_ns = self.added_ns;
         watch.cpu_ns = thread::cpu_ns(mp.tid.load(Ordering::Relaxed)).unwrap_or(0);
         if !watch.is_listed {
@@ -276,6 +288,9 @@ impl LostList {
                 continue;
             }
             let now = clock::now_ns();
+            if watch.still.is_due(now) {
+                stall::tell_of_lost(mp, &mut watch.still, now);
+            }
             let elapsed = now.saturating_sub(watch.looked_ns);
             let tid = mp.tid.load(Ordering::Relaxed);
             if elapsed >= LOOK_MIN_NS

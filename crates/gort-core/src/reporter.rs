@@ -24,9 +24,11 @@ pub(crate) enum Job {
     Overflow,
     /// SIGQUIT has come.
     Quit,
+    /// Stalls have ended.
+    Stalls,
 }
 
-const JOBS: usize = 2;
+const JOBS: usize = 3;
 
 /// A bit for each job that is asked for. Writers: [`ask`]; the thread, which takes them.
 static ASKED: AtomicU32 = AtomicU32::new(0);

@@ -17,7 +17,9 @@ use crate::lock::Mutex;
 use crate::sched::join::Outcome;
 use crate::sched::{self, SCHED, SpawnOptions, callbacks, m, p, shake, syscall, wake};
 use crate::timer::{self, Hooks, Timers};
-use crate::{deadlock, fork, netpoll, overflow, preempt, report, reporter, settings, sysmon};
+use crate::{
+    deadlock, fork, netpoll, overflow, preempt, report, reporter, settings, stall, sysmon,
+};
 
 pub use crate::deadlock::DeadlockPolicy;
 
@@ -234,6 +236,7 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     SCHED.last_poll_ns.store(clock::now_ns(), Ordering::SeqCst);
     // What can fail comes before the first P: the next try may ask for fewer.
     reporter::start().map_err(ConfigError::Thread)?;
+    stall::start();
     m::factory::start().map_err(ConfigError::Thread)?;
     if source.is_limit() {
         limits::start(follow_limits).map_err(ConfigError::Thread)?;
@@ -259,6 +262,7 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
             support.reason.trim_start_matches("thread: ")
         ));
     }
+    settings::set_stall_log(wants_stall_log());
     read_wishes();
     report::install_panic_hook();
     callbacks::start();
@@ -268,7 +272,6 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
 /// Variables whose names are settled, but not yet what they turn on. Silence would look like a result.
 fn read_wishes() {
     for (name, instead) in [
-        ("GORT_STALL", "stalls are not logged"),
         ("GORT_TRACE", "nothing is traced"),
         ("GORT_HIBERNATE", "parked stacks keep their memory"),
     ] {
@@ -281,8 +284,22 @@ fn read_wishes() {
                 "gort: {name}={text} is not there yet; {instead}"
             ));
         }
-        if name == "GORT_STALL" {
-            settings::set_stall_log(text.trim() == "log");
+    }
+}
+
+fn wants_stall_log() -> bool {
+    let Some(text) = std::env::var_os("GORT_STALL") else {
+        return false;
+    };
+    let text = text.to_string_lossy();
+    match text.trim() {
+        "log" => true,
+        "" | "0" | "off" => false,
+        _ => {
+            crate::fatal::write_line(format_args!(
+                "gort: GORT_STALL={text} is not log or off; stalls are not logged"
+            ));
+            false
         }
     }
 }

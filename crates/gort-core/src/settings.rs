@@ -25,11 +25,7 @@ pub(crate) fn set_stall_log(on: bool) {
     STALL_LOG.store(on, Ordering::Relaxed);
 }
 
-/// Whether each goroutine that held a P past its slice is reported on stderr (`GORT_STALL=log`).
-#[expect(
-    dead_code,
-    reason = "for the report of stalls; `runtime::read_wishes` says that there is none"
-)]
+/// Whether each place where goroutines held a P past their slice is reported on stderr (`GORT_STALL=log`).
 pub(crate) fn stall_log() -> bool {
     STALL_LOG.load(Ordering::Relaxed)
 }

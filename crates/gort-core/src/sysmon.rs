@@ -6,6 +6,7 @@
 //! - A P with a due timer, or with work that it does not get to, while others are idle: somebody is
 //!   woken. If all are busy, the P is asked to look at its timers.
 //! - Threads that lost their P and compute are sent a signal.
+//! - Who has held a P for more than 10 ms, or lost it and is not back, is reported (`stall`).
 //! - The network, if nobody has polled it for 10 ms.
 //! - Once a second somebody is asked to read the process's limits again (`limits`).
 //!
@@ -23,9 +24,10 @@ use crate::limits;
 use crate::netpoll;
 use crate::os::{futex, thread};
 use crate::preempt::{self, LostList, Thread};
-use crate::sched::p::{self, P, Seen, attention};
+use crate::sched::p::{self, P, Seen, Still, attention};
 use crate::sched::stopped::{self, BACKGROUND_NS};
 use crate::sched::{SCHED, callbacks, shake, wake};
+use crate::stall;
 use crate::timer::ReadyList;
 
 /// The least time between two looks.
@@ -158,7 +160,9 @@ fn look(lost: &mut LostList, now: u64) -> bool {
         let is_still = is_running && switches == seen.switches;
         if !is_still {
             seen.was_asleep = false;
-            seen.still_since_ns = now;
+            seen.still = Still::since(now);
+        } else if seen.still.is_due(now) {
+            stall::tell_of_p(pp, switches, &mut seen.still, now);
         }
         if tick != seen.tick || !is_running {
             seen.tick = tick;
@@ -177,7 +181,7 @@ fn look(lost: &mut LostList, now: u64) -> bool {
             seen.turn_ns = now;
             pp.ask(attention::STOPPED);
         }
-        if is_still && is_short && now - seen.still_since_ns >= STILL_MIN_NS {
+        if is_still && is_short && now - seen.still.since_ns >= STILL_MIN_NS {
             let wants = Wants {
                 a_p: is_wanted || has_work,
                 before_stopped: others_wait,
@@ -222,10 +226,10 @@ fn take_back(pp: &'static P, seen: &mut Seen, wants: Wants, lost: &mut LostList,
     let sleeps = thread == Thread::Sleeps;
     // At two looks: a thread that maps memory or takes a page fault is back at once.
     let is_asleep = std::mem::replace(&mut seen.was_asleep, sleeps) && sleeps;
-    let still_ns = now - seen.still_since_ns;
+    let still_ns = now - seen.still.since_ns;
     let is_over = (wants.a_p || wants.timers) && still_ns >= wants.slice_ns
         || wants.before_stopped && pp.is_in_background() && still_ns >= BACKGROUND_NS;
-    let was_asked = seen.asked_ns >= seen.still_since_ns;
+    let was_asked = seen.asked_ns >= seen.still.since_ns;
     if thread == Thread::Computes && !was_asked {
         let asked =
             (is_over || wants.timers && wants.early) && preempt::ask_to_stop(pp, seen.switches);
@@ -239,9 +243,9 @@ fn take_back(pp: &'static P, seen: &mut Seen, wants: Wants, lost: &mut LostList,
     }
     // Due at the last look too, and no switch since.
     let is_early = wants.early && (wants.a_p && is_asleep || wants.timers && seen.was_due);
-    let taken = (is_over || is_early) && preempt::retake(pp, lost);
+    let taken = (is_over || is_early) && preempt::retake(pp, seen.still.since_ns, lost);
     if taken {
-        seen.still_since_ns = now;
+        seen.still = Still::since(now);
     }
     taken
 }

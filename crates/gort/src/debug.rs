@@ -164,15 +164,7 @@ impl GoroutineInfo {
     ///
     /// The first time an address is met this reads the program's debug information.
     pub fn frames(&self) -> Vec<Frame> {
-        let frames = self.stack.as_ref().map(dump::frames).unwrap_or_default();
-        frames
-            .into_iter()
-            .map(|symbol| Frame {
-                function: symbol.function,
-                file: symbol.file,
-                line: symbol.line,
-            })
-            .collect()
+        self.stack.as_ref().map(frames_of).unwrap_or_default()
     }
 
     /// The return addresses on its stack, innermost first, the runtime's included; empty if they could not
@@ -180,6 +172,18 @@ impl GoroutineInfo {
     pub fn addresses(&self) -> &[usize] {
         self.stack.as_ref().map_or(&[], |stack| &stack.addresses)
     }
+}
+
+/// The calls on a stack, without the runtime's own.
+pub(crate) fn frames_of(stack: &Stack) -> Vec<Frame> {
+    let frames = dump::frames(stack).into_iter();
+    frames
+        .map(|symbol| Frame {
+            function: symbol.function,
+            file: symbol.file,
+            line: symbol.line,
+        })
+        .collect()
 }
 
 /// A call on a stack.

@@ -15,6 +15,13 @@
 //!     assert_eq!(rx.iter().sum::<i32>(), 0 + 1 + 4);
 //! });
 //! ```
+//!
+//! # What keeps others waiting
+//!
+//! Up to GOMAXPROCS goroutines run at once. One that blocks its thread in a call of another library, or
+//! computes for 10 ms, loses its turn if others want it; [`blocking`] and [`checkpoint`] give it up in time. Who held
+//! a turn for more than 10 ms, in which function and how often, is in [`runtime::metrics`]; with
+//! `GORT_STALL=log` in the environment each such place is reported on stderr.
 
 #![warn(missing_docs)]
 

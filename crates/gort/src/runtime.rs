@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use gort_core::sched::join::Outcome;
 use gort_core::sched::{self, SpawnOptions};
-use gort_core::{clock, deadlock, hang, runtime as core, snapshot};
+use gort_core::{clock, deadlock, hang, runtime as core, snapshot, stall};
+
+use crate::debug::{self, Frame};
 
 pub use core::{ConfigError, DeadlockPolicy, PanicPolicy};
 
@@ -297,11 +299,40 @@ impl fmt::Display for StillRunning {
 
 impl std::error::Error for StillRunning {}
 
-/// Counters of the scheduler and facts about its set-up.
+/// Counters of the scheduler, facts about its set-up, and the places where goroutines kept others waiting.
+///
+/// Takes a lock that other callers may hold for some microseconds; does not park.
+///
+/// # Stalls
+///
+/// A goroutine that blocks its thread in a call of any library, or computes for long, loses its turn to others
+/// who want one, but each such loss costs some time, and while no other thread is free they do wait. So
+/// the runtime notes who held its turn for more than 10 ms without giving it up, by place:
+/// [`Metrics::stalls`]. What helps: [`blocking`](crate::blocking) around the call,
+/// [`checkpoint`](crate::checkpoint) in the computation, or the types of this crate instead of those that block.
+///
+/// With `GORT_STALL=log` in the environment each new place is also reported on stderr, in one line:
+///
+/// ```text
+/// gort: stall: blocking read in app::load (src/main.rs:57), 312 ms; goroutine 7, created at src/main.rs:12:9
+/// ```
+///
+/// # Examples
+///
+/// ```
+/// gort::run(|| {
+///     // Blocks the thread, instead of parking the goroutine as `gort::time::sleep` does.
+///     gort::go(|| std::thread::sleep(std::time::Duration::from_millis(50))).join().unwrap();
+///     for stall in gort::runtime::metrics().stalls {
+///         println!("{stall}");
+///     }
+/// });
+/// ```
 pub fn metrics() -> Metrics {
     let report = core::report();
     let counters = snapshot::counters();
     let preempted = gort_core::preempt::counters();
+    let (stalls, stalls_left_out) = stall::sites();
     Metrics {
         tls_mode: if core::has_own_tls() {
             TlsMode::Own
@@ -322,6 +353,8 @@ pub fn metrics() -> Metrics {
         retake_races: preempted.retake_races,
         preemptions: preempted.preemptions,
         blocked_polls: sched::stackless::blocked_polls(),
+        stalls: stalls.into_iter().map(Stall).collect(),
+        stalls_left_out,
     }
 }
 
@@ -369,6 +402,107 @@ pub struct Metrics {
     /// How many polls of [`go_async`](crate::go_async) futures parked, in a lock or channel, say, instead of
     /// returning: each kept a stack for so long. What blocks the thread counts as `retakes`.
     pub blocked_polls: u64,
+    /// Where goroutines held their turns for more than 10 ms without giving them up, in the order in which
+    /// the places were found; at most 64.
+    pub stalls: Vec<Stall>,
+    /// How many more such stalls there were, at other places or at too many at once.
+    pub stalls_left_out: u64,
+}
+
+/// A place where goroutines held their turns for more than 10 ms without giving them up; see [`metrics`].
+///
+/// Stalls are of one place if they have the same kind, and their goroutines the same stack and creation
+/// site. They are counted when they are over. Of those under 20 ms some are missed, as the runtime looks every 10 ms if it has
+/// nothing else to do.
+///
+/// As text it is one line: kind, function, time, goroutine.
+#[derive(Clone)]
+pub struct Stall(stall::Site);
+
+/// What a stalled goroutine was doing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum StallKind {
+    /// Its thread was asleep in the kernel when it was looked at. As text: `blocking read`, with the system call.
+    Blocked {
+        /// The number of the system call; -1 is a page fault.
+        call: i64,
+    },
+    /// It computed, or its thread waited for a processor that others used.
+    Computing,
+}
+
+impl StallKind {
+    fn to_core(self) -> stall::Kind {
+        match self {
+            StallKind::Blocked { call } => stall::Kind::Blocked(call),
+            StallKind::Computing => stall::Kind::Computing,
+        }
+    }
+}
+
+impl fmt::Display for StallKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_core().fmt(f)
+    }
+}
+
+impl Stall {
+    /// What the goroutines did.
+    pub fn kind(&self) -> StallKind {
+        match self.0.kind {
+            stall::Kind::Blocked(call) => StallKind::Blocked { call },
+            stall::Kind::Computing => StallKind::Computing,
+        }
+    }
+
+    /// How often it happened.
+    pub fn count(&self) -> u64 {
+        self.0.count
+    }
+
+    /// For how long, together: from the last switch that was seen before to the return to the runtime, for a
+    /// blocked one without what it computed after the call.
+    pub fn total(&self) -> Duration {
+        self.0.total
+    }
+
+    /// The longest.
+    pub fn longest(&self) -> Duration {
+        self.0.longest
+    }
+
+    /// Where the goroutines were started.
+    pub fn created_at(&self) -> &'static Location<'static> {
+        // Set before a goroutine runs; this place stands in for none.
+        self.0.created_at.unwrap_or(Location::caller())
+    }
+
+    /// The stack of the first of them in the call or computation, innermost function first. If it could not be
+    /// had there, the one with which it came back to the runtime.
+    ///
+    /// The first time an address is met this reads the program's debug information.
+    pub fn frames(&self) -> Vec<Frame> {
+        debug::frames_of(&self.0.stack)
+    }
+}
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stall")
+            .field("kind", &self.kind())
+            .field("count", &self.count())
+            .field("total", &self.total())
+            .field("longest", &self.longest())
+            .field("created_at", &self.created_at())
+            .finish_non_exhaustive()
+    }
 }
 
 /// The text of all goroutines in Go's form: what each does or waits for, and since when; its stack; where

@@ -49,7 +49,7 @@ fn a_value_that_cannot_be_honoured_is_named_once() {
         ("GORT_TLS", "mine", "using auto"),
         ("GORT_SHAKE", "hard", "it is ignored"),
         ("GORT_SHAKE_MIGRATE", "yes", "it is ignored"),
-        ("GORT_STALL", "log", "stalls are not logged"),
+        ("GORT_STALL", "loud", "stalls are not logged"),
         ("GORT_TRACE", "out.trace", "nothing is traced"),
         ("GORT_HIBERNATE", "1s", "parked stacks keep their memory"),
     ] {
@@ -80,6 +80,7 @@ fn a_value_that_is_honoured_is_not_mentioned() {
         ("GORT_TLS", "own"),
         ("GORT_SHAKE", "5"),
         ("GORT_STALL", "off"),
+        ("GORT_STALL", "log"),
         ("GORT_TRACE", ""),
         ("GORT_HIBERNATE", "0"),
     ] {

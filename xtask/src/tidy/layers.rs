@@ -79,6 +79,7 @@ const LAYERS: [Layers; 2] = [
             "trace",
             "snapshot",
             "dump",
+            "stall",
             "report",
             "overflow",
             "preempt",

@@ -25,7 +25,7 @@ use gort_arch::tls::{self, ThreadTls};
 use gort_queue::gate::Gate;
 use gort_queue::status::State;
 
-use super::p::{self, Global, P};
+use super::p::{self, Global, P, Still};
 use super::switch::{self, Action};
 use super::{SCHED, carriers, find_work, wake};
 use crate::fork;
@@ -85,6 +85,10 @@ pub(crate) struct M {
     pub(crate) signals: Cell<ThreadSignals>,
     /// The thread's own stack, for an M whose goroutine runs on it.
     pub(crate) stack: Cell<Option<thread::Stack>>,
+    /// How often it found that its P was taken. Writer: the M's own thread.
+    pub(crate) losses: AtomicU32,
+    /// The record of a stall that its goroutine is to complete, or 0: see `stall::record`.
+    pub(crate) stall: AtomicU32,
     /// What sysmon knows of it after it took its P; sysmon's alone.
     pub(crate) watch: UnsafeCell<Watch>,
 }
@@ -97,6 +101,8 @@ pub(crate) struct Watch {
     /// Its CPU clock at the last look, and when that was.
     pub(crate) cpu_ns: u64,
     pub(crate) looked_ns: u64,
+    /// Since when its goroutine has not come to the runtime.
+    pub(crate) still: Still,
 }
 
 /// The P an M holds, if any.
@@ -181,11 +187,14 @@ impl M {
             tid: AtomicU32::new(0),
             signals: Cell::new(ThreadSignals::default()),
             stack: Cell::new(None),
+            losses: AtomicU32::new(0),
+            stall: AtomicU32::new(0),
             watch: UnsafeCell::new(Watch {
                 next: ptr::null(),
                 is_listed: false,
                 cpu_ns: 0,
                 looked_ns: 0,
+                still: Still::since(0),
             }),
         }))
     }
@@ -231,6 +240,14 @@ impl M {
             fatal!("S2: P {} has two holders", pp.index);
         }
         self.p.set(Some(pp));
+    }
+
+    /// The M's own thread has found out that its P was taken.
+    pub(crate) fn lose(&self) {
+        self.p.set(None);
+        // The only writer.
+        let losses = self.losses.load(Ordering::Relaxed);
+        self.losses.store(losses.wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Gives up the P; the caller puts it somewhere (S2).

@@ -83,7 +83,7 @@ pub(crate) struct Seen {
     pub(crate) since_ns: u64,
     pub(crate) switches: u64,
     /// Since when it has made no switch.
-    pub(crate) still_since_ns: u64,
+    pub(crate) still: Still,
     pub(crate) had_work: bool,
     pub(crate) was_due: bool,
     pub(crate) was_asleep: bool,
@@ -92,6 +92,36 @@ pub(crate) struct Seen {
     /// When its goroutine was asked to stop.
     pub(crate) asked_ns: u64,
     pub(crate) cpu: CpuSeen,
+}
+
+/// For how long there has been no switch, and when that is to be told to `stall`. sysmon's.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Still {
+    pub(crate) since_ns: u64,
+    told_at_ns: u64,
+}
+
+impl Still {
+    /// After how long that is told, and each time how much later again: a slice.
+    pub(crate) const LONG_NS: u64 = 10_000_000;
+
+    /// The last switch was at `since_ns`, or not long before.
+    pub(crate) const fn since(since_ns: u64) -> Still {
+        Still {
+            since_ns,
+            told_at_ns: since_ns,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_due(&self, now_ns: u64) -> bool {
+        now_ns >= self.told_at_ns + Still::LONG_NS
+    }
+
+    /// It was told. True if for the first time.
+    pub(crate) fn tell_again(&mut self, now_ns: u64) -> bool {
+        std::mem::replace(&mut self.told_at_ns, now_ns) == self.since_ns
+    }
 }
 
 /// What only the holder touches.

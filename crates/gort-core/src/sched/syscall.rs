@@ -93,7 +93,7 @@ pub(crate) fn lost() {
         fatal!("a P was taken from a thread without a goroutine");
     };
     // SAFETY: the current goroutine's M is set.
-    unsafe { M::of(gp) }.p.set(None);
+    unsafe { M::of(gp) }.lose();
     regain(gp, None);
 }
 
@@ -152,7 +152,7 @@ pub(crate) fn stop_in_place(mp: &'static M, gp: GRef, around: impl FnOnce(&dyn F
     mp.gate.enter(inside::own_fence);
     let waits = match mp.gate.answer() {
         Answer::Lost => {
-            mp.p.set(None);
+            mp.lose();
             !take_free_p(mp, None)
         }
         Answer::Kept => mp.p.get().is_some_and(P::is_to_stop),

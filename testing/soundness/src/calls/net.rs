@@ -172,8 +172,8 @@ pub(super) fn calls() -> Vec<Call> {
                     let fd = TcpStream::from_std(std).unwrap().into_raw_fd();
                     // SAFETY: it was just given to us.
                     drop(unsafe { OwnedFd::from_raw_fd(fd) });
-                    let fd = OwnedFd::try_from(b).unwrap();
-                    TcpStream::try_from(fd).unwrap();
+                    let fd = OwnedFd::from(b);
+                    let _again = TcpStream::from(fd);
                 })
             },
         ),
