@@ -261,3 +261,21 @@ fn s023_d04_the_owner_ends_only_if_it_has_a_done_arm() {
     owner.join().unwrap();
     drop(account);
 }
+
+#[gort::test]
+fn s017_one_replica_leaks_none() {
+    let (s, r) = chan::bounded(0);
+    let replica = go_named("s017", move || s.send(1).expect("somebody receives"));
+    assert_eq!(r.recv(), Ok(1));
+    replica.join().expect("no panic");
+    assert_eq!(reason_of("s017"), None);
+}
+
+/// A test's group of goroutines takes the place of the program.
+#[gort::test(timeout = "60s")]
+#[should_panic(expected = "[chan receive]")]
+fn s017_no_replica_is_a_deadlock() {
+    let (_s, r) = chan::bounded::<usize>(0);
+    let received = r.recv();
+    unreachable!("{received:?}");
+}
