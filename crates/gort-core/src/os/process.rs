@@ -1,11 +1,9 @@
-//! Child processes: a descriptor that becomes readable when one ends; and the pipes to it, as files.
+//! Child processes: a descriptor that becomes readable when one ends.
 //!
 //! Elsewhere: starting and reaping, which are std's; waiting (`poll_fd`).
 
-use std::fs::File;
 use std::io;
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// A descriptor of the process `pid` (pidfd): readable once that has ended. Close-on-exec, as all of its kind.
 ///
@@ -23,14 +21,6 @@ pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel has just given us this number, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
-}
-
-/// Lends a descriptor to std, as a file to read or write.
-pub fn as_file<R>(fd: BorrowedFd<'_>, f: impl FnOnce(&File) -> R) -> R {
-    // SAFETY: the number is open while it is borrowed. The owner made of it is never dropped, so it closes
-    // nothing, and `f` only borrows it.
-    let file = ManuallyDrop::new(File::from(unsafe { OwnedFd::from_raw_fd(fd.as_raw_fd()) }));
-    f(&file)
 }
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
 //! [`Child`]: a process that was started, and waiting for its end.
 #![forbid(unsafe_code)]
 
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::process::{self, ExitStatus, Output};
 
-use gort_core::clock::NEVER;
 use gort_core::netpoll::Direction;
 use gort_core::os::process::pidfd_open;
-use gort_core::poll_fd::PollFd;
-use gort_core::{runtime, sched};
+use gort_core::sched;
 
-use super::pipe::{self, ChildStderr, ChildStdin, ChildStdout};
+use super::pipe::{ChildStderr, ChildStdin, ChildStdout};
 use crate::context::current as context;
+use crate::fd::{Fd, Kind};
 use crate::go::{Builder, scope};
 
 /// A process that was started by [`Command::spawn`](super::Command::spawn); as [`std::process::Child`], but
@@ -55,14 +54,17 @@ impl Child {
 
     #[track_caller]
     pub(super) fn adopt(mut inner: process::Child) -> io::Result<Child> {
-        match pipe::ends_of(&mut inner) {
-            Ok((stdin, stdout, stderr)) => Ok(Child {
+        let stdin = inner.stdin.take().map(ChildStdin::from_std).transpose();
+        let stdout = inner.stdout.take().map(ChildStdout::from_std).transpose();
+        let stderr = inner.stderr.take().map(ChildStderr::from_std).transpose();
+        match (stdin, stdout, stderr) {
+            (Ok(stdin), Ok(stdout), Ok(stderr)) => Ok(Child {
                 inner,
                 stdin,
                 stdout,
                 stderr,
             }),
-            Err(error) => {
+            (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => {
                 // A child with whom nobody talks. That it cannot be killed means that it has ended.
                 let _ = inner.kill();
                 let _ = sched::blocking(|| inner.wait());
@@ -96,28 +98,18 @@ impl Child {
         if let Some(status) = self.try_wait()? {
             return Ok(status);
         }
-        context::check()?;
         // The number is the child's until we have waited for it.
-        match pidfd_open(self.id()).and_then(register) {
-            Ok(fd) => self.wait_until_told(&fd),
+        match pidfd_open(self.id()).and_then(|fd| Fd::new(fd, Kind::File)) {
+            // Also asked for the first time when it is registered: it may have ended before.
+            Ok(fd) => fd.retry(Direction::Read, |_| match self.try_wait()? {
+                Some(status) => Ok(status),
+                None => Err(ErrorKind::WouldBlock.into()),
+            }),
             // Refused by the kernel or a filter, or no descriptor left: a thread can wait all the same.
-            Err(_) => sched::blocking(|| self.inner.wait()),
-        }
-    }
-
-    #[track_caller]
-    fn wait_until_told(&mut self, fd: &PollFd) -> io::Result<ExitStatus> {
-        // Nobody else knows the descriptor: there is no line.
-        let turn = fd.lock(Direction::Read, NEVER).map_err(pipe::error)?;
-        let current = context::current();
-        turn.prepare().map_err(pipe::error)?;
-        loop {
-            // Also for the first time: it may have ended before it was registered.
-            if let Some(status) = self.try_wait()? {
-                return Ok(status);
+            Err(_) => {
+                context::check()?;
+                sched::blocking(|| self.inner.wait())
             }
-            turn.wait_under(NEVER, current.cancellation())
-                .map_err(pipe::error)?;
         }
     }
 
@@ -186,9 +178,4 @@ impl Child {
     pub fn id(&self) -> u32 {
         self.inner.id()
     }
-}
-
-fn register(fd: std::os::fd::OwnedFd) -> io::Result<PollFd> {
-    runtime::ensure_started();
-    Ok(PollFd::new(fd)?)
 }

@@ -4,13 +4,17 @@
 //! thread waits with it. The kernel tells of a child's end by a descriptor (a pidfd); where that is refused, by
 //! an old kernel or a filter, an OS thread waits instead.
 //!
+//! A [context](crate::context::Context::enter) that ends lets go of whoever waits for a child, its end or its pipes,
+//! with the context's error; the child runs on (where an OS thread waits, nothing lets go of it). Whether it is to
+//! be [killed](Child::kill) then is for whoever has it to say.
+//!
 //! Children are started by std, and a child gets what std gives it: our ends of its pipes do not wait in the
 //! kernel, its own ends do.
 //!
 //! [`exit`], [`abort`] and [`id`] are std's. `exit` ends the program at once, as `os.Exit` does: the other
 //! goroutines stop where they are, and nothing of theirs is dropped.
 //!
-//! Not there: `before_exec`, which std has deprecated, and `FromRawFd`, which is unsafe where `TryFrom<OwnedFd>`
+//! Not there: `before_exec`, which std has deprecated, and `FromRawFd`, which is unsafe where `From<OwnedFd>`
 //! is not.
 //!
 //! # Examples

@@ -1,149 +1,62 @@
-//! Our ends of a child's pipes.
+//! Our ends of a child's pipes: those of [`io::pipe`](crate::io::pipe), by std's names.
 //!
 //! A pipe has two open files, one for each end. Ours is made non-blocking and waited for by the poller; the
 //! child's is not touched, and waits in the kernel as programs expect. An end that is given away, to a
 //! child or as a descriptor, waits in the kernel again.
 #![forbid(unsafe_code)]
 
-use std::fmt;
-use std::fs::File;
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::process::{self, Stdio};
 
-use gort_core::clock::NEVER;
-use gort_core::netpoll::{Direction, PollError};
-use gort_core::os::process::as_file;
-use gort_core::os::socket::set_nonblocking;
-use gort_core::poll_fd::PollFd;
-use gort_core::{runtime, sched};
-
-use crate::context::current as context;
-
-/// One end. Nobody closes it but its drop.
-struct Pipe(PollFd);
-
-impl Pipe {
-    fn new(fd: OwnedFd) -> io::Result<Pipe> {
-        set_nonblocking(fd.as_fd(), true)?;
-        runtime::ensure_started();
-        Ok(Pipe(PollFd::new(fd)?))
-    }
-
-    /// Tries `attempt` until it does not say `WouldBlock`, and waits in between.
-    #[track_caller]
-    fn retry<T>(
-        &self,
-        direction: Direction,
-        mut attempt: impl FnMut(&File) -> io::Result<T>,
-    ) -> io::Result<T> {
-        // A call into the runtime is a place to yield, if the slice is used up.
-        sched::checkpoint();
-        context::check()?;
-        let current = context::current();
-        let cancellation = current.cancellation();
-        let turn = self.0.lock_under(direction, NEVER, cancellation);
-        let turn = turn.map_err(error)?;
-        turn.prepare().map_err(error)?;
-        loop {
-            match as_file(turn.as_fd(), &mut attempt) {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    turn.wait_under(NEVER, cancellation).map_err(error)?;
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
-    }
-
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.expose().expect("it is not closed before its drop")
-    }
-
-    /// The end as the kernel's pipes are.
-    fn into_blocking(self) -> OwnedFd {
-        let fd = self
-            .0
-            .into_owned()
-            .expect("it is not closed before its drop");
-        // Fails for no pipe: the number is open.
-        let _ = set_nonblocking(fd.as_fd(), false);
-        fd
-    }
-}
-
-impl fmt::Debug for Pipe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// What the poller says, as an error for users. There are no deadlines here, and no `close`.
-pub(super) fn error(error: PollError) -> io::Error {
-    match error {
-        PollError::Canceled => context::ended(),
-        other => io::Error::other(format!("cannot wait for a child: {other:?}")),
-    }
-}
-
-/// The pipes of a child, which it then no longer has.
-pub(super) fn ends_of(
-    child: &mut process::Child,
-) -> io::Result<(Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>)> {
-    let stdin = child.stdin.take().map(OwnedFd::from);
-    let stdout = child.stdout.take().map(OwnedFd::from);
-    let stderr = child.stderr.take().map(OwnedFd::from);
-    Ok((
-        stdin.map(ChildStdin::try_from).transpose()?,
-        stdout.map(ChildStdout::try_from).transpose()?,
-        stderr.map(ChildStderr::try_from).transpose()?,
-    ))
-}
+use crate::io::{PipeReader, PipeWriter};
 
 macro_rules! end {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident($pipe:ty)) => {
         $(#[$doc])*
         #[derive(Debug)]
-        pub struct $name(Pipe);
+        pub struct $name($pipe);
 
-        /// Makes it non-blocking, and registers it with the poller.
-        impl TryFrom<OwnedFd> for $name {
-            type Error = io::Error;
-
-            fn try_from(fd: OwnedFd) -> io::Result<$name> {
-                Ok($name(Pipe::new(fd)?))
+        impl $name {
+            /// Takes over an end of std's, and makes it non-blocking.
+            ///
+            /// # Errors
+            ///
+            /// It cannot be registered with the poller; it is closed then.
+            pub fn from_std(end: process::$name) -> io::Result<$name> {
+                <$pipe>::from_std(OwnedFd::from(end).into()).map($name)
             }
         }
 
-        impl TryFrom<process::$name> for $name {
-            type Error = io::Error;
-
-            fn try_from(end: process::$name) -> io::Result<$name> {
-                $name::try_from(OwnedFd::from(end))
+        /// Takes over the descriptor, and makes it non-blocking. What goes wrong with that is the error of
+        /// the calls that follow.
+        impl From<OwnedFd> for $name {
+            fn from(fd: OwnedFd) -> $name {
+                $name(fd.into())
             }
         }
 
-        /// In blocking mode.
+        /// Gives the descriptor away, in blocking mode.
         impl From<$name> for OwnedFd {
             fn from(end: $name) -> OwnedFd {
-                end.0.into_blocking()
+                end.0.into()
             }
         }
 
-        /// In blocking mode, for another child.
+        /// For another child, in blocking mode.
         impl From<$name> for Stdio {
             fn from(end: $name) -> Stdio {
-                end.0.into_blocking().into()
+                end.0.into()
             }
         }
 
         impl IntoRawFd for $name {
+            /// Gives the descriptor away, in blocking mode.
             fn into_raw_fd(self) -> RawFd {
-                self.0.into_blocking().into_raw_fd()
+                self.0.into_raw_fd()
             }
         }
 
-        /// Non-blocking.
         impl AsFd for $name {
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.0.as_fd()
@@ -152,7 +65,7 @@ macro_rules! end {
 
         impl AsRawFd for $name {
             fn as_raw_fd(&self) -> RawFd {
-                self.0.as_fd().as_raw_fd()
+                self.0.as_raw_fd()
             }
         }
     };
@@ -160,29 +73,29 @@ macro_rules! end {
 
 macro_rules! reader {
     ($(#[$doc:meta])* $name:ident) => {
-        end!($(#[$doc])* $name);
+        end!($(#[$doc])* $name(PipeReader));
 
         impl Read for &$name {
             #[track_caller]
             fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-                self.0.retry(Direction::Read, |mut file| file.read(buf))
+                (&self.0).read(buf)
             }
 
             #[track_caller]
             fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-                self.0.retry(Direction::Read, |mut file| file.read_vectored(bufs))
+                (&self.0).read_vectored(bufs)
             }
         }
 
         impl Read for $name {
             #[track_caller]
             fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-                (&*self).read(buf)
+                self.0.read(buf)
             }
 
             #[track_caller]
             fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-                (&*self).read_vectored(bufs)
+                self.0.read_vectored(bufs)
             }
         }
     };
@@ -191,10 +104,10 @@ macro_rules! reader {
 end! {
     /// Our end of a child's standard input. Dropped, it is closed, and the child reads the end.
     ///
-    /// Writing parks while the pipe is full. A child that has closed its end is an error of the kind
-    /// `BrokenPipe`.
+    /// Writing parks while the pipe is full, and returns when all is written. A child that has closed its end
+    /// is an error of the kind `BrokenPipe`.
     #[doc(alias = "StdinPipe")]
-    ChildStdin
+    ChildStdin(PipeWriter)
 }
 
 reader! {
@@ -210,16 +123,14 @@ reader! {
 }
 
 impl Write for &ChildStdin {
-    /// As much as there is room for, at least something.
     #[track_caller]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.retry(Direction::Write, |mut file| file.write(buf))
+        (&self.0).write(buf)
     }
 
     #[track_caller]
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0
-            .retry(Direction::Write, |mut file| file.write_vectored(bufs))
+        (&self.0).write_vectored(bufs)
     }
 
     /// Does nothing: there is no buffer of ours.
@@ -231,12 +142,12 @@ impl Write for &ChildStdin {
 impl Write for ChildStdin {
     #[track_caller]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        (&*self).write(buf)
+        self.0.write(buf)
     }
 
     #[track_caller]
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(bufs)
+        self.0.write_vectored(bufs)
     }
 
     /// Does nothing: there is no buffer of ours.
