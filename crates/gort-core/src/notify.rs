@@ -5,11 +5,12 @@
 //! kernel.
 //!
 //! A handler that was there before is called too, and what was there is done instead of all this with a signal
-//! that nobody wants (any more), and in the child of a fork, which has the parent's counter. SIGQUIT is left out:
+//! that nobody wants (N1), and in the child of a fork, which has the parent's counter. SIGQUIT is left out:
 //! what was there may be our own dump, which ends the process.
 //!
-//! N1. `WANTED` has a signal's bit from before the handler is installed for it until before it is
-//!     uninstalled: so a signal is never met by a handler that does neither.
+//! N1. `WANTED` has a signal's bit from before the handler is installed for it until after it is uninstalled: who
+//!     is in the handler without it has come late, as the signal did before, or was called by a handler that had
+//!     replaced ours. The late one goes nowhere: the default action was not meant for it.
 //! N2. *None is lost.* The handler sets the bit and then raises; [`wait`] forgets old readiness, clears the
 //!     counter, and then looks at the bits. What is raised later is news for the poller.
 //!
@@ -76,14 +77,20 @@ pub fn start() -> io::Result<()> {
 pub fn catch(signo: c_int) {
     // N1.
     WANTED.fetch_or(bit(signo), Ordering::SeqCst);
-    signal::install(signo, on_signal, libc::SA_ONSTACK | libc::SA_RESTART);
+    signal::install_alone(signo, on_signal, libc::SA_ONSTACK | libc::SA_RESTART);
 }
 
 /// Undoes [`catch`]: what was done with `signo` before is done again.
 pub fn release(signo: c_int) {
     // N1.
-    WANTED.fetch_and(!bit(signo), Ordering::SeqCst);
     signal::uninstall(signo, on_signal);
+    WANTED.fetch_and(!bit(signo), Ordering::SeqCst);
+}
+
+/// Has `signo` ignored, caught or not; gives what was done with it before [`catch`] and this. A [`release`] that
+/// follows changes nothing.
+pub fn ignore(signo: c_int) -> signal::Action {
+    signal::ignore(signo, on_signal)
 }
 
 /// Parks until signals have come, and takes them; or until [`interrupt`]. May also return none.
@@ -126,17 +133,20 @@ extern "C" fn on_signal(signo: c_int, info: *mut libc::siginfo_t, context: *mut 
     let errno = unsafe { *libc::__errno_location() };
     // SAFETY: the call has no preconditions.
     let pid = unsafe { libc::getpid() } as u32;
-    let is_wanted = WANTED.load(Ordering::SeqCst) & bit(signo) != 0;
-    if is_wanted && pid == OWNER.load(Ordering::Relaxed) {
+    let is_forked = pid != OWNER.load(Ordering::Relaxed);
+    if !is_forked && WANTED.load(Ordering::SeqCst) & bit(signo) != 0 {
         PENDING.fetch_or(bit(signo), Ordering::SeqCst);
         raise();
         if signo != libc::SIGQUIT {
             // SAFETY: a handler's own arguments.
             unsafe { signal::chain_to_handler(signo, info, context) };
         }
-    } else {
-        // SAFETY: as above.
-        unsafe { signal::chain(signo, info, context) };
+    } else if is_forked || signal::is_handled(signo) {
+        // SAFETY: a handler's own arguments.
+        unsafe {
+            signal::as_interrupted(signo, context);
+            signal::chain(signo, info, context);
+        }
     }
     // SAFETY: as above. The goroutine, and with it the block, is the same as before.
     unsafe { *libc::__errno_location() = errno };

@@ -77,6 +77,19 @@ pub enum Old {
 ///
 /// `signo` is no signal, or one that cannot be handled.
 pub fn install(signo: c_int, handler: Handler, flags: c_int) -> Old {
+    install_with_mask(signo, handler, flags, empty_set())
+}
+
+/// As [`install`]; while the handler runs all other signals wait. Where several may come at once, their frames would
+/// not fit on the alternate stack that std gives to its threads. What is chained to wants the mask [`as_interrupted`].
+pub fn install_alone(signo: c_int, handler: Handler, flags: c_int) -> Old {
+    let mut mask = empty_set();
+    // SAFETY: `mask` is a set.
+    unsafe { libc::sigfillset(&raw mut mask) };
+    install_with_mask(signo, handler, flags, mask)
+}
+
+fn install_with_mask(signo: c_int, handler: Handler, flags: c_int, mask: libc::sigset_t) -> Old {
     let ours = handler as *const () as libc::sighandler_t;
     let found = action_of(signo);
     if found.sa_sigaction == ours {
@@ -87,6 +100,7 @@ pub fn install(signo: c_int, handler: Handler, flags: c_int) -> Old {
     let mut action = default_action();
     action.sa_sigaction = ours;
     action.sa_flags = libc::SA_SIGINFO | flags;
+    action.sa_mask = mask;
     let replaced = set_action(signo, &action);
     if replaced.sa_sigaction != found.sa_sigaction && replaced.sa_sigaction != ours {
         // Another thread installed its own between our look and our change: chain to that one.
@@ -110,11 +124,7 @@ pub fn uninstall(signo: c_int, handler: Handler) {
         return;
     }
     if let Some(replaced) = replaced(signo) {
-        if replaced.is_spent() {
-            set_action(signo, &default_action());
-        } else {
-            set_action(signo, &replaced.action);
-        }
+        set_action(signo, &replaced.to_restore());
     }
 }
 
@@ -127,15 +137,21 @@ impl fmt::Debug for Action {
     }
 }
 
-/// Has `signo` ignored; gives what was done with it before.
+/// Has `signo` ignored; gives what was done with it before, and before `handler` if that is [`install`]ed. At once:
+/// no signal meets what was before.
 ///
 /// # Panics
 ///
 /// `signo` is no signal, or one that cannot be ignored.
-pub fn ignore(signo: c_int) -> Action {
+pub fn ignore(signo: c_int, handler: Handler) -> Action {
     let mut action = default_action();
     action.sa_sigaction = libc::SIG_IGN;
-    Action(set_action(signo, &action))
+    let before = set_action(signo, &action);
+    let is_ours = before.sa_sigaction == handler as *const () as libc::sighandler_t;
+    match replaced(signo).filter(|_| is_ours) {
+        Some(replaced) => Action(replaced.to_restore()),
+        None => Action(before),
+    }
 }
 
 /// Does again with `signo` what was done before [`ignore`], unless it is ignored no more.
@@ -143,6 +159,12 @@ pub fn restore(signo: c_int, before: &Action) {
     if is_ignored(signo) {
         set_action(signo, &before.0);
     }
+}
+
+/// Whether there is a handler for `signo`, whose ever it is. Async-signal-safe.
+pub fn is_handled(signo: c_int) -> bool {
+    let address = action_of(signo).sa_sigaction;
+    address != libc::SIG_DFL && address != libc::SIG_IGN
 }
 
 /// Whether `signo` is ignored, whoever has seen to that.
@@ -164,6 +186,15 @@ impl Replaced {
     /// Whether it was to be used once, and has been.
     fn is_spent(&self) -> bool {
         self.is_one_shot() && self.used.load(Ordering::Relaxed)
+    }
+
+    /// What is to be done if we go.
+    fn to_restore(&self) -> libc::sigaction {
+        if self.is_spent() {
+            default_action()
+        } else {
+            self.action
+        }
     }
 }
 
@@ -225,8 +256,8 @@ pub unsafe fn chain(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
     }
 }
 
-/// As [`chain`], but only if there was somebody's handler. Async-signal-safe. Neither is the default action taken,
-/// nor anything ignored.
+/// As [`chain`], but only if there was somebody's handler, and [`as_interrupted`] then. Async-signal-safe. Neither is
+/// the default action taken, nor anything ignored.
 ///
 /// # Safety
 ///
@@ -238,8 +269,24 @@ pub unsafe fn chain_to_handler(signo: c_int, info: *mut libc::siginfo_t, context
     });
     if is_handler {
         // SAFETY: the caller's word.
-        unsafe { chain(signo, info, context) };
+        unsafe {
+            as_interrupted(signo, context);
+            chain(signo, info, context);
+        }
     }
+}
+
+/// Gives the thread the mask that a handler of [`install`] would have, in one of [`install_alone`]. Async-signal-safe.
+/// The kernel sets it back when the handler returns.
+///
+/// # Safety
+///
+/// `context` is that of the handler, which runs for `signo`.
+pub unsafe fn as_interrupted(signo: c_int, context: *mut c_void) {
+    // SAFETY: the kernel's context, of which the kernel has written a set of 64 bits.
+    let interrupted =
+        unsafe { *(&raw const (*context.cast::<libc::ucontext_t>()).uc_sigmask).cast::<u64>() };
+    set_mask(libc::SIG_SETMASK, interrupted | 1 << (signo - 1));
 }
 
 /// Whether the kernel sends `signo` for what an instruction did.
@@ -296,8 +343,11 @@ pub(crate) fn block(signo: c_int) {
 }
 
 fn change_mask(how: c_int, signo: c_int) {
-    // The kernel's set: 64 bits, signal 1 the lowest.
-    let set: u64 = 1 << (signo - 1);
+    set_mask(how, 1 << (signo - 1));
+}
+
+/// `set` is the kernel's: 64 bits, signal 1 the lowest.
+fn set_mask(how: c_int, set: u64) {
     // SAFETY: reads one set of 8 bytes; the old one is not asked for.
     unsafe {
         libc::syscall(

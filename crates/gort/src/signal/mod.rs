@@ -20,6 +20,8 @@
 //! come. A signal interrupts no call: those that wait in the kernel go on (`SA_RESTART`), but for the few that
 //! never do, see signal(7).
 //!
+//! A signal that comes at the very moment at which the last subscription to it ends takes effect as before, or none.
+//!
 //! A child gets what [`ignore`] says, and for a signal that is subscribed to the default. Between `fork` and `exec`
 //! a child does with signals what was done before the subscriptions.
 //!

@@ -161,14 +161,15 @@ fn end(subscriptions: Vec<Subscription>) {
 
 pub(super) fn ignore(signals: &[Signal]) {
     let mut registry = REGISTRY.lock();
-    let ended = registry.withdraw(Set::of(signals));
     for &signal in signals {
-        let before = os::ignore(signal.as_raw());
+        let before = notify::ignore(signal.as_raw());
         let known = &mut registry.before_ignored;
         if !known.iter().any(|(other, _)| *other == signal) {
             known.push((signal, before));
         }
     }
+    // Only now: what was done before the subscriptions is not done in between.
+    let ended = registry.withdraw(Set::of(signals));
     drop(registry);
     end(ended);
 }

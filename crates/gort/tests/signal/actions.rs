@@ -2,7 +2,9 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 
 use gort::chan::TryRecvError;
 use gort::process::{Command, CommandExt};
@@ -82,6 +84,33 @@ fn ignore_ends_subscriptions_and_reset_undoes_both() {
     assert_eq!([one, other].map(action), [libc::SIG_DFL; 2]);
 }
 
+/// A signal that is on its way while a subscription becomes `ignore` was sent to one of the two.
+#[gort::test]
+fn no_signal_meets_the_default_action_between_a_subscription_and_ignore() {
+    let signal = Signal::SIGTSTP;
+    ignore(&[signal]);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let senders = [(); 2].map(|()| {
+        let is_over = Arc::clone(&is_over);
+        thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                send(signal);
+            }
+        })
+    });
+    for _ in 0..500 {
+        let receiver = notify(&[signal]);
+        ignore(&[signal]);
+        assert!(receiver.iter().all(|found| found == signal));
+        drop(notify(&[signal]));
+    }
+    is_over.store(true, Ordering::Relaxed);
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    assert!(ignored(signal));
+}
+
 /// What somebody has put over ours is theirs.
 #[gort::test]
 fn a_handler_put_over_a_subscription_stays() {
@@ -113,7 +142,7 @@ fn no_signals_given_are_all_that_can_be_had() {
             assert_eq!(action(Signal::SIGTERM), libc::SIG_DFL);
             ignore(&[]);
             assert!(ignored(Signal::SIGTERM) && ignored(Signal::SIGHUP));
-            send(Signal::SIGTERM);
+            // None is sent now: a thread that is still in a handler would keep it until it is reset.
             reset(&[]);
             assert_eq!(action(Signal::SIGTERM), libc::SIG_DFL);
             assert!(ignored(Signal::SIGPIPE), "as Rust began with it");

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::thread;
 
 use gort::chan::{self, RecvError, TryRecvError, select};
-use gort::signal::{BUFFER, Signal, notify, stop};
+use gort::signal::{BUFFER, Signal, ignore, notify, stop};
 
 use super::support::{action, receive, send, wait_until};
 
@@ -118,6 +118,34 @@ fn a_storm_of_signals_is_told_of_and_does_no_harm() {
     assert!((1..=4000).contains(&count), "{count}");
     send(signal);
     assert_eq!(receive(&receiver), signal);
+    // What another thread has still to be interrupted by must not meet the default action.
+    ignore(&[signal]);
+}
+
+/// The kernel makes a frame for each that may be handled, one on the other, and std gives its threads 8 KiB for
+/// them.
+#[test]
+fn signals_that_come_at_once_fit_on_a_threads_stack() {
+    let signals: Vec<_> = (10..26)
+        .map(|i| Signal::from_raw(libc::SIGRTMIN() + i).unwrap())
+        .collect();
+    let receiver = notify(&signals);
+    // SAFETY: the set is made before it is used; the mask is this thread's, and set back.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for signal in &signals {
+            libc::sigaddset(&mut set, signal.as_raw());
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+        for signal in &signals {
+            assert_eq!(libc::raise(signal.as_raw()), 0);
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
+    }
+    let mut received: Vec<_> = signals.iter().map(|_| receive(&receiver)).collect();
+    received.sort();
+    assert_eq!(received, signals);
 }
 
 /// A goroutine that waits for a signal is no hang, for longer than the detector takes.
