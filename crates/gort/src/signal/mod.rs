@@ -1,4 +1,4 @@
-//! Signals of the system as values in channels: Go's `os/signal`.
+//! Signals of the system as values in channels, and as the end of contexts: Go's `os/signal`.
 //!
 //! [`notify`] subscribes to signals: what was done with them by default, ending the process in most cases, is
 //! not done any more, and each comes as a value. When the receiver is dropped, everything is as before.
@@ -48,7 +48,12 @@
 mod kind;
 mod registry;
 
+use std::error::Error;
+use std::fmt;
+
 use crate::chan::Receiver;
+use crate::context::{Cancel, CancelCause, Context};
+use registry::Id;
 
 pub use kind::Signal;
 pub use registry::BUFFER;
@@ -79,7 +84,7 @@ pub use registry::BUFFER;
 #[doc(alias = "signal.Notify")]
 #[track_caller]
 pub fn notify(signals: &[Signal]) -> Receiver<Signal> {
-    registry::subscribe(&set_of(signals))
+    registry::subscribe_channel(&set_of(signals))
 }
 
 /// Ends the subscription of `receiver`, as dropping it does. When this returns, nothing more is sent to
@@ -99,9 +104,99 @@ pub fn notify(signals: &[Signal]) -> Receiver<Signal> {
 #[doc(alias = "signal.Stop")]
 pub fn stop(receiver: &Receiver<Signal>) {
     if let Some(channel) = receiver.id() {
-        registry::unsubscribe(channel);
+        registry::unsubscribe(Id::Channel(channel));
     }
 }
+
+/// A context that is cancelled when one of `signals` comes, or with `parent`. None given means all, as for
+/// [`notify`].
+///
+/// The signal is the context's [`cause`](Context::cause): a [`Received`]. What was done with the signals before is
+/// done again once the [`Stop`] is dropped, which cancels the context as well: keep it for as long as the
+/// program may run, and drop it to have a second Control-C end a program that takes its time.
+///
+/// # Panics
+///
+/// As [`notify`].
+///
+/// # Examples
+///
+/// ```
+/// use gort::context;
+/// use gort::signal::{self, Signal};
+///
+/// let (ctx, _stop) = signal::context(&context::background(), &[Signal::SIGALRM, Signal::SIGTERM]);
+/// // By somebody else, normally.
+/// std::process::Command::new("kill").args(["-ALRM", &std::process::id().to_string()]).status()?;
+/// assert!(ctx.done().recv().is_err());
+/// assert_eq!(ctx.cause().unwrap().to_string(), "alarm clock signal received");
+/// # std::io::Result::Ok(())
+/// ```
+#[doc(alias = "signal.NotifyContext")]
+#[track_caller]
+pub fn context(parent: &Context, signals: &[Signal]) -> (Context, Stop) {
+    let signals = set_of(signals);
+    let (told, cause) = parent.with_cancel_cause();
+    let (ctx, cancel) = told.with_cancel();
+    let id = registry::subscribe_context(&signals, cause.clone());
+    let stop = Stop {
+        id,
+        cancel,
+        _cause: cause,
+    };
+    (ctx, stop)
+}
+
+/// Ends the subscription of a [`context`](context()) when it is dropped, and cancels that.
+///
+/// # Examples
+///
+/// ```
+/// use gort::context::{self, ContextError};
+/// use gort::signal::{self, Signal};
+///
+/// let (ctx, stop) = signal::context(&context::background(), &[Signal::SIGTERM]);
+/// stop.stop();
+/// assert_eq!(ctx.err(), Some(ContextError::Canceled));
+/// assert_eq!(ctx.cause().unwrap().to_string(), "context canceled");
+/// ```
+#[must_use = "dropping it ends the subscription and cancels the context"]
+pub struct Stop {
+    id: Id,
+    cancel: Cancel,
+    /// Kept: the registry's is dropped by `reset`, and the last one's drop cancels.
+    _cause: CancelCause,
+}
+
+impl Stop {
+    /// Drops it.
+    pub fn stop(self) {}
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        registry::unsubscribe(self.id);
+        self.cancel.cancel();
+    }
+}
+
+impl fmt::Debug for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stop").finish_non_exhaustive()
+    }
+}
+
+/// Why a [`context`](context()) was cancelled: the signal has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Received(pub Signal);
+
+impl fmt::Display for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} signal received", self.0)
+    }
+}
+
+impl Error for Received {}
 
 /// Has the process ignore `signals`; none given means all, but for those that cannot be had. Subscriptions to
 /// them end, for those signals.

@@ -10,14 +10,16 @@
 #![forbid(unsafe_code)]
 
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use gort_core::notify;
 use gort_core::os::signal::{self as os, Action};
 use gort_core::sched::{self, SpawnOptions};
 
-use super::Signal;
+use super::{Received, Signal};
 use crate::chan::watched::{self, ChanId, Watch};
 use crate::chan::{Receiver, Sender};
+use crate::context::CancelCause;
 use crate::sync::Mutex;
 
 /// How many signals wait in the channel of a subscription: one of each kind there is.
@@ -32,8 +34,25 @@ struct Registry {
 }
 
 struct Subscription {
+    id: Id,
     signals: Set,
-    sender: Sender<Signal>,
+    target: Target,
+}
+
+/// Which subscription.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Id {
+    /// That of the channel.
+    Channel(ChanId),
+    /// One with a context, by a number of its own.
+    Context(u64),
+}
+
+/// Who is told.
+#[derive(Clone)]
+enum Target {
+    Channel(Sender<Signal>),
+    Context(CancelCause),
 }
 
 static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
@@ -105,15 +124,33 @@ impl Registry {
     }
 }
 
+/// Subscribes a new channel.
 #[track_caller]
-pub(super) fn subscribe(signals: &[Signal]) -> Receiver<Signal> {
+pub(super) fn subscribe_channel(signals: &[Signal]) -> Receiver<Signal> {
+    let (sender, receiver) = watched::bounded::<Signal, Ends>(BUFFER);
+    let id = sender.id().expect("it is not nil");
+    subscribe(Id::Channel(id), signals, Target::Channel(sender));
+    receiver
+}
+
+/// Subscribes what cancels a context.
+#[track_caller]
+pub(super) fn subscribe_context(signals: &[Signal], cancel: CancelCause) -> Id {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let id = Id::Context(LAST.fetch_add(1, Ordering::Relaxed));
+    subscribe(id, signals, Target::Context(cancel));
+    id
+}
+
+#[track_caller]
+fn subscribe(id: Id, signals: &[Signal], target: Target) {
     if let Err(error) = notify::start() {
         panic!("cannot wait for signals: {error}");
     }
-    let (sender, receiver) = watched::bounded::<Signal, Ends>(BUFFER);
     let subscription = Subscription {
+        id,
         signals: Set::of(signals),
-        sender,
+        target,
     };
     let mut registry = REGISTRY.lock();
     if !registry.has_teller {
@@ -130,8 +167,6 @@ pub(super) fn subscribe(signals: &[Signal]) -> Receiver<Signal> {
         registry.has_teller = true;
     }
     registry.change(|subscriptions| subscriptions.push(subscription));
-    drop(registry);
-    receiver
 }
 
 /// Is told when the channel of a subscription is closed.
@@ -139,23 +174,25 @@ struct Ends;
 
 impl Watch for Ends {
     fn closed(channel: ChanId) {
-        unsubscribe(channel);
+        unsubscribe(Id::Channel(channel));
     }
 }
 
-pub(super) fn unsubscribe(channel: ChanId) {
+pub(super) fn unsubscribe(id: Id) {
     let ended: Vec<Subscription> = REGISTRY.lock().change(|subscriptions| {
-        let is_it = |it: &mut Subscription| it.sender.id() == Some(channel);
+        let is_it = |it: &mut Subscription| it.id == id;
         subscriptions.extract_if(.., is_it).collect()
     });
     end(ended);
 }
 
-/// Closes the channels; the teller may have a handle for a moment more. Without the lock (R3): a close comes
-/// back to `unsubscribe`, and finds nothing.
+/// Closes the channels, for which the teller may have a handle for a moment more; contexts lose theirs. Without
+/// the lock (R3): a close comes back to `unsubscribe`, and finds nothing.
 fn end(subscriptions: Vec<Subscription>) {
     for subscription in subscriptions {
-        subscription.sender.close();
+        if let Target::Channel(sender) = subscription.target {
+            sender.close();
+        }
     }
 }
 
@@ -207,15 +244,20 @@ fn tell() {
             let wants = registry.subscriptions.iter().filter(wants);
             wants
                 .map(|it| Subscription {
+                    id: it.id,
                     signals: Set(it.signals.0 & come.0),
-                    sender: it.sender.clone(),
+                    target: it.target.clone(),
                 })
                 .collect()
         };
         for subscription in wanted_by {
             for signal in subscription.signals.signals() {
-                // Full, and that signal is lost for this one; or closed, and it is not wanted any more.
-                let _ = subscription.sender.try_send(signal);
+                match &subscription.target {
+                    // Full, and that signal is lost for this one; or closed, and it is not wanted any more.
+                    Target::Channel(sender) => drop(sender.try_send(signal)),
+                    // The first is the cause.
+                    Target::Context(cancel) => cancel.cancel(Received(signal)),
+                }
             }
         }
         come = Set(notify::wait().unwrap_or_default());

@@ -2,5 +2,6 @@
 //! Programs that die by signals are in `testing/crash`.
 
 mod actions;
+mod contexts;
 mod subscriptions;
 mod support;
