@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use gort_core::clock::{self, NEVER};
 use gort_core::netpoll::{Direction, PollError};
 use gort_core::os::file::{self, Interest};
-use gort_core::os::{as_std, socket};
+use gort_core::os::{StdOwner, as_std, socket};
 use gort_core::poll_fd::{Locked, PollFd, Reference};
 use gort_core::{runtime, sched};
 
@@ -39,6 +39,10 @@ const REST_SLICES: usize = 64;
 /// [`Fd::retry_paced`]. The first is short, as whoever makes room needs little time.
 pub(crate) const PACE_MIN: Duration = Duration::from_micros(100);
 pub(crate) const PACE_MAX: Duration = Duration::from_millis(20);
+
+/// The first and the longest pause of [`Fd::sit_out_shortage`]: those of Go's HTTP server.
+pub(crate) const SHORTAGE_MIN: Duration = Duration::from_millis(5);
+const SHORTAGE_MAX: Duration = Duration::from_secs(1);
 
 /// What kind of thing a descriptor is to its user: it decides the text of the error after a close.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -362,6 +366,15 @@ impl Fd {
         }
     }
 
+    /// A pause of a server that lacks descriptors or memory: `pause` long, and longer the next time. Begin
+    /// with [`SHORTAGE_MIN`].
+    #[track_caller]
+    pub(crate) fn sit_out_shortage(&self, pause: &mut Duration) -> io::Result<()> {
+        let now = *pause;
+        *pause = (now * 2).min(SHORTAGE_MAX);
+        self.pause(now)
+    }
+
     #[track_caller]
     fn lock(&self, direction: Direction, deadline_ns: u64) -> io::Result<Locked<'_>> {
         // A call into the runtime is a place to yield, if the slice is used up.
@@ -396,10 +409,7 @@ impl Fd {
     }
 
     /// Calls a method of std's that does not wait.
-    pub(crate) fn ask<S: From<OwnedFd>, R>(
-        &self,
-        f: impl FnOnce(&S) -> io::Result<R>,
-    ) -> io::Result<R> {
+    pub(crate) fn ask<S: StdOwner, R>(&self, f: impl FnOnce(&S) -> io::Result<R>) -> io::Result<R> {
         as_std(self.reference()?.as_fd(), f)
     }
 

@@ -62,6 +62,7 @@ pub struct PipeWriter {
     fd: Arc<Fd>,
 }
 
+#[track_caller]
 fn read(
     fd: &Fd,
     len: usize,
@@ -77,6 +78,7 @@ fn read(
     })
 }
 
+#[track_caller]
 fn write(fd: &Fd, buf: &[u8]) -> io::Result<usize> {
     let attempt =
         |pipe: BorrowedFd<'_>, buf: &[u8]| as_std(pipe, |mut file: &File| file.write(buf));
@@ -90,6 +92,7 @@ fn write(fd: &Fd, buf: &[u8]) -> io::Result<usize> {
     })
 }
 
+#[track_caller]
 fn write_vectored(fd: &Fd, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
     let attempt = |pipe: BorrowedFd<'_>, bufs: &[IoSlice<'_>]| {
         as_std(pipe, |mut file: &File| file.write_vectored(bufs))

@@ -9,17 +9,12 @@ use std::io;
 use std::net::{self, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use gort_core::netpoll::Direction;
 use gort_core::os::socket;
 
 use super::{TcpStream, lookup};
-use crate::fd::{Fd, Kind};
-
-/// The first and the longest pause of `accept_retrying`: those of Go's HTTP server.
-const PAUSE_MIN: Duration = Duration::from_millis(5);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+use crate::fd::{Fd, Kind, SHORTAGE_MIN};
 
 /// A TCP socket that accepts connections; as [`std::net::TcpListener`], but waiting parks the
 /// goroutine.
@@ -117,13 +112,15 @@ impl TcpListener {
     /// Those of [`accept`](TcpListener::accept) that no waiting can help against.
     #[track_caller]
     pub fn accept_retrying(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let mut pause = PAUSE_MIN;
+        // A loop for each kind of listener: a closure would hide the caller's line from dumps.
+        let mut pause = SHORTAGE_MIN;
         loop {
             match self.accept() {
-                Err(error) if socket::is_exhausted(&error) => self.fd.pause(pause)?,
+                Err(error) if socket::is_exhausted(&error) => {
+                    self.fd.sit_out_shortage(&mut pause)?;
+                }
                 result => return result,
             }
-            pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 

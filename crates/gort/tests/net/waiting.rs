@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gort::net::{TcpListener, TcpStream};
+use gort::net::{TcpListener, TcpStream, UdpSocket};
 
 use crate::support::{alone, assert_closed, assert_kind, in_both_worlds, pair};
 
@@ -248,12 +248,10 @@ fn nonblocking_calls_fail_instead_of_waiting() {
     });
 }
 
-#[test]
-fn a_parked_reader_shows_the_line_that_reads() {
-    let (mut client, server) = pair();
-    let line = line!() + 1;
-    let reader = gort::go(move || client.read(&mut [0; 1]));
-    let id = reader.goroutine().id().as_u64();
+/// Waits until the goroutine is parked, and compares where.
+#[track_caller]
+fn assert_parked_at<T>(line: u32, handle: &gort::JoinHandle<T>) {
+    let id = handle.goroutine().id().as_u64();
     let start = Instant::now();
     let parked_at = loop {
         let all = gort_core::snapshot::goroutines();
@@ -265,6 +263,39 @@ fn a_parked_reader_shows_the_line_that_reads() {
         gort::yield_now();
     };
     assert_eq!((parked_at.file(), parked_at.line()), (file!(), line));
+}
+
+#[test]
+fn whoever_is_parked_shows_the_line_that_waits() {
+    let (mut client, server) = pair();
+    let (line, reader) = (line!(), gort::go(move || client.read(&mut [0; 1])));
+    assert_parked_at(line, &reader);
     drop(server);
     assert_eq!(reader.join().unwrap().unwrap(), 0);
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let accepting = listener.try_clone().unwrap();
+    let (line, next) = (line!(), gort::go(move || accepting.incoming().next()));
+    assert_parked_at(line, &next);
+    listener.close().unwrap();
+    assert!(next.join().unwrap().is_none());
+
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let twin = socket.try_clone().unwrap();
+    let (line, receiver) = (line!(), gort::go(move || twin.recv_from(&mut [0; 1])));
+    assert_parked_at(line, &receiver);
+    socket.close().unwrap();
+    assert_closed(receiver.join().unwrap());
+
+    let (mut reader, writer) = gort::io::pipe().unwrap();
+    let (line, reader) = (line!(), gort::go(move || reader.read(&mut [0; 1])));
+    assert_parked_at(line, &reader);
+    drop(writer);
+    assert_eq!(reader.join().unwrap().unwrap(), 0);
+
+    let (mut one, other) = gort::net::pipe();
+    let (line, writer) = (line!(), gort::go(move || one.write(&[0; 1])));
+    assert_parked_at(line, &writer);
+    drop(other);
+    assert_kind(writer.join().unwrap(), ErrorKind::BrokenPipe);
 }

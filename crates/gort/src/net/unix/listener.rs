@@ -17,7 +17,7 @@ use gort_core::os::socket;
 use gort_core::sched;
 
 use super::{SocketAddr, UnixStream};
-use crate::fd::{Fd, Kind};
+use crate::fd::{Fd, Kind, SHORTAGE_MIN};
 
 /// A Unix socket that accepts connections; as [`std::os::unix::net::UnixListener`], but waiting parks the
 /// goroutine.
@@ -121,7 +121,28 @@ impl UnixListener {
         Ok((UnixStream::new(fd)?, peer))
     }
 
-    /// The connections as they come. Ends when the listener is closed.
+    /// Accepts as [`accept`](UnixListener::accept) does, but lives through a lack of descriptors or
+    /// memory, as [`TcpListener::accept_retrying`](crate::net::TcpListener::accept_retrying) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`accept`](UnixListener::accept) that no waiting can help against.
+    #[track_caller]
+    pub fn accept_retrying(&self) -> io::Result<(UnixStream, SocketAddr)> {
+        // A loop for each kind of listener: a closure would hide the caller's line from dumps.
+        let mut pause = SHORTAGE_MIN;
+        loop {
+            match self.accept() {
+                Err(error) if socket::is_exhausted(&error) => {
+                    self.fd.sit_out_shortage(&mut pause)?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// The connections as they come, by [`accept_retrying`](UnixListener::accept_retrying). Ends when
+    /// the listener is closed.
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self }
     }
@@ -198,7 +219,7 @@ impl Iterator for Incoming<'_> {
 
     #[track_caller]
     fn next(&mut self) -> Option<io::Result<UnixStream>> {
-        match self.listener.accept() {
+        match self.listener.accept_retrying() {
             Ok((stream, _)) => Some(Ok(stream)),
             Err(_) if self.listener.fd.is_closed() => None,
             Err(error) => Some(Err(error)),
