@@ -13,6 +13,9 @@
 //! | what comes from another crate of ours | `use(runtime::ConfigError)` |
 //!
 //! `unsafe fn`s are not: this package is about safe code.
+//!
+//! Several types have the same methods from a macro of the crate's own: what such a macro makes of its
+//! arguments is read as if it stood where the macro is called ([`Macro`]).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -36,6 +39,14 @@ pub struct Item {
 pub fn read(folder: &Path) -> io::Result<Vec<Item>> {
     let mut files = Vec::new();
     read_folder(folder, "", &mut files)?;
+    let macros: Vec<Macro> = files.iter().flat_map(|file| file.macros()).collect();
+    // What a macro makes may call another: those are expanded in their turn.
+    let mut index = 0;
+    while let Some(file) = files.get(index) {
+        let made = file.expansions(&macros);
+        files.extend(made);
+        index += 1;
+    }
     let public = files.iter().flat_map(File::public_modules).collect();
     let items = files.iter().flat_map(|file| file.items(&public));
     let mut items: Vec<Item> = items.collect();
@@ -79,7 +90,99 @@ fn read_folder(folder: &Path, prefix: &str, files: &mut Vec<File>) -> io::Result
     Ok(())
 }
 
+/// A macro that makes items, as far as reading them goes.
+struct Macro {
+    name: String,
+    /// The names of its parameters, in order, with their dollars.
+    parameters: Vec<String>,
+    /// What it makes, less the margin.
+    body: Vec<String>,
+}
+
+impl Macro {
+    /// The items that a call with these arguments makes. Arguments are known by their place among the
+    /// commas, arrows and braces; that finds names, which come first.
+    fn expand(&self, arguments: &str) -> String {
+        let values = arguments.replace("=>", ",");
+        let values = values.split([',', '{']).map(str::trim);
+        let values: Vec<(&String, &str)> = self.parameters.iter().zip(values).collect();
+        let mut lines: Vec<String> = Vec::new();
+        for line in &self.body {
+            let mut line = line.clone();
+            for (parameter, value) in &values {
+                line = line.replace(*parameter, value);
+            }
+            lines.push(line);
+            // A method for each signature among the arguments.
+            if lines.last().is_some_and(|line| line.ends_with("$(")) {
+                let signatures = arguments.lines().map(str::trim);
+                let signatures = signatures.filter(|line| line.starts_with("fn "));
+                lines.extend(signatures.map(|line| format!("    pub {line}")));
+            }
+        }
+        lines.retain(|line| !line.contains("fn $"));
+        lines.join("\n")
+    }
+}
+
 impl File {
+    /// The macros of this file that are not exported.
+    fn macros(&self) -> Vec<Macro> {
+        let mut macros = Vec::new();
+        for (start, _) in self.text.match_indices("\nmacro_rules! ") {
+            let text = &self.text[start + 1..];
+            let text = &text[..text.find("\n}").unwrap_or(text.len())];
+            let is_exported = self.text[..start].ends_with("#[macro_export]");
+            let Some((matcher, body)) = text.split_once("=> {\n").filter(|_| !is_exported) else {
+                continue;
+            };
+            // Those that are repeated stand for no one argument.
+            let (matcher, _) = matcher.split_once("$(").unwrap_or((matcher, ""));
+            let parameters = matcher.split('$').skip(1);
+            macros.push(Macro {
+                name: word(text.strip_prefix("macro_rules! ").unwrap_or_default()).to_owned(),
+                parameters: parameters.map(|rest| format!("${}", word(rest))).collect(),
+                body: body
+                    .lines()
+                    .map(|line| line.strip_prefix("        ").unwrap_or(line).to_owned())
+                    .collect(),
+            });
+        }
+        macros
+    }
+
+    /// What the calls of `macros` in this file make, as files beside it.
+    fn expansions(&self, macros: &[Macro]) -> Vec<File> {
+        let mut made = Vec::new();
+        let mut place = 0;
+        for line in self.text.split_inclusive('\n') {
+            let rest = &self.text[place..];
+            place += line.len();
+            let Some(called) = macros.iter().find(|r#macro| {
+                let behind = line.strip_prefix(&r#macro.name);
+                behind.is_some_and(|rest| rest.starts_with("!(") || rest.starts_with("! {"))
+            }) else {
+                continue;
+            };
+            let arguments = &rest[called.name.len()..];
+            let arguments = arguments.trim_start_matches(['!', ' ', '(', '{', '\n']);
+            // As rustfmt ends it: on the same line, or with the delimiter at the beginning of one.
+            let end = match line.trim_end().strip_suffix(");") {
+                Some(_) => arguments.find(");"),
+                None => ["\n}", "\n);"]
+                    .iter()
+                    .filter_map(|end| arguments.find(end))
+                    .min(),
+            };
+            let end = end.unwrap_or(arguments.len());
+            made.push(File {
+                name: self.name.clone(),
+                text: called.expand(&arguments[..end]),
+            });
+        }
+        made
+    }
+
     /// The public modules that are declared here, by their paths.
     fn public_modules(&self) -> impl Iterator<Item = String> {
         let parent = match self.name.strip_suffix("/mod.rs") {
@@ -152,7 +255,10 @@ impl File {
                         of = format!("({head})");
                         let r#trait = last_segment(r#trait);
                         let implementor = word_with_reference(implementor);
-                        add(format!("{module}{implementor}:{trait}"));
+                        // None: what a macro implements for a type that is not one of ours.
+                        if !implementor.is_empty() {
+                            add(format!("{module}{implementor}:{trait}"));
+                        }
                     }
                     None => of = word_with_reference(&head),
                 }
@@ -317,6 +423,39 @@ mod tests {
             "A:Raw",
         ];
         assert_eq!(paths("go.rs", text), expected);
+    }
+
+    #[test]
+    fn what_macros_make_is_found() {
+        let text = "\nmacro_rules! a {\n    ($name:ident, $method:ident, $rest:expr) => {\n        \
+                    impl $name {\n            pub fn $method(&self) {\n        }\n        \
+                    impl Read for &$name {\n        b!($name);\n    };\n}\n\
+                    macro_rules! b {\n    ($name:ident) => {\n        impl Write for $name {\n    };\n}\n\
+                    macro_rules! c {\n    ($std:ty => $name:ident { $(\n        fn $method:ident();\n    )+ }) => {\n        \
+                    impl $name { $(\n            pub fn $method() {}\n        )+ }\n    };\n}\n\
+                    a!(X, act, 1);\nc! { net::X => X {\n    fn one();\n    fn two();\n} }\n";
+        let mut files = vec![File {
+            name: "chan/x.rs".to_owned(),
+            text: text.to_owned(),
+        }];
+        let macros = files[0].macros();
+        for index in 0.. {
+            let Some(file) = files.get(index) else { break };
+            let made = file.expansions(&macros);
+            files.extend(made);
+        }
+        let made: Vec<String> = files[1..]
+            .iter()
+            .flat_map(|file| paths(&file.name, &file.text))
+            .collect();
+        let expected = [
+            "chan::X::act",
+            "chan::&X:Read",
+            "chan::X::one",
+            "chan::X::two",
+            "chan::X:Write",
+        ];
+        assert_eq!(made, expected);
     }
 
     #[test]

@@ -12,6 +12,7 @@ const TRAITS: &[(&str, &str)] = &[
     ("Display", "reads"),
     ("Error", "nothing of its own"),
     ("From", "moves data"),
+    ("FromRawFd", "unsafe to call"),
     ("PartialEq", "reads"),
     ("Eq", "nothing of its own"),
     ("Send", "a promise to the compiler"),
