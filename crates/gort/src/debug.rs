@@ -5,6 +5,12 @@
 //! by a signal, for some microseconds too, to walk its own. One whose thread sleeps in a system call is left
 //! alone, since a signal would end some calls early, and is shown without a stack; so is one that does not
 //! answer within 100 ms.
+//!
+//! Tools from outside see goroutines as what runs on threads: `gdb` (`thread apply all bt`) and `perf record
+//! --call-graph dwarf` show their stacks whole, from the innermost function to the goroutine's entry, also of one
+//! that was stopped by the signal of preemption (`gdb`, below `<signal handler called>`). Parked goroutines
+//! are on no thread; their stacks are in the texts from here. `perf` without `dwarf` needs frame pointers
+//! (`-C force-frame-pointers=yes`).
 
 #![forbid(unsafe_code)]
 
