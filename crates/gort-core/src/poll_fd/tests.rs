@@ -287,17 +287,22 @@ fn a_cancel_ends_the_waits_under_it_and_no_others() {
         while line_len(&fd, Direction::Read) < 1 {
             thread::yield_now();
         }
-        let other = s.spawn(|| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let fd = &fd;
+        let other = s.spawn(move || {
             let turn = fd.lock(Direction::Read, NEVER).unwrap();
             turn.prepare()?;
+            tell.send(()).unwrap();
             turn.wait(NEVER)
         });
-        while line_len(&fd, Direction::Read) < 2 {
+        while line_len(fd, Direction::Read) < 2 {
             thread::yield_now();
         }
         cancellation.cancel();
         assert_eq!(first.join().unwrap(), Some(PollError::Canceled));
         assert_eq!(second.join().unwrap(), Some(PollError::Canceled));
+        // What comes before is forgotten by `prepare`, and the poller tells it once.
+        told.recv().unwrap();
         peer.write_all(b"x").unwrap();
         assert_eq!(other.join().unwrap(), Ok(()));
         // Under what was called off nobody begins to wait.
