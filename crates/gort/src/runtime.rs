@@ -13,11 +13,9 @@ use gort_core::sched::join::Outcome;
 use gort_core::sched::{self, SpawnOptions};
 use gort_core::{clock, deadlock, hang, runtime as core, snapshot, stall};
 
-use crate::debug::{self, Frame};
+use crate::debug::{self, Frame, GoroutineInfo};
 
 pub use core::{ConfigError, DeadlockPolicy, PanicPolicy};
-
-use crate::debug::GoroutineInfo;
 
 /// Runs `f` as a goroutine with a main thread's stack (8 MiB, or more if all goroutines are to have more)
 /// while the calling thread waits.
