@@ -82,6 +82,11 @@ in_both_modes! {
         assert_deadlock(&ended, "deadlock_cond", &["sync.Cond.Wait"]);
     }
 
+    fn async_goroutines(program) {
+        let ended = program(env!("CARGO_BIN_EXE_deadlock_async")).run();
+        assert_deadlock(&ended, "deadlock_async", &["await", "chan receive", "join"]);
+    }
+
     fn pn01_main_alone(program) {
         let ended = program(env!("CARGO_BIN_EXE_deadlock_main_alone")).run();
         assert_deadlock(&ended, "deadlock_main_alone", &["chan receive"]);
