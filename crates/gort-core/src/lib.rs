@@ -44,6 +44,7 @@ pub mod sched;
 #[doc(hidden)]
 pub mod audit;
 pub mod cancel;
+pub mod on_thread;
 pub mod poll_fd;
 
 pub mod deadlock;

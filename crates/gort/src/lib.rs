@@ -25,6 +25,7 @@
 
 #![warn(missing_docs)]
 
+pub mod alloc;
 pub mod chan;
 pub mod context;
 mod deadlock;

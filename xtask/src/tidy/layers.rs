@@ -73,6 +73,7 @@ const LAYERS: [Layers; 2] = [
             // One layer: its files are one state machine, and all know the one scheduler.
             "sched",
             "cancel",
+            "on_thread",
             // A descriptor's locks park their waiters.
             "poll_fd",
             "symbol",
