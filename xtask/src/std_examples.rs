@@ -25,10 +25,7 @@ const REPLACED: [&str; 4] = ["thread", "sync", "net", "time"];
 const TALKS: [&str; 3] = ["::connect", "::bind", "to_socket_addrs"];
 
 /// Examples (or, with `*` at the end, all of a page) that do not hold, and why.
-const EXCEPTIONS: [(&str, &str); 2] = [
-    ("thread_fn_sleep_ms_1", "std has deprecated it"),
-    ("net_struct_UdpSocket*", "gort::net has no UDP as yet"),
-];
+const EXCEPTIONS: [(&str, &str); 1] = [("thread_fn_sleep_ms_1", "std has deprecated it")];
 
 struct Example {
     /// Its page and number, from 1.
