@@ -20,7 +20,8 @@
         target_os = "linux",
         target_arch = "x86_64",
         target_env = "gnu",
-        not(target_feature = "crt-static")
+        not(target_feature = "crt-static"),
+        not(gort_tsan)
     )),
     expect(
         dead_code,

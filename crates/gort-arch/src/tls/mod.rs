@@ -18,6 +18,9 @@
 //!
 //! Which thread id the control block of a goroutine carries is [`Tid`].
 //!
+//! With `--cfg gort_tsan` there is thread mode alone: ThreadSanitizer keeps its idea of a thread in
+//! thread-local storage and calls our stand-ins for libc's functions before it is ready for our code.
+//!
 //! Elsewhere: where the block lies (`stack`), when it is switched (the scheduler). Checked by
 //! `tests/tls.rs`; `GORT_TLS=thread` chooses thread mode from outside.
 
@@ -25,14 +28,16 @@
     target_os = "linux",
     target_arch = "x86_64",
     target_env = "gnu",
-    not(target_feature = "crt-static")
+    not(target_feature = "crt-static"),
+    not(gort_tsan)
 ))]
 mod own;
 #[cfg(all(
     target_os = "linux",
     target_arch = "x86_64",
     target_env = "gnu",
-    not(target_feature = "crt-static")
+    not(target_feature = "crt-static"),
+    not(gort_tsan)
 ))]
 use own as imp;
 
@@ -40,14 +45,16 @@ use own as imp;
     target_os = "linux",
     target_arch = "x86_64",
     target_env = "gnu",
-    not(target_feature = "crt-static")
+    not(target_feature = "crt-static"),
+    not(gort_tsan)
 )))]
 mod thread_only;
 #[cfg(not(all(
     target_os = "linux",
     target_arch = "x86_64",
     target_env = "gnu",
-    not(target_feature = "crt-static")
+    not(target_feature = "crt-static"),
+    not(gort_tsan)
 )))]
 use thread_only as imp;
 

@@ -1,6 +1,6 @@
-//! Platforms without own thread-local blocks: other CPUs, other C libraries, and glibc linked
-//! statically, where `dlsym` finds no symbols. Goroutines run in thread mode, so nothing here but
-//! `init` is ever reached.
+//! Platforms without own thread-local blocks: other CPUs, other C libraries, glibc linked statically,
+//! where `dlsym` finds no symbols, and builds for ThreadSanitizer. Goroutines run in thread mode, so
+//! nothing here but `init` is ever reached.
 
 use super::{Support, ThreadTls};
 use crate::stack::{Slot, StackError, Why};
@@ -12,6 +12,8 @@ pub(super) fn init() -> Result<Support, String> {
         format!("no stack switch for {}", std::env::consts::ARCH)
     } else if cfg!(target_feature = "crt-static") && cfg!(target_env = "gnu") {
         "glibc is linked statically, its symbols cannot be looked up".to_owned()
+    } else if cfg!(gort_tsan) {
+        "this is a build for ThreadSanitizer".to_owned()
     } else {
         "not glibc".to_owned()
     })

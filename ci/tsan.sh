@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# The suites of channels and locks, random programs and the stress suite under ThreadSanitizer, whose runtime
+# Rust's toolchain for x86-64 Linux carries.
+#
+#     ci/tsan.sh               all of it
+#     ci/tsan.sh chan sync     these suites: chan, sync, stream, fuzz, stress
+#
+# What it covers, and what it cannot:
+#
+# * Thread mode alone. Each goroutine is an OS thread, so ThreadSanitizer needs no word about switches. The
+#   same channels, locks, timers, Ps and Ms are at work; the switch and own thread-local blocks are not.
+#   ThreadSanitizer keeps what it knows of a thread in thread-local storage, so own blocks would each need
+#   that made ready besides a fiber; `--cfg gort_tsan` leaves them out.
+# * It does not know fences. gort has them where a store must come before a load (who goes to sleep, who wakes);
+#   values are handed over by release and acquire, which it knows. A missing fence is for loom to find.
+# * std comes without instrumentation: ci/tsan.supp lists what it takes for races there.
+#
+# Not part of CI: it builds everything anew, and is slow.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=x86_64-unknown-linux-gnu
+folder=${CARGO_TARGET_DIR:-$PWD/target}/tsan
+# A stable toolchain has the flag too, if it is asked as a nightly one. The flag about the ABI is for std, which
+# cannot be built anew without its source.
+export RUSTC_BOOTSTRAP=1
+export RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg gort_tsan"
+export GORT_TLS=thread
+# The first report ends a suite with its exit code.
+export TSAN_OPTIONS="suppressions=$PWD/ci/tsan.supp halt_on_error=1 ${TSAN_OPTIONS:-}"
+build=(--quiet --release --target "$target" --target-dir "$folder")
+# For one suite, in seconds.
+limit=${TSAN_TIMEOUT:-900}
+
+# A race that is one has to be found: else all that follows says nothing.
+check_itself() {
+    mkdir -p "$folder"
+    cat >"$folder/race.rs" <<'EOF'
+static mut COUNT: u64 = 0;
+fn add() {
+    for _ in 0..1000 {
+        unsafe { COUNT += 1 };
+    }
+}
+fn main() {
+    let thread = std::thread::spawn(add);
+    add();
+    thread.join().unwrap();
+}
+EOF
+    # shellcheck disable=SC2086 # the flags are words
+    rustc $RUSTFLAGS --target "$target" -o "$folder/race" "$folder/race.rs"
+    if "$folder/race" >"$folder/race.txt" 2>&1 || ! grep -q "data race" "$folder/race.txt"; then
+        cat "$folder/race.txt"
+        echo "tsan: a data race was not noticed"
+        exit 1
+    fi
+}
+
+# tests PACKAGE TEST ARGUMENT...: one test at a time, so that a report comes after its name.
+tests() {
+    local package=$1 test=$2
+    shift 2
+    timeout --kill-after=10 "$limit" cargo test "${build[@]}" --package "$package" --test "$test" "$@"
+}
+
+suite() {
+    echo "tsan: $1"
+    case $1 in
+    chan) tests gort chan -- --test-threads=1 ;;
+    sync) tests gort sync -- --test-threads=1 ;;
+    stream) tests gort stream --features futures -- --test-threads=1 ;;
+    fuzz) tests gort-fuzz fixed -- --test-threads=1 ;;
+    stress)
+        cargo build "${build[@]}" --package gort-stress
+        timeout --kill-after=10 "$limit" "$folder/$target/release/gort-stress" --secs 60
+        ;;
+    *)
+        sed -n '5,6p' "$0"
+        exit 2
+        ;;
+    esac
+}
+
+check_itself
+[ $# -gt 0 ] || set -- chan sync stream fuzz stress
+for name in "$@"; do
+    suite "$name"
+done
+echo "tsan: done"
