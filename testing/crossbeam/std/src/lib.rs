@@ -6,6 +6,8 @@
 //! are, and block the OS thread, as in any library that a goroutine calls.
 
 pub use ::std::*;
+/// In place of std's.
+pub use gort::thread;
 
 /// std's preludes, with the attribute `#[test]` replaced.
 pub mod prelude {
@@ -15,41 +17,5 @@ pub mod prelude {
     pub mod rust_2021 {
         pub use ::std::prelude::rust_2021::*;
         pub use gort::test;
-    }
-}
-
-/// `std::thread` over goroutines.
-pub mod thread {
-    use ::std::any::Any;
-
-    pub use ::std::thread::*;
-    pub use gort::time::sleep;
-    pub use gort::yield_now;
-
-    /// A goroutine to be joined.
-    #[derive(Debug)]
-    pub struct JoinHandle<T>(gort::JoinHandle<T>);
-
-    /// Starts a goroutine.
-    #[track_caller]
-    pub fn spawn<F, T>(f: F) -> JoinHandle<T>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        JoinHandle(gort::go(f))
-    }
-
-    impl<T> JoinHandle<T> {
-        /// Waits for the goroutine's result, or the payload of its panic.
-        pub fn join(self) -> Result<T> {
-            self.0.join().map_err(|error| -> Box<dyn Any + Send> {
-                if error.is_panic() {
-                    error.into_panic()
-                } else {
-                    Box::new(error)
-                }
-            })
-        }
     }
 }
