@@ -32,7 +32,7 @@ soundness() {
 
 gort() {
     cargo test --quiet $sanitized --package gort --lib \
-        --test api --test chan --test sync --test time --test net
+        --test api --test chan --test std --test sync --test time --test net
 }
 
 for part in ${@:-soundness gort}; do

@@ -22,12 +22,12 @@
 //! looks again. Then the first takes the second's loan for its own, and the second the first's share.
 //! That is as good: shares and loans are not told apart by who has them.
 //!
-//! **Invariant**: nobody waits for a reader. A reader may park while it has a loan, in user code, for
-//! ever: that keeps one value alive, and a slot. The last slots of a stripe are lent only to readers that
-//! turn the loan into a share at once, with no user code in between, so others soon get one.
+//! **Invariant**: nobody waits for user code. A reader may park in it while it has a loan, for ever: that
+//! keeps one value alive, and a slot. The last slots of a stripe are lent only to readers that turn the
+//! loan into a share at once, with no user code in between; who finds those taken as well yields.
 //!
 //! Cost: two locked instructions on a line of the reader's own P, about 10 ns, instead of two on the
-//! value's. A settler reads a line per stripe in use.
+//! value's. A settler reads a line per stripe.
 //!
 //! Checked by `testing/model` (this file under loom), `crates/gort/tests/sync/map.rs`.
 

@@ -1,8 +1,8 @@
 //! [`Pool`]: things that are used again instead of made anew. Go's `sync.Pool`.
 //!
-//! A shelf for each P. `put` goes to the caller's own: one place, and a
-//! queue for what comes while that is taken, as in Go: `get` takes from the place, else the newest of the
-//! queue, else the oldest of another's shelf, else what is stale.
+//! A shelf for each P: one place, and a queue for what comes while that is taken. `put` goes to the
+//! caller's own shelf. `get` takes from its place, else the newest of its queue, else the oldest of
+//! another's shelf, else what is stale: Go's order.
 //!
 //! *What bounds it.* Go's pools are emptied by its garbage collector: what was not used between two
 //! collections goes. Here the clock of the runtime stands for it: when a generation is [`AGE_NS`] old,

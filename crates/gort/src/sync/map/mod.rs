@@ -19,9 +19,10 @@
 //! | stores to 100,000 keys | 303 | 89 | 80 | 44 | 296 | 49 |
 //!
 //! (Shards and the one lock are our `RwLock` around std's map.) Tables that keep keys and values in place
-//! save the cache miss of a pair of its own, and with two processors a shared line costs little; this one
-//! gains with each processor more, as readers write to lines of their own P. Nodes of 16 slots instead of
-//! 64 cost 60 ns more in the first row, one level more; without the prefetch in `hazard` it is 15 ns.
+//! save the cache miss of a pair of its own, and with two processors a shared line costs little. What readers
+//! gain by writing to lines of their own P, with more processors, was not measured. Nodes of 16 slots
+//! instead of 64 cost 60 ns more in the first row, one level more; without the prefetch in `hazard` it is
+//! 15 ns.
 //!
 //! Elsewhere: the structure (`trie`), its pairs (`item`), and why what is being read is not freed (`hazard`).
 
@@ -44,8 +45,9 @@ use trie::{Seen, Trie};
 /// instant; what happened before a store is visible to whoever loads the value.
 ///
 /// It is made for keys that are read much more often than written, and for goroutines that work on keys
-/// of their own. Readers of one key do not disturb each other. If all write the same few keys, or
-/// several keys must change together, take a [`Mutex`](super::Mutex) and a `HashMap`.
+/// of their own. Readers of one key do not disturb each other, but where `Clone` does, as that of an
+/// `Arc`. If all write the same few keys, or several keys must change together, take a
+/// [`Mutex`](super::Mutex) and a `HashMap`.
 ///
 /// Values are given out as clones: take `Arc<T>` for those that are expensive to clone. A value that was
 /// replaced or deleted is dropped at once, by whoever deletes it; or if somebody is just cloning or
