@@ -49,6 +49,8 @@ pub enum Place {
     Future,
     /// In a future that a plain OS thread polls.
     FutureOnThread,
+    /// In a future that is a goroutine without a stack.
+    Task,
     /// In a waker that a channel's sender calls.
     Waker,
     /// In a waker that is called because a timer is due.
@@ -65,7 +67,7 @@ pub enum Place {
 
 impl Place {
     /// All of them.
-    pub const ALL: [Place; 28] = [
+    pub const ALL: [Place; 29] = [
         Place::Goroutine,
         Place::OwnThread,
         Place::Locked,
@@ -88,6 +90,7 @@ impl Place {
         Place::ScopeChild,
         Place::Future,
         Place::FutureOnThread,
+        Place::Task,
         Place::Waker,
         Place::WakerOfTimer,
         Place::WakerOfEnd,
@@ -151,6 +154,8 @@ pub enum Expected {
     Works,
     /// Panic with a message that contains this.
     Panics(&'static str),
+    /// Work or panic so, by chance: by the order in which libc destroys what is std's.
+    WorksOrPanics(&'static str),
     /// Unwind as `goexit` does.
     Exits,
     /// End the process by this signal, or with this status, and say this on stderr.

@@ -51,6 +51,8 @@ impl Outcome {
     /// Whether it is what was expected.
     pub fn is(&self, expected: Expected) -> bool {
         match (self, expected) {
+            (Outcome::Worked, Expected::WorksOrPanics(_)) => true,
+            (Outcome::Panicked(message), Expected::WorksOrPanics(part)) => message.contains(part),
             (Outcome::Worked, Expected::Works) | (Outcome::Exited, Expected::Exits) => true,
             (Outcome::Panicked(message), Expected::Panics(part)) => message.contains(part),
             (Outcome::Ended(status, text), Expected::Ends(expected, part)) => {

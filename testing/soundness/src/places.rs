@@ -80,6 +80,10 @@ pub fn make(place: Place, act: Act) -> Outcome {
         Place::FutureOnThread => {
             on_thread(move || gort::block_on(async move { drop(late) }));
         }
+        Place::Task => {
+            let task = gort::go_async(async move { drop(late) });
+            task.join().expect("what panics is caught");
+        }
         Place::Waker => in_goroutine(move || {
             let (s, r) = gort::chan::bounded(1);
             let mut future = pin!(r.recv_async());

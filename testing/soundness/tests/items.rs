@@ -31,6 +31,11 @@ const TRAITS: &[(&str, &str)] = &[
 ];
 
 const EXEMPT: &[(&str, &str)] = &[
+    ("forget(io::Stdin)", "std's handle of what is static"),
+    (
+        "forget(io::StdinLock)",
+        "there is one; as with a MutexGuard",
+    ),
     (
         "runtime::run_main",
         "what #[gort::main] calls; testing/crash has such programs",
@@ -99,6 +104,48 @@ const EXEMPT: &[(&str, &str)] = &[
     ("use(debug::WaitReason)", "data"),
     ("forget(Builder)", "owns memory and no more"),
     ("forget(context::Cause)", "std's Arc"),
+    (
+        "chan::Receiver::into_stream",
+        "of the feature `futures`; see gort's tests/stream.rs",
+    ),
+    (
+        "chan::Sender::into_sink",
+        "of the feature `futures`; see gort's tests/stream.rs",
+    ),
+    (
+        "chan::RecvStream:Drop",
+        "of the feature `futures`; see gort's tests/stream.rs",
+    ),
+    (
+        "chan::RecvStream:FusedStream",
+        "of the feature `futures`; see gort's tests/stream.rs",
+    ),
+    (
+        "chan::RecvStream:Stream",
+        "of the feature `futures`; see gort's tests/stream.rs",
+    ),
+    (
+        "chan::SendSink:Drop",
+        "of the feature `futures`; see gort's tests/stream.rs",
+    ),
+    (
+        "chan::SendSink:Sink",
+        "of the feature `futures`; see gort's tests/stream.rs",
+    ),
+    (
+        "forget(chan::RecvStream)",
+        "of the feature `futures`; see gort's tests/stream.rs",
+    ),
+    (
+        "forget(chan::SendSink)",
+        "of the feature `futures`; see gort's tests/stream.rs",
+    ),
+    (
+        "runtime::shutdown_timeout",
+        "for good; see gort's tests/shutdown.rs",
+    ),
+    ("forget(runtime::StillRunning)", "owns memory and no more"),
+    ("forget(thread::Builder)", "owns memory and no more"),
     ("forget(runtime::Metrics)", "owns memory and no more"),
     ("forget(runtime::TestOptions)", "of #[gort::test]"),
     ("forget(debug::GoroutineInfo)", "owns memory and no more"),
@@ -131,6 +178,12 @@ without_destructor! {
     "context::RecvCtxError": gort::context::RecvCtxError,
     "context::SendCtxError": gort::context::SendCtxError<u32>,
     "debug::State": gort::debug::State,
+    "fs::DirBuilder": gort::fs::DirBuilder,
+    "fs::OpenOptions": gort::fs::OpenOptions,
+    "signal::Signal": gort::signal::Signal,
+    "thread::Scope": gort::thread::Scope<'static, 'static>,
+    "thread::ThreadId": gort::thread::ThreadId,
+    "net::unix::Incoming": gort::net::unix::Incoming<'static>,
     "net::Incoming": gort::net::Incoming<'static>,
     "net::TcpListenerBuilder": gort::net::TcpListenerBuilder<std::net::SocketAddr>,
     "runtime::Config": gort::Config,
@@ -159,7 +212,7 @@ fn each_public_item_is_called_or_exempt() {
         "go",
         "chan::Sender::send",
         "forget(sync::Permit)",
-        "net::TcpStream:Read",
+        "chan::Sender:Drop",
     ] {
         assert!(
             items.iter().any(|item| item.path == known),
@@ -194,7 +247,12 @@ fn each_public_item_is_called_or_exempt() {
     let known: BTreeSet<&str> = items.iter().map(|item| item.path.as_str()).collect();
     let named = called.iter().copied().chain(exempt.keys().copied());
     for path in named.chain(plain.iter().map(String::as_str)) {
-        if !known.contains(path) {
+        // Methods and implementations may be written by macros, where the reader does not see them.
+        let of = path
+            .rsplit_once(':')
+            .map_or("", |(of, _)| of.trim_end_matches(':'));
+        let is_of_a_type = known.contains(format!("forget({})", of.replace('&', "")).as_str());
+        if !known.contains(path) && !is_of_a_type {
             problems.push(format!("{path} is named here, but is no public item"));
         }
     }

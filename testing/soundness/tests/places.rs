@@ -124,6 +124,7 @@ tests! {
     in_a_scopes_goroutine_while_it_unwinds: ScopeChild,
     in_a_future: Future,
     in_a_future_on_a_plain_thread: FutureOnThread,
+    in_a_goroutine_without_a_stack: Task,
     in_a_waker: Waker,
     in_a_timers_waker: WakerOfTimer,
     in_the_waker_of_a_goroutines_end: WakerOfEnd,

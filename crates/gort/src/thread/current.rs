@@ -197,6 +197,11 @@ impl ThreadId {
 ///
 /// In a future that [`go_async`](crate::go_async) runs it is that goroutine, whoever polls it.
 ///
+/// # Panics
+///
+/// If a plain thread calls it for the first time so late in its end that std has forgotten the thread: as
+/// std's does, in the destructor of a pthread key.
+///
 /// # Examples
 ///
 /// ```

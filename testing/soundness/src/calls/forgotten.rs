@@ -463,6 +463,83 @@ fn timers_and_sockets() -> Vec<Call> {
             },
         ),
         prepared(
+            "forget a File and a ReadDir",
+            "forget(fs::File) forget(fs::ReadDir) forget(fs::DirEntry)",
+            Nothing,
+            || {
+                super::system::use_places();
+                act(|| {
+                    forget(gort::fs::File::open("/dev/null").unwrap());
+                    let mut entries = gort::fs::read_dir("/proc/self").unwrap();
+                    forget(entries.next());
+                    forget(entries);
+                })
+            },
+        ),
+        call(
+            "forget a Child",
+            "forget(process::Child) forget(process::Command)",
+            Nothing,
+            || {
+                let mut command = gort::process::Command::new("true");
+                let child = command.spawn().unwrap();
+                let pid = child.id();
+                forget((command, child));
+                // Ours to wait for, as with std's.
+                let pid = pid.try_into().unwrap();
+                // SAFETY: waits for our child; asks for no status.
+                assert_eq!(unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) }, pid);
+            },
+        ),
+        call(
+            "forget handles of the module thread",
+            "forget(thread::JoinHandle) forget(thread::ScopedJoinHandle) forget(thread::Thread)",
+            Start,
+            || {
+                let (s, r) = chan::bounded(2);
+                let other = s.clone();
+                forget(gort::thread::spawn(move || s.send(1).unwrap()));
+                gort::thread::scope(|scope| {
+                    let handle = scope.spawn(|| other.send(2).unwrap());
+                    forget(handle.thread().clone());
+                    forget(handle);
+                });
+                assert_eq!(r.recv().unwrap() + r.recv().unwrap(), 3);
+            },
+        ),
+        call(
+            "forget a subscription to signals",
+            "signal::notify",
+            Start,
+            || {
+                forget(gort::signal::notify(&[gort::signal::Signal::SIGWINCH]));
+                gort::signal::reset(&[gort::signal::Signal::SIGWINCH]);
+            },
+        ),
+        call(
+            "forget pipes and other sockets",
+            "forget(io::PipeReader) forget(io::PipeWriter) forget(net::Pipe) \
+             forget(net::UdpSocket) forget(net::unix::UnixStream) \
+             forget(net::unix::UnixDatagram) forget(net::unix::UnixListener) \
+             forget(net::IntoIncoming)",
+            Start,
+            || {
+                forget(gort::io::pipe().unwrap());
+                let (a, b) = gort::net::pipe();
+                forget(a);
+                b.set_deadline(Some(std::time::Instant::now())).unwrap();
+                std::io::Read::read(&mut &b, &mut [0]).unwrap_err();
+                forget(gort::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+                forget(gort::net::unix::UnixStream::pair().unwrap());
+                forget(gort::net::unix::UnixDatagram::pair().unwrap());
+                let path = super::system::new_path();
+                forget(gort::net::unix::UnixListener::bind(&path).unwrap());
+                std::fs::remove_file(path).unwrap();
+                let listener = gort::net::TcpListener::bind("127.0.0.1:0").unwrap();
+                forget(listener.into_incoming());
+            },
+        ),
+        prepared(
             "forget sockets",
             "forget(net::TcpListener) forget(net::TcpStream)",
             Nothing,

@@ -25,6 +25,14 @@ fn starting() -> Vec<Call> {
         call("go", "go JoinHandle::join", Start, || {
             assert_eq!(gort::go(|| 7).join().unwrap(), 7);
         }),
+        call("go_async", "go_async Builder::go_async", Start, || {
+            let (s, r) = gort::chan::bounded(0);
+            let sends = gort::go_async(async move { s.send_async(7).await });
+            let builder = gort::Builder::new().name("async");
+            let receives = builder.go_async(async move { r.recv_async().await });
+            assert_eq!(receives.unwrap().join().unwrap(), Ok(7));
+            sends.join().unwrap().unwrap();
+        }),
         call("go, detached", "go", Start, || {
             let (ran, has_run) = gort::chan::bounded(1);
             drop(gort::go(move || ran.send(()).unwrap()));
@@ -359,10 +367,7 @@ fn about_oneself() -> Vec<Call> {
                 gort::yield_now();
             }
         })
-        .except(|place| match place {
-            Place::Forked => Some(Expected::Ends(libc::SIGABRT, "after fork without exec")),
-            _ => None,
-        }),
+        .except(yields),
         call("checkpoint", "checkpoint", Nothing, gort::checkpoint),
         call("goexit", "goexit", Nothing, || gort::goexit()).except(|place| {
             Some(if place.is_plain_thread() {
@@ -466,6 +471,14 @@ fn about_oneself() -> Vec<Call> {
             assert_eq!(log.into_inner(), [1, 2]);
         }),
     ]
+}
+
+/// What a goroutine of a child does next is to run on; but it may stop, too.
+pub(super) fn yields(place: Place) -> Option<Expected> {
+    match place {
+        Place::Forked => Some(Expected::Ends(libc::SIGABRT, "after fork without exec")),
+        _ => None,
+    }
 }
 
 /// The handle of a goroutine that has ended.

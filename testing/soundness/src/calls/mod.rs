@@ -11,11 +11,14 @@ mod context;
 mod debug;
 mod forgotten;
 mod go;
+mod io;
 mod net;
 mod runtime;
 mod select;
 mod shared;
 mod sync;
+mod system;
+mod thread;
 mod time;
 
 use std::fmt;
@@ -120,6 +123,9 @@ pub fn all() -> Vec<Call> {
         context::calls(),
         time::calls(),
         net::calls(),
+        io::calls(),
+        system::calls(),
+        thread::calls(),
         debug::calls(),
         forgotten::calls(),
     ]
@@ -189,14 +195,15 @@ fn soon(f: impl FnOnce() + Send + 'static) {
 
 /// A goroutine that does `f` soon after the act has told it to. In the child of a `fork` it never does.
 fn partner(f: impl FnOnce() + Send + 'static) -> Partner {
-    let (begin, begins) = gort::chan::bounded::<()>(0);
+    let (begin, begins) = gort::chan::bounded(1);
     drop(gort::go(move || {
-        // Until the sender is gone, with the act if that was never made.
-        let _ = begins.recv();
-        for _ in 0..20 {
-            gort::yield_now();
+        // Else the act was never made.
+        if begins.recv().is_ok() {
+            for _ in 0..20 {
+                gort::yield_now();
+            }
+            f();
         }
-        f();
     }));
     Partner(begin)
 }
@@ -205,6 +212,6 @@ struct Partner(gort::chan::Sender<()>);
 
 impl Partner {
     fn begin(self) {
-        drop(self.0);
+        self.0.send(()).expect("the partner waits for it");
     }
 }

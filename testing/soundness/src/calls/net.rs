@@ -21,7 +21,10 @@ pub(super) fn calls() -> Vec<Call> {
              net::TcpListener::local_addr net::TcpListener::try_clone \
              net::TcpListener::set_deadline net::TcpListener::accept net::TcpListener::set_ttl \
              net::TcpListener::ttl net::TcpListener::take_error \
-             net::TcpListener::set_nonblocking net::TcpListener::close",
+             net::TcpListener::set_nonblocking net::TcpListener::close \
+             net::TcpListener::into_incoming net::TcpListener::only_v6 \
+             net::TcpListener::set_only_v6 net::TcpListenerBuilder::only_v6 \
+             net::IntoIncoming:Iterator",
             Start,
             || {
                 let listener = TcpListener::bind(ANY).unwrap();
@@ -36,8 +39,13 @@ pub(super) fn calls() -> Vec<Call> {
                 assert_eq!(clone.ttl().unwrap(), 63);
                 assert!(listener.take_error().unwrap().is_none());
                 listener.set_nonblocking(false).unwrap();
+                let _ = listener.only_v6();
+                #[expect(deprecated, reason = "it is there, as std's is")]
+                let _ = listener.set_only_v6(false);
+                let _ = TcpListener::builder("[::1]:0").only_v6(true).bind();
                 listener.close().unwrap();
                 clone.accept().unwrap_err();
+                assert!(clone.into_incoming().next().is_none());
             },
         ),
         call(
@@ -99,7 +107,9 @@ pub(super) fn calls() -> Vec<Call> {
              net::TcpStream::set_ttl net::TcpStream::ttl net::TcpStream::take_error \
              net::TcpStream::set_nonblocking net::TcpStream::shutdown net::TcpStream::close \
              net::TcpStream:Read net::TcpStream:Write net::&TcpStream:Read \
-             net::&TcpStream:Write net::TcpStream:AsFd net::TcpStream:AsRawFd",
+             net::&TcpStream:Write net::TcpStream:AsFd net::TcpStream:AsRawFd \
+             net::TcpStream::keepalive net::TcpStream::set_keepalive net::TcpStream::linger \
+             net::TcpStream::set_linger",
             Wait,
             || {
                 let (mut a, b) = pair();
@@ -116,6 +126,10 @@ pub(super) fn calls() -> Vec<Call> {
                     assert_eq!(a.write_timeout().unwrap(), None);
                     a.set_nodelay(true).unwrap();
                     assert!(a.nodelay().unwrap());
+                    a.set_keepalive(long).unwrap();
+                    assert!(a.keepalive().unwrap().is_some());
+                    a.set_linger(None).unwrap();
+                    assert_eq!(a.linger().unwrap(), None);
                     a.set_ttl(63).unwrap();
                     assert_eq!(a.ttl().unwrap(), 63);
                     assert!(a.take_error().unwrap().is_none());
@@ -172,8 +186,7 @@ pub(super) fn calls() -> Vec<Call> {
                     let fd = TcpStream::from_std(std).unwrap().into_raw_fd();
                     // SAFETY: it was just given to us.
                     drop(unsafe { OwnedFd::from_raw_fd(fd) });
-                    let fd = OwnedFd::from(b);
-                    let _again = TcpStream::from(fd);
+                    drop(TcpStream::from(OwnedFd::from(b)));
                 })
             },
         ),

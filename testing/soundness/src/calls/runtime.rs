@@ -38,7 +38,8 @@ pub(super) fn calls() -> Vec<Call> {
         prepared(
             "Config::start, of a runtime that runs",
             "runtime::Config::start runtime::Config::procs runtime::Config::stack_size runtime::Config::panic runtime::Config::tls \
-             runtime::Config::preempt runtime::Config::signals runtime::Config::deadlock",
+             runtime::Config::preempt runtime::Config::signals runtime::Config::deadlock \
+             runtime::Config::blocking_threads",
             Nothing,
             || {
                 gort::go(|| ()).join().unwrap();
@@ -51,6 +52,7 @@ pub(super) fn calls() -> Vec<Call> {
                         .tls(TlsMode::Own)
                         .preempt(false)
                         .signals(false)
+                        .blocking_threads(63)
                         .deadlock(DeadlockPolicy::Off);
                     let refused = other.start().unwrap_err();
                     assert!(matches!(refused, ConfigError::AlreadyStarted));
