@@ -1,5 +1,7 @@
 //! Starting the runtime, its settings, and what it says about itself.
 
+use std::time::Duration;
+
 use gort::runtime::TlsMode;
 use gort::{Config, ConfigError, DeadlockPolicy, PanicPolicy};
 
@@ -95,6 +97,27 @@ pub(super) fn calls() -> Vec<Call> {
         call("metrics", "runtime::metrics", Nothing, || {
             assert!(gort::runtime::metrics().gomaxprocs > 0);
         })
+        .except(not_in_a_child),
+        prepared(
+            "metrics, with stalls",
+            "runtime::Stall::kind runtime::Stall::count runtime::Stall::total \
+             runtime::Stall::longest runtime::Stall::created_at runtime::Stall::frames",
+            Nothing,
+            || {
+                while gort::runtime::metrics().stalls.is_empty() {
+                    // waits: keeps a turn while it sleeps; again, if nobody looked meanwhile
+                    let stalls = gort::go(|| std::thread::sleep(Duration::from_millis(25)));
+                    stalls.join().unwrap();
+                }
+                act(|| {
+                    let stalls = gort::runtime::metrics().stalls;
+                    let stall = stalls.first().unwrap();
+                    assert!(stall.count() > 0 && stall.total() >= stall.longest());
+                    assert!(!stall.created_at().file().is_empty());
+                    let _ = (stall.kind(), stall.frames(), stall.clone());
+                })
+            },
+        )
         .except(not_in_a_child),
         call("stacks", "runtime::stacks", Nothing, || {
             let _ = gort::runtime::stacks();
