@@ -19,7 +19,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/loom
 # For one test binary, in seconds. A model that takes longer is a failure.
 limit=${LOOM_TIMEOUT:-240}
 
-models=(loom_claim loom_gate loom_idle loom_local loom_poll_slot loom_status loom_wait_list loom_wake_word hazard sync)
+models=(loom_claim loom_gate loom_idle loom_local loom_poll_slot loom_status loom_wait_list loom_wake_word hazard map sync)
 
 # The package of a test binary.
 package_of() {
@@ -49,6 +49,7 @@ faults=(
     "semaphore_give_up sync a_large_request_that_gives_up_lets_a_small_one_go_on"
     "hazard_recheck hazard what_is_read_is_not_freed"
     "hazard_settle hazard what_is_read_is_not_freed"
+    "hazard_settle map a_deleted_value_is_whole_for_who_reads_it"
     "hazard_settle hazard a_loan_is_not_lost_when_a_link_comes_back"
 )
 

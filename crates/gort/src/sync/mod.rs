@@ -25,8 +25,8 @@
 //! Inside: each `raw_*` file is one state machine in one atomic word, with its invariants and the
 //! proof that no wake-up is lost; `wait_table` holds the queues of all of them; the other files are
 //! the public types. [`Map`] locks nothing: a trie of leaves that are replaced, and `hazard`, which keeps
-//! alive what is being read. The `raw_*` files, `hazard` and `striped` name nothing but `super::`, so that
-//! `testing/model` can run the same files under loom.
+//! alive what is being read. The `raw_*` files, `hazard`, `striped` and those inside `map` name nothing but
+//! `super::`, so that `testing/model` can run the same files under loom.
 
 mod barrier;
 mod condvar;

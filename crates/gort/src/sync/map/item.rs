@@ -12,7 +12,8 @@ use std::cell::Cell;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::atomic::{AtomicU32, Ordering};
 
 /// A key and its value.
 #[repr(align(8))]

@@ -34,6 +34,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::ops::ControlFlow;
 
+use super::{atomic, hazard};
 use item::{Item, NewItem};
 use trie::{Seen, Trie};
 

@@ -26,6 +26,7 @@
 //!     that share.
 //!
 //! Elsewhere: items and their shares (`item`), loans (`hazard`).
+//! Checked by `testing/model` (this file under loom), `crates/gort/tests/sync/map.rs`, MP01 to MP06.
 
 use std::alloc::{self, Layout, handle_alloc_error};
 use std::borrow::Borrow;
@@ -37,15 +38,15 @@ use std::ops::{ControlFlow, Deref};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use super::super::hazard::{Held, Loans, Shared};
+use super::atomic::{AtomicPtr, AtomicU32, Ordering};
+use super::hazard::{Held, Loans, Shared};
 use super::item::{Item, NewItem};
 
 /// Go's has 4: a level more costs more than the empty slots do (measured: `map`).
-const NODE_BITS: u32 = 6;
+const NODE_BITS: u32 = if cfg!(loom) { 1 } else { 6 };
 /// More than this many keys in one slot become a node, as long as there are bits.
-const GROUP_MAX: usize = 4;
+const GROUP_MAX: usize = if cfg!(loom) { 2 } else { 4 };
 
 /// One word that leads to a leaf or a node.
 type Slot = AtomicPtr<()>;
@@ -382,6 +383,16 @@ impl<K: UnwindSafe + RefUnwindSafe, V: UnwindSafe + RefUnwindSafe> RefUnwindSafe
 impl<K: UnwindSafe, V: UnwindSafe> UnwindSafe for Trie<K, V> {}
 
 impl<K, V> Trie<K, V> {
+    #[cfg(loom)]
+    pub(super) fn new() -> Self {
+        Trie {
+            root: std::array::from_fn(|_| Slot::new(ptr::null_mut())),
+            loans: Loans::new(),
+            owns: PhantomData,
+        }
+    }
+
+    #[cfg(not(loom))]
     pub(super) const fn new() -> Self {
         Trie {
             root: [const { Slot::new(ptr::null_mut()) }; 1 << NODE_BITS],
@@ -583,8 +594,9 @@ impl<K, V> Trie<K, V> {
 
 impl<K, V> Drop for Trie<K, V> {
     fn drop(&mut self) {
-        for slot in &mut self.root {
-            let link = Link::<K, V>::from_raw(mem::replace(slot.get_mut(), ptr::null_mut()));
+        for slot in &self.root {
+            // Nobody writes it any more.
+            let link = Link::<K, V>::from_raw(slot.load(Ordering::Relaxed));
             // SAFETY: nobody else has the trie, so nobody has loans, and what is in its slots is ours.
             unsafe { link.discard() };
         }
