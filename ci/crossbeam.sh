@@ -95,7 +95,7 @@ run_all() {
 # The path of the library $1 as the tests of threads use it.
 library() {
     cargo test --quiet --release --locked --manifest-path "$workspace/Cargo.toml" --target-dir "$out/build" \
-        --package gort-crossbeam-threads --no-run --message-format json |
+        --package gort-crossbeam-threads --test iter --no-run --message-format json |
         grep -o "[^\"]*/lib$1-[^\"/]*\.rlib" | head -1
 }
 
@@ -117,7 +117,19 @@ what=${1:-both}
 [ $# -eq 0 ] || shift
 fetch_tests
 echo "crossbeam: building"
-cargo test --quiet --release --locked --manifest-path "$workspace/Cargo.toml" --target-dir "$out/build" --no-run
+# Before the tests are timed. For `docs` no test has to be built but one, which needs all libraries.
+case $what in
+both) packages=(--workspace) ;;
+matrix) packages=(--package gort-crossbeam-goroutines) ;;
+docs) packages=(--package gort-crossbeam-threads --test iter) ;;
+threads | goroutines) packages=(--package "gort-crossbeam-$what" "${@/#/--test=}") ;;
+*)
+    sed -n '5,12p' "$0"
+    exit 2
+    ;;
+esac
+cargo test --quiet --release --locked --manifest-path "$workspace/Cargo.toml" --target-dir "$out/build" \
+    --no-run "${packages[@]}"
 case $what in
 both)
     run_all threads
@@ -134,10 +146,6 @@ matrix)
             exit $((failures > 0))
         ) || failures=$((failures + 1))
     done
-    ;;
-*)
-    sed -n '5,12p' "$0"
-    exit 2
     ;;
 esac
 if [ "$failures" -gt 0 ]; then
