@@ -195,7 +195,7 @@ impl<'a> Select<'a> {
         self.act(Wait::Never).ok_or(TrySelectError)
     }
 
-    /// Waits until an operation can go on, and chooses it. For ever, if there are no operations.
+    /// Waits until an operation can go on, and chooses it.
     ///
     /// # Panics
     ///
