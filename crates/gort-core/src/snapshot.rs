@@ -99,10 +99,7 @@ pub fn joins() -> Vec<(u64, u64)> {
 
 /// Whether a goroutine in this state is on some thread, with its stack in use.
 pub(crate) fn is_on_a_thread(state: State) -> bool {
-    matches!(
-        state,
-        State::Running | State::Syscall | State::Detached | State::Preempted
-    )
+    matches!(state, State::Running | State::Syscall | State::Preempted)
 }
 
 /// As `describe`, with the stack. What is said of a parked goroutine is of one moment.

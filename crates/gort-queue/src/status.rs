@@ -4,17 +4,13 @@
 //! |-----------|-----------|-----------------------------|-----------------------------------------|
 //! | Idle      | Runnable  | the spawner                 | it is on a run queue                    |
 //! | Runnable  | Running   | the M that dequeued it      | that M owns the stack                   |
-//! | Running   | Runnable  | its M, on the system stack  | it yielded or was preempted             |
+//! | Running   | Runnable  | its M, on the system stack  | it yielded or lost its P; or stays on   |
+//! |           |           | or in a signal handler      | its M, and waits there for a P          |
 //! | Running   | Waiting   | its M, on the system stack  | one waker can ready it (`stop`)         |
 //! | Waiting   | Runnable  | `ready`, once per park      | it is on a run queue                    |
 //! | Running   | Syscall   | itself                      | sysmon may retake the P                 |
 //! | Syscall   | Running   | itself                      | it kept its P or got another            |
 //! | Syscall   | Runnable  | its M, finding no idle P    | it is on the global queue               |
-//! | Running   | Detached  | sysmon, which took the P    | it runs on without a P, still on its M  |
-//! | Detached  | Running   | itself, with a P            | at a runtime call or in the handler     |
-//! | Detached  | Runnable  | its M, on the system stack  | at a runtime call, finding no P         |
-//! | Running   | Preempted | its M, in the handler       | it waits there for a P, on its M        |
-//! | Preempted | Running   | its M, in the handler       | it has a P again                        |
 //! | Running   | Dead      | its M, on the system stack  | the stack goes back to the pool         |
 //! | Dead      | Idle      | who takes it for reuse      | nobody else knows of it                 |
 //! | Waiting   | Running   | `ready_thread`, or itself   | only for an OS thread, which has its M  |
@@ -24,7 +20,7 @@
 //!
 //! G1. A G is on at most one run queue, and only while Runnable.
 //! G2. The stack of a G belongs to the M that moved it to Running, until that M makes it Runnable,
-//!     Waiting or Dead. An M does so only from its system stack. The stack of a Traced G belongs to
+//!     Waiting or Dead. An M does so only from its system stack, or for a G that no other M may run. The stack of a Traced G belongs to
 //!     who moved it there, for reading.
 //! G3. Whoever holds the last way to ready a Waiting G either uses it or passes it on.
 //!
@@ -82,23 +78,21 @@ pub enum State {
     Waiting,
     /// Finished.
     Dead,
-    /// On an M whose P sysmon took.
-    Detached,
-    /// In the signal handler of its M, waiting for a P.
+    /// In the signal handler of its M, waiting for a P. Only shown so: the word says Runnable, as it is
+    /// on a queue.
     Preempted,
     /// Parked, and somebody walks its stack.
     Traced,
 }
 
 impl State {
-    const ALL: [State; 9] = [
+    const ALL: [State; 8] = [
         State::Idle,
         State::Runnable,
         State::Running,
         State::Syscall,
         State::Waiting,
         State::Dead,
-        State::Detached,
         State::Preempted,
         State::Traced,
     ];
@@ -112,7 +106,6 @@ impl State {
             State::Syscall => "syscall",
             State::Waiting => "waiting",
             State::Dead => "dead",
-            State::Detached => "detached",
             State::Preempted => "preempted",
             // Nobody but the tracer cares.
             State::Traced => "waiting",
@@ -126,15 +119,10 @@ impl State {
             (self, to),
             (Idle, Runnable)
                 | (Runnable, Running)
-                | (
-                    Running,
-                    Runnable | Waiting | Syscall | Detached | Preempted | Dead
-                )
+                | (Running, Runnable | Waiting | Syscall | Dead)
                 | (Waiting, Runnable | Running | Traced)
                 | (Traced, Waiting | Runnable)
                 | (Syscall, Running | Runnable)
-                | (Detached, Running | Runnable)
-                | (Preempted, Running)
                 | (Dead, Idle)
         )
     }
@@ -483,7 +471,7 @@ mod tests {
                 rows.push((from, to));
             }
         }
-        assert_eq!(rows.len(), 19);
+        assert_eq!(rows.len(), 14);
         for from in State::ALL {
             for to in State::ALL {
                 assert_eq!(
@@ -512,7 +500,7 @@ mod tests {
         assert_eq!(status.try_transition(Idle, Runnable), Err(Runnable));
         status.transition(Runnable, Running);
         status.transition(Running, Syscall);
-        assert_eq!(status.try_transition(Running, Detached), Err(Syscall));
+        assert_eq!(status.try_transition(Running, Dead), Err(Syscall));
         status.transition(Syscall, Running);
         status.transition(Running, Dead);
         status.transition(Dead, Idle);
@@ -532,8 +520,8 @@ mod tests {
         assert!(status.stop());
         status.transition(Waiting, Running);
         let _ = status.ready();
-        status.transition(Running, Detached);
-        status.transition(Detached, Running);
+        status.transition(Running, Syscall);
+        status.transition(Syscall, Running);
         assert!(!status.stop(), "the token outlives the loss of the P");
         status.transition(Runnable, Running);
         status.stop_notified(RUNNING, RUNNABLE_WOKEN);
@@ -567,11 +555,7 @@ mod tests {
 
     #[test]
     fn a_token_survives_the_loss_of_the_p() {
-        for (away, back) in [
-            (Runnable, Running),
-            (Detached, Running),
-            (Preempted, Running),
-        ] {
+        for (away, back) in [(Runnable, Running), (Syscall, Running)] {
             for ready_while_away in [false, true] {
                 let status = Status::new(Running);
                 if !ready_while_away {

@@ -224,8 +224,8 @@ fn a_token_survives_the_loss_of_the_p_on_the_way_into_the_park() {
         });
         // sysmon took the P, and the M queued for one: the goroutine is Runnable for a while, on
         // its own M's behalf, and nobody else's to queue.
-        gp.status.transition(State::Running, State::Detached);
-        gp.status.transition(State::Detached, State::Runnable);
+        gp.status.transition(State::Running, State::Syscall);
+        gp.status.transition(State::Syscall, State::Runnable);
         gp.status.transition(State::Runnable, State::Running);
         let stayed = gp.park();
         waker.join().unwrap();

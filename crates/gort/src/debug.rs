@@ -85,8 +85,6 @@ pub enum State {
     Syscall,
     /// Parked.
     Waiting,
-    /// Running, but its right to run was taken and it has not noticed yet.
-    Detached,
     /// Interrupted because its time slice was over; its thread waits for its next turn.
     Preempted,
 }
@@ -98,7 +96,6 @@ impl State {
             status::State::Running | status::State::Dead => State::Running,
             status::State::Syscall => State::Syscall,
             status::State::Waiting | status::State::Traced => State::Waiting,
-            status::State::Detached => State::Detached,
             status::State::Preempted => State::Preempted,
         }
     }
@@ -110,7 +107,6 @@ impl State {
             State::Running => "running",
             State::Syscall => "syscall",
             State::Waiting => "waiting",
-            State::Detached => "detached",
             State::Preempted => "preempted",
         }
     }
