@@ -151,6 +151,26 @@ const EXEMPT: &[(&str, &str)] = &[
     ("forget(runtime::TestOptions)", "of #[gort::test]"),
     ("forget(debug::GoroutineInfo)", "owns memory and no more"),
     ("forget(debug::Frame)", "owns memory and no more"),
+    (
+        "forget(io::StdoutLock)",
+        "keeps the stream to its goroutine for ever, as std's does to its thread",
+    ),
+    ("forget(io::StderrLock)", "as StdoutLock"),
+    (
+        "forget(process::)",
+        "a macro's, for pipes, which are called by name",
+    ),
+    ("process::&:Read", "as above"),
+    ("process::::from_std", "as above"),
+    (
+        "alloc::OnThread::new",
+        "a global allocator; see testing/alloc",
+    ),
+    (
+        "alloc::OnThread::inner",
+        "a global allocator; see testing/alloc",
+    ),
+    ("alloc::OnThread:GlobalAlloc", "see testing/alloc"),
 ];
 
 /// Types of which nothing is left to forget: they have no destructor.
@@ -181,6 +201,10 @@ without_destructor! {
     "debug::State": gort::debug::State,
     "fs::DirBuilder": gort::fs::DirBuilder,
     "fs::OpenOptions": gort::fs::OpenOptions,
+    "alloc::OnThread": gort::alloc::OnThread<std::alloc::System>,
+    "io::Stderr": gort::io::Stderr,
+    "io::Stdout": gort::io::Stdout,
+    "signal::Received": gort::signal::Received,
     "signal::Signal": gort::signal::Signal,
     "thread::Scope": gort::thread::Scope<'static, 'static>,
     "thread::ThreadId": gort::thread::ThreadId,

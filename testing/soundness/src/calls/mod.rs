@@ -9,6 +9,7 @@
 mod chan;
 mod context;
 mod debug;
+mod fds;
 mod forgotten;
 mod go;
 mod io;
@@ -123,6 +124,7 @@ pub fn all() -> Vec<Call> {
         context::calls(),
         time::calls(),
         net::calls(),
+        fds::calls(),
         io::calls(),
         system::calls(),
         thread::calls(),
