@@ -80,3 +80,20 @@ fn fixed_workers_end_with_their_channel() {
         closed: 0 left\n";
     assert_eq!(run("fixed_workers", &[]).output(), expected);
 }
+
+#[test]
+fn a_singleton_is_built_once() {
+    let expected = "built before it is wanted: 0\n\
+        lazy: 100 of 100 have it\n\
+        eager: 100 of 100 have it\n\
+        built: 1\n";
+    assert_eq!(run("singleton", &[]).output(), expected);
+}
+
+#[test]
+fn echo_answers_all_and_ends_when_closed() {
+    let expected = "100 of 100 echoed\n\
+        the client sent nothing\n\
+        server: use of closed network connection\n";
+    assert_eq!(run("echo", &[]).output(), expected);
+}

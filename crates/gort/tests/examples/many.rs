@@ -97,3 +97,14 @@ fn all_are_alive_at_once() {
             .is_some_and(|line| line.starts_with("ended in "))
     );
 }
+
+#[test]
+fn deleted_keys_do_not_stay() {
+    let output = run("map_churn", &["20000"]).output();
+    let most = output
+        .strip_prefix("0 in the map, at most ")
+        .and_then(|rest| rest.strip_suffix(" deleted keys kept\n"))
+        .expect("the line");
+    let most: u32 = most.parse().expect("a number");
+    assert!(most < 2_000, "{most}");
+}
