@@ -3,6 +3,7 @@
 
 mod few;
 mod many;
+mod pitfalls;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
