@@ -1,4 +1,4 @@
-//! The examples that stand for the programs of articles about Go, each run as a program of its own: what it
+//! The examples that stand for the programs of articles about Go (docs/seeds.md), each run as a program of its own: what it
 //! prints, and how it ends.
 
 mod few;
