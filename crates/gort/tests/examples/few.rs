@@ -65,7 +65,7 @@ fn empty_selects_are_a_deadlock() {
     let deadlock = "fatal error: all goroutines are asleep - deadlock!";
     assert!(ended.stderr.contains(deadlock), "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("[chan receive (nil chan)]"),
+        ended.stderr.contains("[chan receive (nil chan)"),
         "{}",
         ended.stderr
     );

@@ -1,5 +1,5 @@
-//! The examples that stand for the programs of articles about Go (docs/seeds.md), each run as a program of its own: what it
-//! prints, and how it ends.
+//! The examples that stand for the programs of articles about Go (docs/seeds.md), each run as a program of
+//! its own: what it prints, and how it ends.
 
 mod few;
 mod many;
