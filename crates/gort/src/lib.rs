@@ -22,6 +22,13 @@
 //! computes for 10 ms, loses its turn if others want it; [`blocking`] and [`checkpoint`] give it up in time. Who held
 //! a turn for more than 10 ms, in which function and how often, is in [`runtime::metrics`]; with
 //! `GORT_STALL=log` in the environment each such place is reported on stderr.
+//!
+//! # Pages
+//!
+//! In the folder `docs` of the repository:
+//!
+//! * `what-blocks-what.md`: which call keeps the goroutine, the thread, the turn
+//! * `what-a-goroutine-costs.md`: libraries that keep something per thread
 
 #![warn(missing_docs)]
 
@@ -37,6 +44,8 @@ mod fd;
 mod go;
 pub mod io;
 pub mod net;
+#[cfg(doctest)]
+mod pages;
 pub mod process;
 pub mod runtime;
 pub mod signal;

@@ -1,0 +1,7 @@
+//! The code in the pages of `docs`: compiled and run with the doctests, so that what users copy works.
+
+#[doc = include_str!("../../../docs/what-blocks-what.md")]
+mod what_blocks_what {}
+
+#[doc = include_str!("../../../docs/what-a-goroutine-costs.md")]
+mod what_a_goroutine_costs {}
