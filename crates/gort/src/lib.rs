@@ -28,6 +28,7 @@
 //! In the folder `docs` of the repository:
 //!
 //! * `what-blocks-what.md`: which call keeps the goroutine, the thread, the turn
+//! * `stack-sizes.md`: defaults, the report of an overflow, how memory is committed
 //! * `what-a-goroutine-costs.md`: libraries that keep something per thread
 
 #![warn(missing_docs)]

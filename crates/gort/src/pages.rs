@@ -3,5 +3,8 @@
 #[doc = include_str!("../../../docs/what-blocks-what.md")]
 mod what_blocks_what {}
 
+#[doc = include_str!("../../../docs/stack-sizes.md")]
+mod stack_sizes {}
+
 #[doc = include_str!("../../../docs/what-a-goroutine-costs.md")]
 mod what_a_goroutine_costs {}
