@@ -1,5 +1,8 @@
 //! The code in the pages of `docs`: compiled and run with the doctests, so that what users copy works.
 
+#[doc = include_str!("../../../docs/should-i-use-gort.md")]
+mod should_i_use_gort {}
+
 #[doc = include_str!("../../../docs/what-blocks-what.md")]
 mod what_blocks_what {}
 
