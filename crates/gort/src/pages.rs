@@ -3,6 +3,9 @@
 #[doc = include_str!("../../../docs/should-i-use-gort.md")]
 mod should_i_use_gort {}
 
+#[doc = include_str!("../../../docs/coming-from-go.md")]
+mod coming_from_go {}
+
 #[doc = include_str!("../../../docs/what-blocks-what.md")]
 mod what_blocks_what {}
 
