@@ -29,6 +29,7 @@
 //!
 //! * `should-i-use-gort.md`: against threads, tokio and may; where it runs; when not
 //! * `coming-from-go.md`: what things are called, what differs
+//! * `coming-from-threads-and-tokio.md`: what things are called, what differs
 //! * `what-blocks-what.md`: which call keeps the goroutine, the thread, the turn
 //! * `stack-sizes.md`: defaults, the report of an overflow, how memory is committed
 //! * `what-a-goroutine-costs.md`: libraries that keep something per thread

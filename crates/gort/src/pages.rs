@@ -6,6 +6,9 @@ mod should_i_use_gort {}
 #[doc = include_str!("../../../docs/coming-from-go.md")]
 mod coming_from_go {}
 
+#[doc = include_str!("../../../docs/coming-from-threads-and-tokio.md")]
+mod coming_from_threads_and_tokio {}
+
 #[doc = include_str!("../../../docs/what-blocks-what.md")]
 mod what_blocks_what {}
 
