@@ -31,6 +31,7 @@
 //! * `coming-from-go.md`: what things are called, what differs
 //! * `coming-from-threads-and-tokio.md`: what things are called, what differs
 //! * `what-blocks-what.md`: which call keeps the goroutine, the thread, the turn
+//! * `soundness.md`: why thread-locals hold, what is limited, what is known not to hold
 //! * `stack-sizes.md`: defaults, the report of an overflow, how memory is committed
 //! * `what-a-goroutine-costs.md`: libraries that keep something per thread
 

@@ -12,6 +12,9 @@ mod coming_from_threads_and_tokio {}
 #[doc = include_str!("../../../docs/what-blocks-what.md")]
 mod what_blocks_what {}
 
+#[doc = include_str!("../../../docs/soundness.md")]
+mod soundness {}
+
 #[doc = include_str!("../../../docs/stack-sizes.md")]
 mod stack_sizes {}
 
