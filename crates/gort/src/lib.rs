@@ -32,6 +32,7 @@
 //! * `coming-from-threads-and-tokio.md`: what things are called, what differs
 //! * `what-blocks-what.md`: which call keeps the goroutine, the thread, the turn
 //! * `soundness.md`: why thread-locals hold, what is limited, what is known not to hold
+//! * `cancellation.md`: contexts, deadlines, close; why there is no abort
 //! * `stack-sizes.md`: defaults, the report of an overflow, how memory is committed
 //! * `what-a-goroutine-costs.md`: libraries that keep something per thread
 

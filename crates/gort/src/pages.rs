@@ -15,6 +15,9 @@ mod what_blocks_what {}
 #[doc = include_str!("../../../docs/soundness.md")]
 mod soundness {}
 
+#[doc = include_str!("../../../docs/cancellation.md")]
+mod cancellation {}
+
 #[doc = include_str!("../../../docs/stack-sizes.md")]
 mod stack_sizes {}
 
