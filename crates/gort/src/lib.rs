@@ -34,6 +34,7 @@
 //! * `soundness.md`: why thread-locals hold, what is limited, what is known not to hold
 //! * `cancellation.md`: contexts, deadlines, close; why there is no abort
 //! * `stack-sizes.md`: defaults, the report of an overflow, how memory is committed
+//! * `preemption-and-signals.md`: who loses its turn, EINTR, how to switch it off
 //! * `what-a-goroutine-costs.md`: libraries that keep something per thread
 
 #![warn(missing_docs)]

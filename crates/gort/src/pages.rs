@@ -21,5 +21,8 @@ mod cancellation {}
 #[doc = include_str!("../../../docs/stack-sizes.md")]
 mod stack_sizes {}
 
+#[doc = include_str!("../../../docs/preemption-and-signals.md")]
+mod preemption_and_signals {}
+
 #[doc = include_str!("../../../docs/what-a-goroutine-costs.md")]
 mod what_a_goroutine_costs {}
