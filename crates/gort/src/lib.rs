@@ -36,6 +36,7 @@
 //! * `stack-sizes.md`: defaults, the report of an overflow, how memory is committed
 //! * `preemption-and-signals.md`: who loses its turn, EINTR, how to switch it off
 //! * `what-a-goroutine-costs.md`: libraries that keep something per thread
+//! * `using-gort-in-a-library.md`: who starts the runtime, what to leave to the program
 
 #![warn(missing_docs)]
 

@@ -26,3 +26,6 @@ mod preemption_and_signals {}
 
 #[doc = include_str!("../../../docs/what-a-goroutine-costs.md")]
 mod what_a_goroutine_costs {}
+
+#[doc = include_str!("../../../docs/using-gort-in-a-library.md")]
+mod using_gort_in_a_library {}
