@@ -37,6 +37,7 @@
 //! * `preemption-and-signals.md`: who loses its turn, EINTR, how to switch it off
 //! * `what-a-goroutine-costs.md`: libraries that keep something per thread
 //! * `using-gort-in-a-library.md`: who starts the runtime, what to leave to the program
+//! * `versioning-and-msrv.md`: what a version promises; Rust 1.88 and how it is checked
 
 #![warn(missing_docs)]
 

@@ -29,3 +29,6 @@ mod what_a_goroutine_costs {}
 
 #[doc = include_str!("../../../docs/using-gort-in-a-library.md")]
 mod using_gort_in_a_library {}
+
+#[doc = include_str!("../../../docs/versioning-and-msrv.md")]
+mod versioning_and_msrv {}
