@@ -38,6 +38,7 @@
 //! * `what-a-goroutine-costs.md`: libraries that keep something per thread
 //! * `using-gort-in-a-library.md`: who starts the runtime, what to leave to the program
 //! * `versioning-and-msrv.md`: what a version promises; Rust 1.88 and how it is checked
+//! * `gos-tools.md`: the commands and what they print
 
 #![warn(missing_docs)]
 

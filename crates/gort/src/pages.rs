@@ -32,3 +32,6 @@ mod using_gort_in_a_library {}
 
 #[doc = include_str!("../../../docs/versioning-and-msrv.md")]
 mod versioning_and_msrv {}
+
+#[doc = include_str!("../../../docs/gos-tools.md")]
+mod gos_tools {}
