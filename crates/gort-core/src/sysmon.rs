@@ -164,7 +164,10 @@ fn look(lost: &mut LostList, now: u64) -> bool {
         } else if seen.still.is_due(now) {
             stall::tell_of_p(pp, switches, &mut seen.still, now);
         }
-        if tick != seen.tick || !is_running {
+        // Not "has no holder": one that goes from M to M with each goroutine, as where they are threads, is
+        // seen without one most of the time.
+        let is_idle = pp.is_idle.load(Ordering::Relaxed) || pp.is_parked.load(Ordering::Relaxed);
+        if tick != seen.tick || is_idle {
             seen.tick = tick;
             seen.since_ns = now;
         } else if now - seen.since_ns >= SLICE_NS && (has_work || is_wanted) {
@@ -175,7 +178,7 @@ fn look(lost: &mut LostList, now: u64) -> bool {
         if is_running && is_due {
             pp.ask(attention::TIMERS);
         }
-        if !is_running || stopped::len() == 0 || pp.has_resumed() {
+        if is_idle || stopped::len() == 0 || pp.has_resumed() {
             seen.turn_ns = now;
         } else if now - seen.turn_ns >= slice_ns {
             seen.turn_ns = now;

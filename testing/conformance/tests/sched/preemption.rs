@@ -91,6 +91,11 @@ fn s078_goroutines_that_compute_take_turns() {
         for one in loops {
             one.join().expect("no panic");
         }
+        assert!(
+            counts
+                .iter()
+                .all(|count| count.load(Ordering::Relaxed) != 0)
+        );
     })
     .procs(1)
     .unshaken()
@@ -116,10 +121,12 @@ fn s078_a_loop_and_a_pair_that_is_always_busy_take_turns() {
                 pongs.recv().expect("the other answers");
             }
         });
-        let alone = gort::go(move || while turns.step(2) {});
+        let its_turns = Arc::clone(&turns);
+        let alone = gort::go(move || while its_turns.step(2) {});
         for one in [echo, pair, alone] {
             one.join().expect("no panic");
         }
+        assert!(turns.is_over());
     })
     .procs(1)
     .unshaken()
