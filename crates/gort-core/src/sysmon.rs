@@ -54,6 +54,8 @@ const STILL_MIN_NS: u64 = 50_000;
 /// How long a goroutine that was asked to stop has for it, before its P is taken: its thread may not be on a
 /// processor.
 const ASKED_NS: u64 = 200_000;
+/// After how many slices a P is taken from a thread that waits for a processor.
+const WAITING_SLICES: u64 = 10;
 /// For how long an M that lost its P is looked at more often.
 const FRESH_NS: u64 = 20_000_000;
 
@@ -246,6 +248,9 @@ fn take_back(pp: &'static P, seen: &mut Seen, wants: Wants, lost: &mut LostList,
     }
     // Due at the last look too, and no switch since.
     let is_early = wants.early && (wants.a_p && is_asleep || wants.timers && seen.was_due);
+    // One that waits for a processor gives up its P when it has one: another thread would wait as well.
+    let is_over =
+        is_over && (thread != Thread::Unsure || still_ns >= WAITING_SLICES * wants.slice_ns);
     let taken = (is_over || is_early) && preempt::retake(pp, seen.still.since_ns, lost);
     if taken {
         seen.still = Still::since(now);
