@@ -144,7 +144,8 @@ impl Thread {
         let inner = &*self.inner;
         let gp = g::current();
         let claim = gp.claim();
-        debug_assert_eq!(*inner.waiter.get_or_init(|| gp), gp);
+        let waiter = *inner.waiter.get_or_init(|| gp);
+        debug_assert_eq!(waiter, gp, "a Thread is one goroutine's or one thread's");
         let round = claim.open();
         inner.round.store(round.to_raw(), Ordering::Relaxed);
         let published =
