@@ -19,7 +19,7 @@ pub(crate) fn set_forked() {
 }
 
 /// Whether threads of the runtime are missing because of a `fork`. Async-signal-safe.
-pub(crate) fn is_forked() -> bool {
+pub fn is_forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
 

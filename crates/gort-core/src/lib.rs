@@ -25,7 +25,7 @@ pub mod os;
 
 mod atomic;
 pub mod clock;
-mod fork;
+pub mod fork;
 pub mod inside;
 pub mod light_lock;
 mod limits;

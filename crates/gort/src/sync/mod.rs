@@ -81,4 +81,4 @@ pub use wait_group::WaitGroup;
 pub(crate) use wait_table::{Blocked, blocked};
 
 use gort_core::wait_reason::WaitReason;
-use gort_core::{clock, fatal, g, runtime, sched};
+use gort_core::{clock, fatal, fork, g, runtime, sched};

@@ -9,19 +9,29 @@
 //! guard it had, and all that is known of that lock is forgotten: then a recursion goes unnoticed. A goroutine
 //! that has sent its guard away, still alive, counts as a holder.
 //!
+//! In the child of a `fork` nothing is noted: another thread may have been at the table, and a child that
+//! has no use for the scheduler is to go on.
+//!
 //! The models of the locks have a stand-in that does nothing.
 
 use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::{Mutex, MutexGuard};
+use std::thread::{self, ThreadId};
 
-use super::g;
 use super::wait_table::{Key, NEVER};
+use super::{fork, g};
+
+/// By numbers that are given once: a descriptor is used again.
+#[derive(Clone, Copy, PartialEq)]
+enum Who {
+    Goroutine(u64),
+    Thread(ThreadId),
+}
 
 /// A reader that is inside.
 struct Inside {
-    /// Its descriptor and number; a plain thread's is 0.
-    who: (usize, u64),
+    who: Who,
     at: &'static Location<'static>,
 }
 
@@ -40,16 +50,24 @@ fn locks() -> MutexGuard<'static, BTreeMap<Key, Readers>> {
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-fn current() -> (usize, u64) {
+fn current() -> Who {
     let gp = g::current();
-    (gp.as_ptr().addr(), gp.id())
+    if gp.is_goroutine() {
+        Who::Goroutine(gp.id())
+    } else {
+        Who::Thread(thread::current().id())
+    }
+}
+
+fn is_on() -> bool {
+    cfg!(debug_assertions) && !fork::is_forked()
 }
 
 /// The caller has entered as a reader.
 #[inline]
 #[track_caller]
 pub(super) fn entered(lock: Key) {
-    if cfg!(debug_assertions) {
+    if is_on() {
         let inside = Inside {
             who: current(),
             at: Location::caller(),
@@ -61,7 +79,7 @@ pub(super) fn entered(lock: Key) {
 /// The caller is about to leave as a reader.
 #[inline]
 pub(super) fn leaving(lock: Key) {
-    if cfg!(debug_assertions) {
+    if is_on() {
         let who = current();
         let mut locks = locks();
         let Some(readers) = locks.get_mut(&lock) else {
@@ -78,7 +96,7 @@ pub(super) fn leaving(lock: Key) {
 /// A writer is going to wait for the readers inside.
 #[inline]
 pub(super) fn writer_waits(lock: Key, deadline_ns: u64) {
-    if cfg!(debug_assertions)
+    if is_on()
         && let Some(readers) = locks().get_mut(&lock)
     {
         readers.writer_may_give_up = deadline_ns != NEVER;
@@ -93,7 +111,7 @@ pub(super) fn writer_waits(lock: Key, deadline_ns: u64) {
 #[inline]
 #[track_caller]
 pub(super) fn check(lock: Key, deadline_ns: u64) {
-    if cfg!(debug_assertions) && deadline_ns == NEVER {
+    if is_on() && deadline_ns == NEVER {
         let who = current();
         let first = {
             let locks = locks();
@@ -110,5 +128,43 @@ pub(super) fn check(lock: Key, deadline_ns: u64) {
                 Location::caller()
             );
         }
+    }
+}
+
+#[cfg(all(test, debug_assertions))]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+    use crate::sync::RwLock;
+
+    /// The child would wait for a thread that it does not have.
+    #[test]
+    fn a_child_forked_while_the_table_is_locked_goes_on() {
+        const SECONDS: u32 = 10;
+        // From then on children know what they are.
+        crate::go(|| ()).join().unwrap();
+        let lock = RwLock::new(1);
+        let (mut end, child_end) = std::io::pipe().unwrap();
+        let table = locks();
+        // SAFETY: the child takes a lock of ours, calls what is async-signal-safe, and ends.
+        let pid = unsafe { libc::fork() };
+        assert!(pid >= 0, "no fork");
+        if pid == 0 {
+            // SAFETY: takes any number; SIGALRM ends the child.
+            unsafe { libc::alarm(SECONDS) };
+            let value = [*lock.read()];
+            // SAFETY: writes one byte to a descriptor that is ours; takes any status.
+            unsafe {
+                libc::write(child_end.as_raw_fd(), value.as_ptr().cast(), 1);
+                libc::_exit(0);
+            }
+        }
+        drop((table, child_end));
+        let mut said = Vec::new();
+        std::io::Read::read_to_end(&mut end, &mut said).unwrap();
+        // SAFETY: our own child, whose status is not asked for.
+        assert_eq!(unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) }, pid);
+        assert_eq!(said, [1], "the child did not come through its lock");
     }
 }

@@ -41,6 +41,44 @@ fn waiting_writer(lock: &Arc<RwLock<u32>>, limit: Option<Duration>) -> gort::Joi
     writer
 }
 
+/// The number of a thread's system call at this moment, if it is in one.
+fn system_call(tid: i32) -> Option<i64> {
+    let text = std::fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).ok()?;
+    text.split(' ').next()?.parse().ok()
+}
+
+/// A thread's descriptor is the next thread's: who waits need not be who entered with it.
+#[test]
+fn d13_a_thread_is_not_taken_for_one_that_ended() {
+    static LOCK: RwLock<u32> = RwLock::new(0);
+    static STEP: std::sync::Barrier = std::sync::Barrier::new(2);
+    // All but the last reader have descriptors of their own before the first gives up its.
+    drop(LOCK.read());
+    let writer = std::thread::spawn(|| {
+        drop(LOCK.read());
+        STEP.wait();
+        STEP.wait();
+        *LOCK.write() += 1;
+    });
+    STEP.wait();
+    let guard = std::thread::spawn(|| LOCK.read()).join().unwrap();
+    STEP.wait();
+    eventually("a writer waits", || LOCK.try_read().is_none());
+    let (tell, told) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        // SAFETY: takes nothing.
+        tell.send(unsafe { libc::gettid() }).unwrap();
+        *LOCK.read()
+    });
+    let tid = told.recv().unwrap();
+    eventually("the reader waits", || {
+        reader.is_finished() || system_call(tid) == Some(libc::SYS_futex)
+    });
+    drop(guard);
+    writer.join().unwrap();
+    assert_eq!(reader.join().unwrap(), 1);
+}
+
 /// D13: an error only where it would wait for itself.
 #[gort::test]
 #[cfg_attr(
