@@ -251,9 +251,15 @@ pub(super) fn use_places() {
     assert!(used.expect("it does not panic").expect("there is a root"));
 }
 
-/// A path at which nothing is.
+/// A path at which nothing is. Its number does not make it so: a child that was ended leaves its files behind,
+/// and numbers of processes come again.
 pub(super) fn new_path() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let (pid, count) = (std::process::id(), COUNT.fetch_add(1, Relaxed));
-    std::env::temp_dir().join(format!("gort-soundness-{pid}-{count}"))
+    loop {
+        let (pid, count) = (std::process::id(), COUNT.fetch_add(1, Relaxed));
+        let path = std::env::temp_dir().join(format!("gort-soundness-{pid}-{count}"));
+        if path.symlink_metadata().is_err() {
+            return path;
+        }
+    }
 }

@@ -85,8 +85,10 @@ pub(super) fn calls() -> Vec<Call> {
                         own.lock().as_ref().unwrap().reset(short());
                     }
                 });
+                let mut place = again.lock();
                 timer.reset(short());
-                *again.lock() = Some(timer);
+                *place = Some(timer);
+                drop(place);
                 for _ in 0..3 {
                     r.recv().unwrap();
                 }
