@@ -7,7 +7,9 @@
 //!   woken. If all are busy, the P is asked to look at its timers.
 //! - Threads that lost their P and compute are sent a signal.
 //! - Who has held a P for more than 10 ms, or lost it and is not back, is reported (`stall`).
-//! - The network, if nobody has polled it for 10 ms.
+//! - Where goroutines were stopped, a P is asked once a slice to give one of them a turn (T2 of
+//!   `sched::stopped`).
+//! - The network, if nobody has polled it for 10 ms; 1 ms while goroutines compute that others come before.
 //! - Once a second somebody is asked to read the process's limits again (`limits`).
 //!
 //! It sleeps 20 µs between looks, doubling after 50 looks that changed nothing, up to 10 ms (Go's
@@ -18,7 +20,7 @@
 
 use std::sync::atomic::{Ordering, fence};
 
-use crate::clock::{self, NEVER};
+use crate::clock;
 use crate::deadlock::Watch;
 use crate::limits;
 use crate::netpoll;
@@ -26,7 +28,7 @@ use crate::os::{futex, thread};
 use crate::preempt::{self, LostList, Thread};
 use crate::sched::p::{self, P, Seen, Still, attention};
 use crate::sched::stopped::{self, BACKGROUND_NS};
-use crate::sched::{SCHED, callbacks, shake, wake};
+use crate::sched::{SCHED, find_work, shake, wake};
 use crate::stall;
 use crate::timer::ReadyList;
 
@@ -273,8 +275,7 @@ fn longest_sleep(lost: &LostList, now: u64) -> u64 {
     }
     if idle == 0 {
         // Nobody sleeps in the poller until the next timer: that is for us to see to.
-        let first = p::all().map(|pp| pp.timers.first_ns()).min();
-        limit = limit.min(first.unwrap_or(NEVER).saturating_sub(now));
+        limit = limit.min(find_work::next_timer_ns().saturating_sub(now));
     }
     limit.max(SLEEP_MIN_NS)
 }
@@ -305,8 +306,6 @@ fn poll_network(now: u64) -> bool {
     if list.is_empty() {
         return false;
     }
-    p::push_global(list.take_goroutines());
-    callbacks::defer_all(&mut list);
-    wake::submitted();
+    find_work::inject_without_p(&mut list);
     true
 }

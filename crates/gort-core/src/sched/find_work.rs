@@ -156,6 +156,13 @@ pub(crate) fn inject(mp: &'static M, list: &mut ReadyList) {
     }
 }
 
+/// As [`inject`], for a thread that holds no P: whoever looks for work finds them.
+pub(crate) fn inject_without_p(list: &mut ReadyList) {
+    p::push_global(list.take_goroutines());
+    callbacks::defer_all(list);
+    wake::submitted();
+}
+
 /// Polls the network without waiting, if anybody waits for it.
 fn poll_now(mp: &'static M, pp: &'static P) -> Option<GRef> {
     if !netpoll::is_started() || netpoll::waiters() == 0 {
@@ -353,11 +360,8 @@ fn sleep_in_poller(mp: &'static M, old: &'static P) {
     drop(global);
     let Some(pp) = pp else {
         // All Ps are at work; their holders fire what is due, and run what the network brought.
-        let any = !list.is_empty();
-        p::push_global(list.take_goroutines());
-        callbacks::defer_all(&mut list);
-        if any {
-            wake::submitted();
+        if !list.is_empty() {
+            inject_without_p(&mut list);
         }
         return;
     };
