@@ -9,7 +9,6 @@ use std::hint::black_box;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use gort::chan::{self, Receiver};
@@ -17,8 +16,8 @@ use gort::net::{TcpListener, TcpStream};
 use gort::sync::Mutex;
 use gort::time::Ticker;
 use gort_bench_workload::{
-    Blocking, CHAN_CAPACITY, Case, ECHO_BYTES, HOGS, Hogs, Lateness, Measured, Rest, SPAWN_BATCH,
-    TICK, Workload, burn_for_ever, drive_echo, resident_bytes, run, sum_below,
+    Blocking, CHAN_CAPACITY, Case, Crowd, ECHO_BYTES, HOGS, Hogs, Lateness, Measured, Rest,
+    SPAWN_BATCH, TICK, Workload, burn_for_ever, drive_echo, resident_bytes, run, sum_below,
 };
 
 fn main() -> ExitCode {
@@ -234,23 +233,19 @@ fn yields(n: u64, goroutines: u64) {
 fn parked(n: u64) -> Measured {
     let (gate, at_gate) = chan::bounded::<()>(0);
     let (tell, told) = chan::bounded::<()>(2);
-    let arrived = Arc::new(AtomicU64::new(0));
-    let woken = Arc::new(AtomicU64::new(0));
-    let sum = Arc::new(AtomicU64::new(0));
+    let shared = Arc::new((Crowd::new(n), at_gate, tell));
 
     let before = resident_bytes();
     let start = Instant::now();
     for i in 0..n {
-        let (at_gate, arrived, woken, sum) =
-            (at_gate.clone(), arrived.clone(), woken.clone(), sum.clone());
-        let tell = tell.clone();
+        let shared = Arc::clone(&shared);
         gort::go(move || {
-            if arrived.fetch_add(1, Ordering::Relaxed) + 1 == n {
+            let (crowd, at_gate, tell) = &*shared;
+            if crowd.arrive() {
                 tell.send(()).expect("main waits for it");
             }
             at_gate.recv().expect_err("nothing is sent, only closed");
-            sum.fetch_add(i, Ordering::Relaxed);
-            if woken.fetch_add(1, Ordering::AcqRel) + 1 == n {
+            if crowd.go_on(i) {
                 tell.send(()).expect("main waits for it");
             }
         });
@@ -264,7 +259,7 @@ fn parked(n: u64) -> Measured {
     told.recv().expect("the last one tells");
     let wake = start.elapsed();
 
-    assert_eq!(sum.load(Ordering::Relaxed), sum_below(n));
+    shared.0.check();
     Measured::parked(n, create, wake, bytes)
 }
 

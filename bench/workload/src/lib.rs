@@ -14,6 +14,7 @@
 
 mod block;
 mod case;
+mod crowd;
 mod echo;
 mod hog;
 mod lateness;
@@ -23,6 +24,7 @@ mod workload;
 
 pub use block::{BLOCKERS, Blocking};
 pub use case::{Case, run};
+pub use crowd::Crowd;
 pub use echo::{EchoRun, drive_echo};
 pub use hog::{HOGS, Hogs, Rest, Steps, burn_for_ever};
 pub use lateness::{GRACE, Lateness, TICK};

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use gort_bench_workload::{
-    Blocking, Case, ECHO_BYTES, HOGS, Hogs, Lateness, Measured, Rest, SPAWN_BATCH, Workload,
+    Blocking, Case, Crowd, ECHO_BYTES, HOGS, Hogs, Lateness, Measured, Rest, SPAWN_BATCH, Workload,
     burn_for_ever, drive_echo, resident_bytes, run, sum_below,
 };
 use may::net::{TcpListener, TcpStream};
@@ -238,23 +238,19 @@ fn yields(n: u64, coroutines: u64) {
 fn parked(n: u64) -> Measured {
     let (gate, at_gate) = mpmc::channel::<()>();
     let (tell, told) = mpsc::channel::<()>();
-    let arrived = Arc::new(AtomicU64::new(0));
-    let woken = Arc::new(AtomicU64::new(0));
-    let sum = Arc::new(AtomicU64::new(0));
+    let shared = Arc::new((Crowd::new(n), at_gate, tell));
 
     let before = resident_bytes();
     let start = Instant::now();
     for i in 0..n {
-        let (at_gate, arrived, woken, sum) =
-            (at_gate.clone(), arrived.clone(), woken.clone(), sum.clone());
-        let tell = tell.clone();
+        let shared = Arc::clone(&shared);
         go!(move || {
-            if arrived.fetch_add(1, Ordering::Relaxed) + 1 == n {
+            let (crowd, at_gate, tell) = &*shared;
+            if crowd.arrive() {
                 tell.send(()).expect("main waits for it");
             }
             at_gate.recv().expect("the gate sends one each");
-            sum.fetch_add(i, Ordering::Relaxed);
-            if woken.fetch_add(1, Ordering::AcqRel) + 1 == n {
+            if crowd.go_on(i) {
                 tell.send(()).expect("main waits for it");
             }
         });
@@ -270,7 +266,7 @@ fn parked(n: u64) -> Measured {
     told.recv().expect("the last one tells");
     let wake = start.elapsed();
 
-    assert_eq!(sum.load(Ordering::Relaxed), sum_below(n));
+    shared.0.check();
     Measured::parked(n, create, wake, bytes)
         .note("may: woken by a send each, since a close wakes one receiver")
 }

@@ -9,15 +9,14 @@ use std::hint::black_box;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Instant;
 
 use gort_bench_workload::{
-    Blocking, CHAN_CAPACITY, Case, ECHO_BYTES, HOGS, Hogs, Lateness, Measured, Outcome, Rest,
-    SPAWN_BATCH, Workload, burn_for_ever, drive_echo, resident_bytes, run, sum_below,
+    Blocking, CHAN_CAPACITY, Case, Crowd, ECHO_BYTES, HOGS, Hogs, Lateness, Measured, Outcome,
+    Rest, SPAWN_BATCH, Workload, burn_for_ever, drive_echo, resident_bytes, run, sum_below,
 };
 
 fn main() -> ExitCode {
@@ -205,29 +204,24 @@ struct Gate {
 }
 
 fn parked(n: u64) -> Measured {
-    let gate = Arc::new(Gate::default());
-    let arrived = Arc::new(AtomicU64::new(0));
-    let woken = Arc::new(AtomicU64::new(0));
-    let sum = Arc::new(AtomicU64::new(0));
     let (tell, told) = sync_channel::<()>(2);
+    let shared = Arc::new((Crowd::new(n), Gate::default(), tell));
 
     let before = resident_bytes();
     let start = Instant::now();
     for i in 0..n {
-        let (gate, arrived, woken, sum) =
-            (gate.clone(), arrived.clone(), woken.clone(), sum.clone());
-        let tell = tell.clone();
+        let shared = Arc::clone(&shared);
         thread::spawn(move || {
+            let (crowd, gate, tell) = &*shared;
             let mut is_open = gate.is_open.lock().expect("no panic under the lock");
-            if arrived.fetch_add(1, Ordering::Relaxed) + 1 == n {
+            if crowd.arrive() {
                 tell.send(()).expect("main waits for it");
             }
             while !*is_open {
                 is_open = gate.opened.wait(is_open).expect("no panic under the lock");
             }
             drop(is_open);
-            sum.fetch_add(i, Ordering::Relaxed);
-            if woken.fetch_add(1, Ordering::AcqRel) + 1 == n {
+            if crowd.go_on(i) {
                 tell.send(()).expect("main waits for it");
             }
         });
@@ -237,12 +231,13 @@ fn parked(n: u64) -> Measured {
     let bytes = resident_bytes().saturating_sub(before);
 
     let start = Instant::now();
+    let (crowd, gate, _) = &*shared;
     *gate.is_open.lock().expect("no panic under the lock") = true;
     gate.opened.notify_all();
     told.recv().expect("the last one tells");
     let wake = start.elapsed();
 
-    assert_eq!(sum.load(Ordering::Relaxed), sum_below(n));
+    crowd.check();
     Measured::parked(n, create, wake, bytes)
         .note("std: parked on a Condvar, since closing an mpsc channel wakes one receiver")
 }

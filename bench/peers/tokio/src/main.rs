@@ -10,12 +10,11 @@ use std::future::Future;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use gort_bench_workload::{
-    Blocking, CHAN_CAPACITY, Case, ECHO_BYTES, HOGS, Hogs, Lateness, Measured, Rest, SPAWN_BATCH,
-    TICK, Workload, burn_for_ever, drive_echo, resident_bytes, run, sum_below,
+    Blocking, CHAN_CAPACITY, Case, Crowd, ECHO_BYTES, HOGS, Hogs, Lateness, Measured, Rest,
+    SPAWN_BATCH, TICK, Workload, burn_for_ever, drive_echo, resident_bytes, run, sum_below,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -265,26 +264,22 @@ async fn yields(n: u64, tasks: u64) {
 async fn parked(n: u64) -> Measured {
     let (gate, at_gate) = watch::channel(());
     let (tell, mut told) = mpsc::channel::<()>(2);
-    let arrived = Arc::new(AtomicU64::new(0));
-    let woken = Arc::new(AtomicU64::new(0));
-    let sum = Arc::new(AtomicU64::new(0));
+    let shared = Arc::new((Crowd::new(n), tell));
 
     let before = resident_bytes();
     let start = Instant::now();
     for i in 0..n {
-        let (mut at_gate, arrived, woken, sum) =
-            (at_gate.clone(), arrived.clone(), woken.clone(), sum.clone());
-        let tell = tell.clone();
+        let (mut at_gate, shared) = (at_gate.clone(), Arc::clone(&shared));
         task::spawn(async move {
-            if arrived.fetch_add(1, Ordering::Relaxed) + 1 == n {
+            let (crowd, tell) = &*shared;
+            if crowd.arrive() {
                 tell.send(()).await.expect("main waits for it");
             }
             at_gate
                 .changed()
                 .await
                 .expect_err("nothing is sent, only closed");
-            sum.fetch_add(i, Ordering::Relaxed);
-            if woken.fetch_add(1, Ordering::AcqRel) + 1 == n {
+            if crowd.go_on(i) {
                 tell.send(()).await.expect("main waits for it");
             }
         });
@@ -298,9 +293,9 @@ async fn parked(n: u64) -> Measured {
     told.recv().await.expect("the last one tells");
     let wake = start.elapsed();
 
-    assert_eq!(sum.load(Ordering::Relaxed), sum_below(n));
+    shared.0.check();
     Measured::parked(n, create, wake, bytes)
-        .note("tokio: a watch channel, the one of tokio's that many tasks can wait on")
+        .note("tokio: a watch channel, the one of tokio's that many tasks can wait on, with a receiver each")
 }
 
 fn echo(case: &Case, runtime: &Runtime) -> Measured {
