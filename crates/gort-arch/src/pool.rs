@@ -4,8 +4,12 @@
 //! array beside the slots, never in a slot's own page. It is lock-free because a goroutine can be
 //! preempted while it allocates, and the scheduler releases slots where it must not wait for one.
 //! Slots that were never used are carved off by moving a mark up to another one, below which guards
-//! are in place. Only growing (mapping a chunk, installing guards) takes a lock, and only in
+//! are in place. Only growing (mapping a chunk, installing guards) takes a lock, and waits for it only in
 //! `allocate_batch`, which the scheduler calls as user code.
+//!
+//! Where spawners have come to need new slots, a thread that has nothing else to do can make the next ones
+//! ready (`prepare`): guard, page, free list. It makes no more than they took last time, stops when they
+//! stop, and does not begin while slots come back.
 //!
 //! Chunks grow with the arena, so a limit of the process (RLIMIT_AS, strict overcommit) gives an
 //! error when it is reached, not at the start. Nothing is ever unmapped (S3), so a reader may follow
@@ -14,8 +18,9 @@
 //! Elsewhere: caches per P (the scheduler's). Checked by `tests/stacks.rs`.
 
 use core::mem::MaybeUninit;
+use core::ptr;
 use core::sync::atomic::{
-    AtomicU32, AtomicU64, AtomicUsize,
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
@@ -35,6 +40,8 @@ const GUARD_BATCH: usize = guard::BATCH;
 const FRESH_SHARE: usize = 8;
 /// And at most this many.
 const FRESH_MAX: usize = 32;
+/// New slots that `prepare` makes in one call: some 10 µs.
+const PREPARED_AT_ONCE: usize = 8;
 
 /// The slots of one class.
 struct Arena {
@@ -48,6 +55,11 @@ struct Arena {
     guarded: AtomicUsize,
     /// Slots that are mapped. Written under `GROWTH`.
     mapped: AtomicUsize,
+    /// How many new slots it would be good to have on the free list. Set by who needed some; `prepare` counts
+    /// down. A hint.
+    wanted: AtomicUsize,
+    /// The free list has some that `prepare` made, and nobody has taken any since. A hint.
+    has_prepared: AtomicBool,
     /// How many of `chunks` are valid. Written under `GROWTH`, after the chunk.
     chunk_count: AtomicUsize,
     chunks: [Chunk; CHUNKS_MAX],
@@ -70,6 +82,8 @@ static ARENAS: [Arena; Class::COUNT] = [const {
         carved: AtomicUsize::new(0),
         guarded: AtomicUsize::new(0),
         mapped: AtomicUsize::new(0),
+        wanted: AtomicUsize::new(0),
+        has_prepared: AtomicBool::new(false),
         chunk_count: AtomicUsize::new(0),
         chunks: [const {
             Chunk {
@@ -85,6 +99,9 @@ static ARENAS: [Arena; Class::COUNT] = [const {
 /// Held while a chunk is mapped or guards are installed.
 static GROWTH: SlowLock = SlowLock::new();
 
+/// Index of the class that was last in need of new slots.
+static GROWING: AtomicUsize = AtomicUsize::new(0);
+
 pub(crate) fn allocate_batch(
     class: Class,
     out: &mut [MaybeUninit<Slot>],
@@ -92,6 +109,13 @@ pub(crate) fn allocate_batch(
     let arena = &ARENAS[class.index()];
     let warm = arena.pop(class, out);
     if warm > 0 || out.is_empty() {
+        // Those that come back are enough, if there are some.
+        if warm > 0
+            && arena.has_prepared.swap(false, Relaxed)
+            && arena.free_count.load(Relaxed) < FRESH_MAX
+        {
+            arena.want(class, out.len());
+        }
         return Ok(warm);
     }
     let share = arena.carved.load(Relaxed) / FRESH_SHARE;
@@ -100,20 +124,55 @@ pub(crate) fn allocate_batch(
         let count = arena.carve(class, &mut out[..wanted]);
         if count > 0 {
             // SAFETY: `carve` wrote that many.
-            commit(
-                out[..count]
-                    .iter()
-                    .map(|slot| unsafe { slot.assume_init() }),
-            );
+            commit(unsafe { written(&out[..count]) });
+            arena.want(class, count);
             return Ok(count);
         }
         arena.grow(class)?;
     }
 }
 
+/// Puts a few new slots on a free list if spawners are likely to need them. Waits for nobody.
+pub(crate) fn prepare() -> bool {
+    let Some(class) = Class::from_index(GROWING.load(Relaxed)) else {
+        return false;
+    };
+    let arena = &ARENAS[class.index()];
+    let wanted = arena.wanted.load(Relaxed);
+    let count = wanted.min(PREPARED_AT_ONCE);
+    let left = wanted - count;
+    let is_ours = wanted != 0
+        && arena
+            .wanted
+            .compare_exchange(wanted, left, Relaxed, Relaxed)
+            .is_ok();
+    if !is_ours {
+        return false;
+    }
+    let mut slots = [MaybeUninit::uninit(); PREPARED_AT_ONCE];
+    let mut made = arena.carve(class, &mut slots[..count]);
+    if made == 0 && arena.grow_if_mapped(class) {
+        made = arena.carve(class, &mut slots[..count]);
+    }
+    // SAFETY: `carve` wrote that many.
+    let slots = unsafe { written(&slots[..made]) };
+    commit(slots);
+    arena.push(slots);
+    arena.has_prepared.store(made != 0, Relaxed);
+    made != 0
+}
+
+/// # Safety
+///
+/// Each has been written.
+unsafe fn written(slots: &[MaybeUninit<Slot>]) -> &[Slot] {
+    // SAFETY: `MaybeUninit` has its value's layout, and the caller says that the values are there.
+    unsafe { &*(ptr::from_ref(slots) as *const [Slot]) }
+}
+
 /// Has the kernel put in the page of each slot that every goroutine needs, in one call: two thirds of
 /// what as many page faults cost. A page that cannot be had now is faulted in when it is touched.
-fn commit(slots: impl ExactSizeIterator<Item = Slot>) {
+fn commit(slots: &[Slot]) {
     if slots.len() < 2 {
         return;
     }
@@ -270,6 +329,12 @@ impl Arena {
         count
     }
 
+    /// Has `prepare` make `count` slots.
+    fn want(&self, class: Class, count: usize) {
+        self.wanted.store(count, Relaxed);
+        GROWING.store(class.index(), Relaxed);
+    }
+
     /// Makes more slots ready to be carved.
     #[cold]
     fn grow(&self, class: Class) -> Result<(), StackError> {
@@ -281,6 +346,20 @@ impl Arena {
         if guarded == self.mapped.load(Relaxed) {
             self.map_chunk(class)?;
         }
+        self.guard_more(class)
+    }
+
+    /// [`grow`](Self::grow), if that neither maps nor waits.
+    fn grow_if_mapped(&self, class: Class) -> bool {
+        let Some(_lock) = GROWTH.try_lock() else {
+            return false;
+        };
+        self.guarded.load(Relaxed) < self.mapped.load(Relaxed) && self.guard_more(class).is_ok()
+    }
+
+    /// Guards the next slots, of those that are mapped. With `GROWTH` held.
+    fn guard_more(&self, class: Class) -> Result<(), StackError> {
+        let guarded = self.guarded.load(Relaxed);
         let chunk = self.chunk_of(guarded);
         let in_chunk = guarded - chunk.first_index.load(Relaxed);
         let count = GUARD_BATCH.min(chunk.len.load(Relaxed) - in_chunk);

@@ -30,6 +30,12 @@ impl SlowLock {
         }
         SlowGuard(self)
     }
+
+    /// Takes the lock if it is free.
+    pub(crate) fn try_lock(&self) -> Option<SlowGuard<'_>> {
+        let taken = self.0.compare_exchange(0, 1, Acquire, Relaxed).is_ok();
+        taken.then(|| SlowGuard(self))
+    }
 }
 
 impl Drop for SlowGuard<'_> {

@@ -110,11 +110,53 @@ fn slots_come_back_last_in_first_out() {
     give_back(&slots[7..]);
 }
 
+/// Slots of a class made so far, and how many of them are free.
+fn made_and_free(class: Class) -> (usize, usize) {
+    let report = stack::report();
+    let of_class = report.classes.iter().find(|c| c.class == class).unwrap();
+    (of_class.slots, of_class.free)
+}
+
+#[test]
+fn slots_are_prepared_only_after_somebody_needed_new_ones() {
+    let _one = start();
+    let prepare = || while stack::prepare() {};
+    let class = class(512 << 10);
+    prepare();
+    // A chunk ends with 256, and `prepare` maps none.
+    let mut slots = take(class, 300);
+    let (made, free) = made_and_free(class);
+    prepare();
+    let (now_made, now_free) = made_and_free(class);
+    assert!((1..=32).contains(&(now_made - made)), "{now_made} - {made}");
+    assert_eq!(now_free - free, now_made - made);
+
+    // Whoever takes those needs more.
+    slots.extend(take(class, now_free));
+    assert!(stack::prepare());
+    prepare();
+
+    // Whoever takes what came back does not, however often.
+    give_back(&slots);
+    let (made, _) = made_and_free(class);
+    for _ in 0..100 {
+        let slots = take(class, 32);
+        prepare();
+        give_back(&slots);
+    }
+    assert_eq!(made_and_free(class).0, made);
+}
+
 #[test]
 fn threads_that_race_for_slots_never_share_one() {
     let _one = start();
     let class = class(64 << 10);
     std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..100_000 {
+                stack::prepare();
+            }
+        });
         for _ in 0..4 {
             scope.spawn(|| {
                 for round in 0..2000 {

@@ -4,13 +4,14 @@
 //! half the ring, then claims what it copied with one CAS on `head`. Slots are atomics: a thief that
 //! loses the race has read stale pointers, which it ignores; it has not raced on plain memory.
 //!
-//! `push` always finds a place: from a full ring it takes half, which the caller must carry to the
+//! `push_or_spill` always finds a place: from a full ring it takes half, which the caller must carry to the
 //! global queue together with the new item.
 //!
 //! Q1. `tail` is stored by the owner alone; `head` moves by CAS alone. Both only grow, and wrap.
 //! Q2. `head <= tail <= head + CAPACITY`. Slots in `head..tail` hold the queued items.
 //! Q3. The owner overwrites a slot only after it has read a `head` past it with Acquire. The CAS
-//!     that moved `head` is a Release, so whoever claimed the slot's item has read it before.
+//!     that moved `head` is a Release, so a thief that claimed the slot's item has read it before; an owner that
+//!     claims reads it afterwards, before it overwrites anything.
 //! Q4. `run_next` is filled by the owner alone, and emptied by whoever swaps the item out.
 //!
 //! | field      | stored by                     | loaded by             | the pair protects              |
@@ -33,7 +34,7 @@ use std::{fmt, ptr, ptr::NonNull};
 /// The number of slots of the ring: 256, as in Go.
 pub const CAPACITY: usize = if cfg!(loom) { 4 } else { 256 };
 
-/// What an overflowing `push` takes out of the ring.
+/// What a spilling push takes out of the ring, and the most that a thief does.
 const HALF: usize = CAPACITY / 2;
 
 /// Positions count on past the ring's end, so its length has to divide their wrap-around.
@@ -116,55 +117,67 @@ impl<T> LocalQueue<T> {
         NonNull::new(self.run_next.swap(ptr::null_mut(), Ordering::AcqRel))
     }
 
-    /// Queues `item` at the tail of the ring.
-    ///
-    /// # Errors
-    ///
-    /// The ring was full. The older half of it comes back with `item` behind it, in FIFO order:
-    /// these are no longer in the queue, and the caller takes them to the global one.
+    /// Queues `item` at the tail of the ring. False: it is full, and [`push_or_spill`](Self::push_or_spill)
+    /// finds a place.
     ///
     /// # Safety
     ///
     /// The caller owns the queue. `item` is in no queue and stays alive until it is taken out.
     #[inline]
-    #[cfg_attr(
-        not(loom),
-        expect(clippy::result_large_err, reason = "written once in 129 pushes")
-    )]
-    pub unsafe fn push(&self, item: NonNull<T>) -> Result<(), Batch<T>> {
+    #[must_use = "from a full ring the item comes back"]
+    pub unsafe fn push(&self, item: NonNull<T>) -> bool {
+        let head = self.head.load(Ordering::Acquire); // Pairs with the CAS of thieves (Q3).
+        let tail = self.tail.load(Ordering::Relaxed); // Only we store it (Q1).
+        if tail.wrapping_sub(head) == CAPACITY as u32 {
+            return false;
+        }
+        self.slot(tail).store(item.as_ptr(), Ordering::Relaxed);
+        // Publishes the slot, and what the owner wrote to the item.
+        self.tail.store(tail.wrapping_add(1), Ordering::Release);
+        true
+    }
+
+    /// Queues `item` as [`push`](Self::push) does, or, if the ring is full, takes the older half out of it and
+    /// gives those to `spill`, and then `item`: in FIFO order. They are in no queue then, and the caller
+    /// takes them to the global one. True if it is so.
+    ///
+    /// They are gathered nowhere in between: goroutines call this, and an array on their stacks would
+    /// cost each of them another page.
+    ///
+    /// # Safety
+    ///
+    /// As `push`; and `spill` does not push here.
+    #[cold]
+    pub unsafe fn push_or_spill(
+        &self,
+        item: NonNull<T>,
+        mut spill: impl FnMut(NonNull<T>),
+    ) -> bool {
         loop {
-            let head = self.head.load(Ordering::Acquire); // Pairs with the CAS of thieves (Q3).
-            let tail = self.tail.load(Ordering::Relaxed); // Only we store it (Q1).
-            if tail.wrapping_sub(head) < CAPACITY as u32 {
-                self.slot(tail).store(item.as_ptr(), Ordering::Relaxed);
-                // Publishes the slot, and what the owner wrote to the item.
-                self.tail.store(tail.wrapping_add(1), Ordering::Release);
-                return Ok(());
+            // SAFETY: the caller's promise is the same.
+            if unsafe { self.push(item) } {
+                return false;
             }
-            if let Some(batch) = self.overflow(item, head) {
-                return Err(batch);
+            let head = self
+                .tail
+                .load(Ordering::Relaxed)
+                .wrapping_sub(CAPACITY as u32); // It is full.
+            let after = head.wrapping_add(HALF as u32);
+            let claimed =
+                self.head
+                    .compare_exchange(head, after, Ordering::Release, Ordering::Relaxed);
+            if claimed.is_ok() {
+                for position in (0..HALF as u32).map(|i| head.wrapping_add(i)) {
+                    // Ours, and as we stored it: nobody else overwrites a slot (Q3).
+                    let claimed = self.slot(position).load(Ordering::Relaxed);
+                    debug_assert!(!claimed.is_null(), "an empty slot between head and tail");
+                    NonNull::new(claimed).into_iter().for_each(&mut spill);
+                }
+                spill(item);
+                return true;
             }
             // A thief came first, so now there is room.
         }
-    }
-
-    /// Takes the older half of a full ring, and `item`. `None` if a thief was faster.
-    #[cold]
-    fn overflow(&self, item: NonNull<T>, head: u32) -> Option<Batch<T>> {
-        let mut batch = Batch::new();
-        for i in 0..HALF as u32 {
-            let slot = self.slot(head.wrapping_add(i));
-            batch.push(slot.load(Ordering::Relaxed)); // The owner stored it, so reads its own.
-        }
-        let claimed = self.head.compare_exchange(
-            head,
-            head.wrapping_add(HALF as u32),
-            Ordering::Release,
-            Ordering::Relaxed,
-        );
-        claimed.ok()?;
-        batch.push(item.as_ptr());
-        Some(batch)
     }
 
     /// Puts `item` into `run_next`. What was there before comes back: the caller pushes it to the
@@ -369,77 +382,6 @@ impl<T> fmt::Debug for LocalQueue<T> {
     }
 }
 
-/// The items that one overflowing `push` moves out: half a ring and the new one, oldest first.
-#[must_use = "these items are in no queue"]
-pub struct Batch<T> {
-    items: [*mut T; HALF + 1],
-    len: usize,
-}
-
-impl<T> Batch<T> {
-    fn new() -> Self {
-        Self {
-            items: [ptr::null_mut(); HALF + 1],
-            len: 0,
-        }
-    }
-
-    fn push(&mut self, item: *mut T) {
-        debug_assert!(!item.is_null(), "an empty slot between head and tail");
-        self.items[self.len] = item;
-        self.len += 1;
-    }
-
-    /// The number of items.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there is no item.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-}
-
-impl<T> fmt::Debug for Batch<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.items[..self.len]).finish()
-    }
-}
-
-impl<T> IntoIterator for Batch<T> {
-    type Item = NonNull<T>;
-    type IntoIter = BatchIter<T>;
-
-    fn into_iter(self) -> BatchIter<T> {
-        BatchIter { batch: self, at: 0 }
-    }
-}
-
-/// The items of a [`Batch`], oldest first.
-#[derive(Debug)]
-pub struct BatchIter<T> {
-    batch: Batch<T>,
-    at: usize,
-}
-
-impl<T> Iterator for BatchIter<T> {
-    type Item = NonNull<T>;
-
-    fn next(&mut self) -> Option<NonNull<T>> {
-        let item = *self.batch.items[..self.batch.len].get(self.at)?;
-        self.at += 1;
-        NonNull::new(item)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.batch.len - self.at;
-        (left, Some(left))
-    }
-}
-
-impl<T> ExactSizeIterator for BatchIter<T> {}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -464,8 +406,20 @@ mod tests {
     fn fill(queue: &LocalQueue<AtomicUsize>, items: &[AtomicUsize]) {
         for item in items {
             // SAFETY: the test's one thread owns the queue; items outlive it.
-            unsafe { queue.push(NonNull::from(item)) }.expect("the ring has room");
+            let pushed = unsafe { queue.push(NonNull::from(item)) };
+            assert!(pushed, "the ring has room");
         }
+    }
+
+    /// What `item` takes with it out of a full ring.
+    fn spill(queue: &LocalQueue<AtomicUsize>, item: &AtomicUsize) -> Vec<usize> {
+        let mut out = Vec::new();
+        // SAFETY: the test's one thread owns the queue; items outlive it.
+        unsafe {
+            assert!(!queue.push(NonNull::from(item)), "the ring is full");
+            assert!(queue.push_or_spill(NonNull::from(item), |item| out.push(value(item))));
+        }
+        out
     }
 
     /// All that is left, in the order of `pop`.
@@ -494,11 +448,8 @@ mod tests {
         let items = items(257);
         let queue = LocalQueue::new();
         fill(&queue, &items[..256]);
-        // SAFETY: the test's one thread owns the queue; items outlive it.
-        let batch =
-            unsafe { queue.push(NonNull::from(&items[256])) }.expect_err("the ring is full");
-        assert_eq!((batch.len(), queue.len()), (129, 128));
-        let out: Vec<usize> = batch.into_iter().map(value).collect();
+        let out = spill(&queue, &items[256]);
+        assert_eq!((out.len(), queue.len()), (129, 128));
         assert!(out.into_iter().eq((0..128).chain([256])));
         assert!(empty(&queue).into_iter().eq(128..256));
     }
@@ -559,9 +510,8 @@ mod tests {
 
         let queue = before_the_end();
         fill(&queue, &items);
-        // SAFETY: the test's one thread owns the queue; items outlive it.
-        let batch = unsafe { queue.push(NonNull::from(&items[0])) }.expect_err("the ring is full");
-        assert!(batch.into_iter().map(value).eq((0..128).chain([0])));
+        let out = spill(&queue, &items[0]);
+        assert!(out.into_iter().eq((0..128).chain([0])));
         assert!(empty(&queue).into_iter().eq(128..256));
     }
 
@@ -595,9 +545,7 @@ mod tests {
         unsafe {
             assert!(victim.replace_run_next(NonNull::from(&items[0])).is_none());
             assert!(thief.steal_from(&victim, false).is_none());
-            victim
-                .push(NonNull::from(&items[1]))
-                .expect("the ring has room");
+            assert!(victim.push(NonNull::from(&items[1])));
             assert_eq!(thief.steal_from(&victim, true).map(value), Some(1));
             assert_eq!(thief.steal_from(&victim, true).map(value), Some(0));
             assert!(thief.steal_from(&victim, true).is_none());
@@ -689,7 +637,7 @@ mod tests {
                         None => return,
                     }
                 }
-                queue.push(item).expect("the ring has room");
+                assert!(queue.push(item), "the ring has room");
             }
         };
         let meet = |meeting: usize| {
@@ -769,10 +717,8 @@ mod tests {
                     if random.below(4) == 0 {
                         item = item.and_then(|item| queue.replace_run_next(item));
                     }
-                    if let Some(item) = item
-                        && let Err(batch) = queue.push(item)
-                    {
-                        batch.into_iter().for_each(take);
+                    if let Some(item) = item {
+                        queue.push_or_spill(item, take);
                     }
                     if random.below(3) == 0
                         && let Some((item, _)) = queue.pop()
@@ -816,15 +762,13 @@ mod tests {
                     }
                     let full = ring.len() == CAPACITY;
                     ring.push_back(i);
-                    match queue.push(NonNull::from(&items[i])) {
-                        Ok(()) => assert!(!full),
-                        Err(batch) => {
-                            assert!(full);
-                            let mut model: Vec<usize> = ring.drain(..HALF).collect();
-                            model.extend(ring.pop_back());
-                            assert!(batch.into_iter().map(value).eq(model.iter().copied()));
-                            free.extend(model);
-                        }
+                    if full {
+                        let mut model: Vec<usize> = ring.drain(..HALF).collect();
+                        model.extend(ring.pop_back());
+                        assert_eq!(spill(&queue, &items[i]), model);
+                        free.extend(model);
+                    } else {
+                        assert!(queue.push(NonNull::from(&items[i])));
                     }
                 } else {
                     let popped = queue.pop().map(|(item, next)| (value(item), next));

@@ -216,7 +216,8 @@ fn an_item_in_a_run_queue_is_seen_or_wakes_one() {
             }
         });
         // SAFETY: this thread owns `queue`; the item lives for ever.
-        unsafe { queue.push(NonNull::from(&ITEM)) }.expect("the ring has room");
+        let pushed = unsafe { queue.push(NonNull::from(&ITEM)) };
+        assert!(pushed, "the ring has room");
         let woke = world.idle.should_wake();
         let saw = spinner.join().unwrap();
         assert!(woke || saw, "work sleeps beside an idle P");

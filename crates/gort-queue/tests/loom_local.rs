@@ -52,9 +52,7 @@ impl World {
     fn push(&self, i: usize) {
         let item = self.make(i);
         // SAFETY: the main thread owns the queue, and calls this; items live as long as the queue.
-        if let Err(batch) = unsafe { self.queue.push(item) } {
-            batch.into_iter().for_each(take);
-        }
+        unsafe { self.queue.push_or_spill(item, take) };
     }
 
     fn push_next(&self, i: usize) {
@@ -62,7 +60,7 @@ impl World {
         // SAFETY: as in `push`.
         unsafe {
             if let Some(displaced) = self.queue.replace_run_next(item) {
-                self.queue.push(displaced).expect("the ring has room");
+                assert!(self.queue.push(displaced), "the ring has room");
             }
         }
     }

@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{Ordering, fence};
 
+use gort_arch::stack;
+
 use super::m::{self, M};
 use super::p::{self, P, attention};
 use super::switch::GLOBAL_TICKS;
@@ -61,7 +63,8 @@ pub(crate) fn find(mp: &'static M) -> GRef {
         if let Some(gp) = stopped::take(pp, true) {
             return gp;
         }
-        if mp.spinning.get() && look_longer(pp) {
+        // Who looks for work may as well do some of a spawner's.
+        if mp.spinning.get() && (stack::prepare() || look_longer(pp)) {
             continue;
         }
         if let Some(gp) = go_idle(mp, pp) {

@@ -144,6 +144,21 @@ struct SlotCache {
     slots: [MaybeUninit<Slot>; SLOTS_CACHED],
 }
 
+impl SlotCache {
+    /// Of a full one, the colder half. The array goes as it is: this is called on a goroutine's stack, where a
+    /// copy might need another page.
+    #[cold]
+    #[inline(never)]
+    fn give_half_back(&mut self) {
+        assert_eq!(self.len, SLOTS_CACHED);
+        let (cold, warm) = self.slots.split_at_mut(SLOTS_CACHED / 2);
+        // SAFETY: a full cache is initialized throughout, and `MaybeUninit` has its value's layout.
+        stack::release_batch(unsafe { &*(ptr::from_ref(cold) as *const [Slot]) });
+        cold.copy_from_slice(warm);
+        self.len = SLOTS_CACHED / 2;
+    }
+}
+
 // SAFETY: `own` is touched by the M that holds the P only (S2), handed over under the global lock or
 // through `next_p` and the M's note; the rest is atomic or has locks of its own.
 unsafe impl Sync for P {}
@@ -287,17 +302,23 @@ impl P {
     ///
     /// The caller's M holds this P; `gp` is Runnable and on no queue (G1).
     pub(crate) unsafe fn push(&self, gp: GRef) -> bool {
-        // SAFETY: the holder is the queue's owner.
-        let Err(batch) = (unsafe { self.run_queue.push(gp.0) }) else {
-            return false;
-        };
+        // SAFETY: the holder is the queue's owner; the rest is the caller's promise.
+        unsafe { !self.run_queue.push(gp.0) && self.push_or_spill(gp) }
+    }
+
+    /// # Safety
+    ///
+    /// As `push`.
+    #[cold]
+    #[inline(never)]
+    unsafe fn push_or_spill(&self, gp: GRef) -> bool {
         let mut list = List::new();
-        for gp in batch {
-            // SAFETY: the batch left the ring, so these are on no queue.
-            unsafe { list.push_back(gp) };
+        // SAFETY: as in `push`; what comes out of the ring is on no queue.
+        let spilled = unsafe { self.run_queue.push_or_spill(gp.0, |gp| list.push_back(gp)) };
+        if spilled {
+            push_global(list);
         }
-        push_global(list);
-        true
+        spilled
     }
 
     /// A random number for picking victims; not for anything that must be unpredictable.
@@ -401,15 +422,7 @@ impl P {
         // SAFETY: as the caller promises.
         let cache = unsafe { &mut self.own().slots[slot.class().index()] };
         if cache.len == SLOTS_CACHED {
-            let (cold, warm) = cache.slots.split_at_mut(SLOTS_CACHED / 2);
-            let mut back = [slot; SLOTS_CACHED / 2];
-            for (back, slot) in back.iter_mut().zip(cold.iter()) {
-                // SAFETY: a full cache is initialized throughout.
-                *back = unsafe { slot.assume_init() };
-            }
-            stack::release_batch(&back);
-            cold.copy_from_slice(warm);
-            cache.len = SLOTS_CACHED / 2;
+            cache.give_half_back();
         }
         cache.slots[cache.len].write(slot);
         cache.len += 1;
