@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::random::Random;
+use gort_test_support::Random;
 
 /// Goroutines that run until this is dropped.
 #[derive(Debug)]

@@ -24,7 +24,6 @@ mod eintr;
 mod hog;
 mod load;
 mod mark;
-mod random;
 mod sites;
 mod watch;
 

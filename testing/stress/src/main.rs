@@ -12,14 +12,14 @@
 
 #![forbid(unsafe_code)]
 
-mod random;
 mod scenario;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use random::Random;
+use gort_test_support::Random;
+
 use scenario::{SCENARIOS, Scenario};
 
 /// How long there may be no progress. Far more than any round takes on a loaded machine.
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
         let mut random = Random::new(options.seed ^ hash(scenario.name));
         let (mut rounds, mut operations) = (0u64, 0u64);
         while start.elapsed() < share || rounds == 0 {
-            let seed = random.next();
+            let seed = random.number();
             operations += gort::run(move || (scenario.round)(&mut Random::new(seed)));
             rounds += 1;
             progress();

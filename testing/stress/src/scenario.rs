@@ -11,7 +11,7 @@ mod selects;
 mod spawns;
 mod timers;
 
-use crate::random::Random;
+use gort_test_support::Random;
 
 /// One thing to stress.
 #[derive(Debug)]

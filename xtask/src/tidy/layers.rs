@@ -10,7 +10,8 @@ use crate::lexer::{self, Token};
 use crate::tidy::{Finding, is_test_file, test_ranges};
 use crate::tree::Tree;
 
-/// The crates, from the ground up. Not listed: packages that nothing depends on.
+/// The crates, from the ground up. Not listed: packages that nothing depends on, and those outside `crates/`,
+/// which only tests depend on.
 const CRATES: [&str; 7] = [
     "gort-arch",
     "gort-queue",

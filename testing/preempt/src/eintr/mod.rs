@@ -14,10 +14,10 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use gort::runtime::metrics;
+use gort_test_support::Random;
 
 use crate::load::{Load, burn};
 use crate::mark;
-use crate::random::Random;
 use crate::watch;
 
 /// A call, made again and again: it is told for how long to block. The error says what a user would get.
@@ -79,7 +79,7 @@ pub(crate) fn run(times: u64, seed: u64, names: &[String]) -> bool {
     }
     let mut random = Random::new(seed);
     mark::observe();
-    let load = Load::start(HOGS, TICKERS, random.next());
+    let load = Load::start(HOGS, TICKERS, random.number());
     let mut all_well = true;
     println!("{:<28} {:>9} {:>9} {:>8}", "call", "times", "EINTR", "ms");
     for call in all().filter(|call| names.is_empty() || names.iter().any(|name| name == call.name))

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use gort_test_support::Random;
+
 use super::Done;
 use crate::mark::{Site, during};
-use crate::random::Random;
 
 unsafe extern "C" {
     safe fn preempt_foreign(seed: u64, rounds: u32) -> u64;

@@ -5,9 +5,10 @@ use std::alloc::{Layout, alloc, dealloc, realloc};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
+use gort_test_support::Random;
+
 use super::Done;
 use crate::mark::{Site, during};
-use crate::random::Random;
 
 const SLOTS: usize = 512;
 const HEADER: usize = size_of::<Header>();
@@ -43,7 +44,7 @@ impl Exchange {
     pub(crate) fn work(&self, done: &Done, random: &mut Random) -> u64 {
         let mut operations = 0;
         while !done.is_set() {
-            let mut block = Block::make(size(random), random.next());
+            let mut block = Block::make(size(random), random.number());
             if random.below(8) == 0 {
                 block.resize(size(random));
             }

@@ -12,10 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use gort::runtime::metrics;
+use gort_test_support::Random;
 
 use crate::load::Load;
 use crate::mark::{self, Site};
-use crate::random::Random;
 use crate::watch;
 
 /// Goroutines of each kind.
@@ -48,7 +48,7 @@ pub(crate) fn run(count: u64, seed: u64) -> bool {
     mark::observe();
 
     let done = Done::default();
-    let load = Load::start(0, TICKERS, random.next());
+    let load = Load::start(0, TICKERS, random.number());
     let mut workers = Vec::new();
     for id in 0..OF_EACH {
         let (its_done, mut its_random, heap) = (done.clone(), random.fork(), heap.clone());

@@ -3,8 +3,9 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use gort_test_support::Random;
+
 use super::Done;
-use crate::random::Random;
 
 /// [`enter`] with the signal blocked: the goroutine cannot be stopped, so its P is taken each time.
 pub(crate) fn enter_unstoppable(done: &Done, random: &mut Random) -> u64 {

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gort::chan::{self, Receiver, Sender};
+use gort_test_support::Random;
 
 use crate::progress;
-use crate::random::Random;
 
 /// What went in, came out, came back.
 #[derive(Default)]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gort::net::{TcpListener, TcpStream};
+use gort_test_support::Random;
 
 use crate::progress;
-use crate::random::Random;
 
 pub(super) fn round(random: &mut Random) -> u64 {
     let listener = Arc::new(TcpListener::bind("127.0.0.1:0").expect("loopback has a free port"));

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use gort_test_support::Random;
+
 use crate::progress;
-use crate::random::Random;
 
 pub(super) fn round(random: &mut Random) -> u64 {
     let count = 20 + random.below(200);

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use gort::sync::{Condvar, Mutex, RwLock, WaitGroup};
+use gort_test_support::Random;
 
 use crate::progress;
-use crate::random::Random;
 
 struct Shared {
     sum: Mutex<u64>,

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gort::sync::{Map, Pool, WaitGroup};
+use gort_test_support::Random;
 
 use crate::progress;
-use crate::random::Random;
 
 /// A number twice, and whoever counts the living.
 struct Value {
@@ -120,7 +120,7 @@ fn work(shared: &Shared, worker: u64, own: u64, steps: u64, mut random: Random) 
                 let now = map.load(&mine).map(|value| value.number());
                 assert_eq!(now, expected[index as usize], "an owner's key has changed");
             }
-            _ => on_common(shared, random.next(), value),
+            _ => on_common(shared, random.number(), value),
         }
         let mut things = shared.pool.get();
         assert!(things.is_empty(), "two have one thing of the pool");

@@ -8,9 +8,9 @@ use gort_core::g::{self, GRef};
 use gort_core::lock::Mutex;
 use gort_core::sched;
 use gort_core::wait_reason::WaitReason;
+use gort_test_support::Random;
 
 use crate::progress;
-use crate::random::Random;
 
 /// A place for at most one waiter, and tokens that came while there was none.
 #[derive(Debug)]

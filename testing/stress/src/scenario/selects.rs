@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gort::chan::{self, Receiver, Select, Sender};
+use gort_test_support::Random;
 
 use crate::progress;
-use crate::random::Random;
 
 pub(super) fn round(random: &mut Random) -> u64 {
     let channels: Vec<(Sender<u64>, Receiver<u64>)> = (0..2 + random.below(4))

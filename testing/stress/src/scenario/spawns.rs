@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use gort_test_support::Random;
+
 use crate::progress;
-use crate::random::Random;
 
 pub(super) fn round(random: &mut Random) -> u64 {
     let ran = Arc::new(AtomicU64::new(0));

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use gort::chan;
+use gort_test_support::Random;
 
 use crate::progress;
-use crate::random::Random;
 
 pub(super) fn round(random: &mut Random) -> u64 {
     let workers = 4 + random.below(60);
