@@ -41,6 +41,21 @@ macro_rules! convert {
     }};
 }
 
+/// Timeouts and deadlines of a socket; the last one has passed when it is to receive.
+macro_rules! deadlines {
+    ($socket:ident, $receives:expr) => {{
+        let timeout = Some(Duration::from_secs(60));
+        $socket.set_read_timeout(timeout).unwrap();
+        $socket.set_write_timeout(timeout).unwrap();
+        assert_eq!($socket.read_timeout().unwrap(), timeout);
+        assert_eq!($socket.write_timeout().unwrap(), timeout);
+        $socket.set_deadline(None).unwrap();
+        $socket.set_write_deadline(None).unwrap();
+        $socket.set_read_deadline(Some(Instant::now())).unwrap();
+        $receives.unwrap_err();
+    }};
+}
+
 fn pipes_and_output() -> Vec<Call> {
     vec![
         call(
@@ -170,15 +185,7 @@ fn datagrams() -> Vec<Call> {
             Start,
             || {
                 let socket = UdpSocket::bind(ANY).unwrap();
-                let timeout = Some(Duration::from_secs(60));
-                socket.set_read_timeout(timeout).unwrap();
-                socket.set_write_timeout(timeout).unwrap();
-                assert_eq!(socket.read_timeout().unwrap(), timeout);
-                assert_eq!(socket.write_timeout().unwrap(), timeout);
-                socket.set_deadline(None).unwrap();
-                socket.set_write_deadline(None).unwrap();
-                socket.set_read_deadline(Some(Instant::now())).unwrap();
-                socket.recv_from(&mut [0]).unwrap_err();
+                deadlines!(socket, socket.recv_from(&mut [0]));
             },
         ),
     ]
@@ -212,15 +219,7 @@ fn unix() -> Vec<Call> {
                 assert_eq!(b.peek(&mut [0]).unwrap(), 1);
                 b.read_exact(&mut [0]).unwrap();
                 (&b).read_exact(&mut [0]).unwrap();
-                let timeout = Some(Duration::from_secs(60));
-                b.set_read_timeout(timeout).unwrap();
-                b.set_write_timeout(timeout).unwrap();
-                assert_eq!(b.read_timeout().unwrap(), timeout);
-                assert_eq!(b.write_timeout().unwrap(), timeout);
-                b.set_deadline(None).unwrap();
-                b.set_write_deadline(None).unwrap();
-                b.set_read_deadline(Some(Instant::now())).unwrap();
-                b.read_exact(&mut [0]).unwrap_err();
+                deadlines!(b, b.read_exact(&mut [0]));
                 assert!(b.take_error().unwrap().is_none());
                 b.shutdown(Shutdown::Write).unwrap();
                 assert_eq!(a.read(&mut [0]).unwrap(), 0);
@@ -267,15 +266,7 @@ fn unix() -> Vec<Call> {
                 let a = convert!(a, UnixDatagram);
                 assert!(a.local_addr().unwrap().is_unnamed());
                 assert!(a.peer_addr().unwrap().is_unnamed());
-                let timeout = Some(Duration::from_secs(60));
-                b.set_read_timeout(timeout).unwrap();
-                b.set_write_timeout(timeout).unwrap();
-                assert_eq!(b.read_timeout().unwrap(), timeout);
-                assert_eq!(b.write_timeout().unwrap(), timeout);
-                b.set_deadline(None).unwrap();
-                b.set_write_deadline(None).unwrap();
-                b.set_read_deadline(Some(Instant::now())).unwrap();
-                b.recv(&mut [0]).unwrap_err();
+                deadlines!(b, b.recv(&mut [0]));
                 assert!(b.take_error().unwrap().is_none());
                 b.shutdown(Shutdown::Both).unwrap();
                 b.close().unwrap();
