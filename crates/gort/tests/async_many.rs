@@ -4,9 +4,10 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gort::chan;
+use gort_test_support::eventually_within;
 
 #[test]
 fn async_goroutines_are_small_and_there_may_be_a_million() {
@@ -14,12 +15,10 @@ fn async_goroutines_are_small_and_there_may_be_a_million() {
     assert_a_million_run();
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !done() {
-        assert!(Instant::now() < deadline, "not {what}");
-        std::thread::yield_now();
-    }
+/// Waits for very many, on a machine that may be slow.
+#[track_caller]
+fn until_all_are_parked(condition: impl FnMut() -> bool) {
+    eventually_within(Duration::from_secs(30), "all parked", condition);
 }
 
 /// Pending once, having called its own waker.
@@ -60,12 +59,10 @@ fn assert_a_thousand_bytes_of_future_cost_little_more() {
     // What comes with the first ones.
     let mut handles: Vec<_> = (0..1_000).map(|_| start()).collect();
     handles.reserve(COUNT);
-    wait_until("all parked", || parked.load(Ordering::Relaxed) == 1_000);
+    until_all_are_parked(|| parked.load(Ordering::Relaxed) == 1_000);
     let before = resident();
     handles.extend((0..COUNT).map(|_| start()));
-    wait_until("all parked", || {
-        parked.load(Ordering::Relaxed) == 1_000 + COUNT as u64
-    });
+    until_all_are_parked(|| parked.load(Ordering::Relaxed) == 1_000 + COUNT as u64);
     // Also each one's place in the channel and in the vector of handles.
     let each = resident().saturating_sub(before) / COUNT;
     println!("{each} bytes for a future of {size}");

@@ -9,28 +9,11 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use gort::debug::goroutines;
+use gort_test_support::{eventually, is_parked};
 
+/// Whether the goroutine of that name waits for its turn to block a thread.
 fn waits_for_place(name: &str) -> bool {
-    goroutines()
-        .into_iter()
-        .find(|goroutine| goroutine.name.as_deref() == Some(name))
-        .and_then(|goroutine| goroutine.wait_reason)
-        .is_some_and(|reason| reason.to_string() == "semacquire")
-}
-
-#[track_caller]
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(
-            Instant::now() < deadline,
-            "{what}:\n{}",
-            gort::debug::stacks()
-        );
-        // waits: between two looks at the condition
-        gort::time::sleep(Duration::from_micros(100));
-    }
+    is_parked(name, "semacquire")
 }
 
 /// A lease on a new file. `None` if there are none here: not every file system has them.
@@ -73,7 +56,7 @@ fn calls_beyond_the_limit_park_until_a_place_is_free() {
                 call.go(move || drop(gort::fs::read(path).unwrap()))
                     .unwrap()
             });
-            wait_until("both hold a place", || {
+            eventually("both hold a place", || {
                 // Until they have one, a call of ours ends before it is found waiting.
                 let probe = gort::Builder::new().name("probe");
                 let probe = probe.go(|| gort::fs::exists("/").unwrap()).unwrap();
@@ -90,7 +73,7 @@ fn calls_beyond_the_limit_park_until_a_place_is_free() {
                     let name = format!("waiting {i}");
                     let call = gort::Builder::new().name(&name);
                     let call = call.go(|| gort::fs::metadata("/").unwrap()).unwrap();
-                    wait_until("it stands in line", || waits_for_place(&name));
+                    eventually("it stands in line", || waits_for_place(&name));
                     call
                 })
                 .collect();

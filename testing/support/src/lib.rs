@@ -1,6 +1,8 @@
 //! What the tests of `gort` and the packages beside this one share.
 //!
-//! Seeded runs take their numbers from [`Random`], so that they can be repeated.
+//! A test waits for a condition, never for a duration, and what it waits for has a deadline that shows all
+//! goroutines when it passes ([`eventually`]). Seeded runs take their numbers from [`Random`], so that they can
+//! be repeated.
 //!
 //! Only for tests: nothing in `crates/` depends on it but as a dev-dependency. What only one area needs stands
 //! there. Checked by its own tests, and by all that use it.
@@ -8,5 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod random;
+mod wait;
 
 pub use random::Random;
+pub use wait::{SOON, eventually, eventually_parked, eventually_within, go_named, is_parked};

@@ -4,8 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use gort::chan::{self, RecvError, Select, SendError, TryRecvError, TrySendError, select};
-
-use super::{eventually_parked, go_named};
+use gort_test_support::{eventually_parked, go_named};
 
 /// A value that cannot be made.
 fn no_value() -> i32 {

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use gort::chan::{self, RecvFuture, Select, TryRecvError, select};
 use gort::time::{Ticker, Timer};
+use gort_test_support::{eventually, eventually_parked, go_named, is_parked};
 
-use super::{Wakes, eventually, eventually_parked, go_named, poll, poll_to_panic};
+use super::{Wakes, poll, poll_to_panic};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -136,9 +137,8 @@ fn a_receiver_behind_one_that_left_is_woken() {
 /// Waits until the goroutine of that name is parked for that reason, or has ended.
 #[track_caller]
 fn eventually_parked_or_over<T>(name: &str, reason: &str, handle: &gort::JoinHandle<T>) {
-    let line = format!("\"{name}\" [{reason}");
-    eventually(&line, || {
-        handle.is_finished() || gort::runtime::stacks().contains(&line)
+    eventually("it is parked or over", || {
+        handle.is_finished() || is_parked(name, reason)
     });
 }
 

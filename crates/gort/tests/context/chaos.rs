@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gort::context::{Cancel, Context, StopFunc, background};
 use gort::sync::Mutex;
+use gort_test_support::eventually;
 
 /// One place of the pool that all share.
 #[derive(Default)]
@@ -108,13 +109,5 @@ fn a_tree_that_everybody_changes_stays_whole_and_goes_away() {
     assert!(runs.load(Ordering::Relaxed) > 0);
     // Nothing is left of what they made, once the functions that were started have run.
     drop(places);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while Arc::strong_count(&counted) > 1 {
-        assert!(
-            Instant::now() < deadline,
-            "{} left",
-            Arc::strong_count(&counted)
-        );
-        gort::yield_now();
-    }
+    eventually("nothing is left", || Arc::strong_count(&counted) == 1);
 }

@@ -12,10 +12,9 @@ use gort::context::{Context, ContextError, RecvCtxError, SendCtxError, backgroun
 use gort::net::{TcpListener, TcpStream, lookup_host};
 use gort::sync::Semaphore;
 use gort::time::sleep;
+use gort_test_support::{SOON, eventually};
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// Longer than any test waits for what is to happen.
-const SOON: Duration = Duration::from_secs(10);
 
 fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -35,24 +34,15 @@ fn assert_ended<T: std::fmt::Debug>(result: io::Result<T>, error: ContextError) 
     assert_eq!(inner, Some(&error), "{failure:?}");
 }
 
-/// Waits until a goroutine is parked for `reason` in the group of this test.
+/// Waits until the goroutine is parked for `reason`.
 #[track_caller]
 fn until_parked(handle: &gort::JoinHandle<impl Send>, reason: &str) {
-    let deadline = Instant::now() + SOON;
     let id = handle.goroutine().id();
-    let is_parked = || {
+    eventually("it is parked", || {
         let all = gort::debug::goroutines();
         all.iter()
             .any(|g| g.id == id && format!("{:?}", g.wait_reason).contains(reason))
-    };
-    while !is_parked() {
-        assert!(
-            Instant::now() < deadline,
-            "not parked:\n{}",
-            gort::debug::stacks()
-        );
-        gort::yield_now();
-    }
+    });
 }
 
 #[gort::test]

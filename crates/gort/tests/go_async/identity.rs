@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 use gort::{chan, thread};
+use gort_test_support::eventually;
 
-use super::{wait_until, yield_once};
+use super::yield_once;
 
 #[gort::test(timeout = "60s")]
 fn it_has_number_name_and_labels_in_every_poll() {
@@ -60,7 +61,7 @@ fn it_is_listed_and_its_stack_is_there_while_it_parks_in_a_poll() {
         all.into_iter()
             .find(|goroutine| goroutine.name.as_deref() == Some(name))
     };
-    wait_until("waiting", || {
+    eventually("waiting", || {
         find("parks inside").is_some_and(|found| {
             found
                 .wait_reason
@@ -157,7 +158,7 @@ fn a_detached_one_runs_on_and_its_result_is_dropped() {
     }));
     assert!(!dropped.load(Ordering::Acquire));
     tx.send(()).unwrap();
-    wait_until("dropped", || dropped.load(Ordering::Acquire));
+    eventually("dropped", || dropped.load(Ordering::Acquire));
 }
 
 #[test]
@@ -181,7 +182,7 @@ fn one_that_is_never_woken_waits_for_ever() {
         .name("for ever")
         .go_async(pending::<()>());
     let handle = handle.unwrap();
-    wait_until("waiting", || {
+    eventually("waiting", || {
         let all = gort::debug::goroutines();
         all.iter().any(|goroutine| {
             goroutine.name.as_deref() == Some("for ever")

@@ -23,19 +23,6 @@ async fn yield_once() {
     .await
 }
 
-/// Waits for `done` from a plain thread.
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !done() {
-        assert!(
-            Instant::now() < deadline,
-            "not {what}:\n{}",
-            gort::debug::stacks()
-        );
-        std::thread::yield_now();
-    }
-}
-
 #[gort::test(timeout = "60s")]
 fn its_result_is_what_join_and_await_give() {
     assert_eq!(gort::go_async(async { 1 }).join().unwrap(), 1);

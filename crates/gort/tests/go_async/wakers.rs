@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use super::{wait_until, yield_once};
+use gort_test_support::eventually;
+
+use super::yield_once;
 
 /// A number of calls of a future's waker, and the waker.
 #[derive(Default)]
@@ -170,7 +172,7 @@ fn one_that_calls_itself_in_every_poll_lets_others_run() {
         gort::go(|| ()).join().unwrap();
         gort::go_async(yield_once()).join().unwrap();
     }
-    wait_until("a timer fired", || {
+    eventually("a timer fired", || {
         // waits: for a timer, which is what is tested
         gort::go(|| gort::time::sleep(Duration::from_millis(1)))
             .join()

@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gort::context::{ContextError, background};
 use gort::debug::GoroutineInfo;
 use gort::process::{Child, Command, Stdio};
+use gort_test_support::{eventually, eventually_parked};
 
 use super::support::{alone, sh};
 
@@ -24,28 +25,6 @@ fn waits_for(goroutine: &GoroutineInfo, reason: &str) -> bool {
     found.is_some_and(|found| found.to_string() == reason)
 }
 
-#[track_caller]
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(
-            Instant::now() < deadline,
-            "{what}:\n{}",
-            gort::debug::stacks()
-        );
-        // waits: between two looks at the condition
-        gort::time::sleep(Duration::from_micros(100));
-    }
-}
-
-#[track_caller]
-fn wait_until_parked(name: &str, reason: &str) {
-    wait_until("it is parked", || {
-        let mut goroutines = gort::debug::goroutines().into_iter();
-        goroutines.any(|it| it.name.as_deref() == Some(name) && waits_for(&it, reason))
-    });
-}
-
 /// One P: whoever held it while it waits would keep the other from ending the child.
 #[gort::test(procs = 1)]
 fn a_goroutine_that_waits_for_a_child_parks() {
@@ -53,7 +32,7 @@ fn a_goroutine_that_waits_for_a_child_parks() {
     let stdin = child.stdin.take();
     let waiter = gort::Builder::new().name("waits for cat");
     let waiter = waiter.go(move || child.wait().unwrap()).unwrap();
-    wait_until_parked("waits for cat", "IO wait");
+    eventually_parked("waits for cat", "IO wait");
     drop(stdin);
     assert!(waiter.join().unwrap().success());
 }
@@ -67,7 +46,7 @@ fn a_goroutine_that_reads_from_a_child_parks() {
     let reader = reader
         .go(move || BufReader::new(stdout).lines().next().unwrap().unwrap())
         .unwrap();
-    wait_until_parked("reads from cat", "IO wait");
+    eventually_parked("reads from cat", "IO wait");
     stdin.write_all(b"line\n").unwrap();
     assert_eq!(reader.join().unwrap(), "line");
     drop(stdin);
@@ -122,7 +101,7 @@ fn a_hundred_children_are_waited_for_without_a_thread_each() {
                     gort::go(move || child.wait().unwrap().success())
                 })
                 .collect();
-            wait_until("all wait for their children", || {
+            eventually("all wait for their children", || {
                 let waiting = gort::debug::goroutines().into_iter();
                 let waiting = waiting.filter(|it| waits_for(it, "IO wait"));
                 waiting.count() == CHILDREN
@@ -173,7 +152,7 @@ fn a_context_ends_the_waits_for_a_child_and_the_child_goes_on() {
     });
     let reading = reading.unwrap();
     let id = reading.goroutine().id();
-    wait_until("it waits for the pipe", || {
+    eventually("it waits for the pipe", || {
         let all = gort::debug::goroutines();
         all.iter().any(|g| g.id == id && waits_for(g, "IO wait"))
     });

@@ -9,8 +9,9 @@ use std::thread;
 use gort::chan::TryRecvError;
 use gort::process::{Command, CommandExt};
 use gort::signal::{Signal, ignore, ignored, notify, reset, stop};
+use gort_test_support::eventually;
 
-use super::support::{action, alone, receive, send, wait_until};
+use super::support::{action, alone, receive, send};
 
 static HANDLED: AtomicUsize = AtomicUsize::new(0);
 
@@ -36,13 +37,13 @@ fn a_handler_that_was_there_is_called_too_and_comes_back() {
         assert_ne!(action(signal), handler);
         send(signal);
         assert_eq!(receive(&receiver), signal);
-        wait_until("the handler is called", || {
+        eventually("the handler is called", || {
             HANDLED.load(Ordering::SeqCst) == 2 * round - 1
         });
         drop(receiver);
         assert_eq!(action(signal), handler);
         send(signal);
-        wait_until("it is called alone", || {
+        eventually("it is called alone", || {
             HANDLED.load(Ordering::SeqCst) == 2 * round
         });
     }

@@ -2,8 +2,9 @@
 
 use gort::context::{ContextError, background};
 use gort::signal::{Received, Signal, context, notify, reset};
+use gort_test_support::eventually;
 
-use super::support::{action, receive, send, wait_until};
+use super::support::{action, receive, send};
 
 #[gort::test]
 fn a_signal_cancels_the_context_and_is_its_cause() {
@@ -79,6 +80,6 @@ fn a_goroutine_in_the_context_is_told() {
         }
     });
     send(signal);
-    wait_until("it has ended", || worker.is_finished());
+    eventually("it has ended", || worker.is_finished());
     worker.join().unwrap();
 }

@@ -6,8 +6,9 @@ use std::thread;
 
 use gort::chan::{self, RecvError, TryRecvError, select};
 use gort::signal::{BUFFER, Signal, ignore, notify, stop};
+use gort_test_support::eventually;
 
-use super::support::{action, receive, send, wait_until};
+use super::support::{action, receive, send};
 
 #[gort::test]
 fn a_signal_comes_as_a_value() {
@@ -68,7 +69,7 @@ fn a_subscription_ends_with_its_last_receiver_or_by_hand() {
 
     let receiver = notify(&[signal]);
     send(signal);
-    wait_until("it has come", || !receiver.is_empty());
+    eventually("it has come", || !receiver.is_empty());
     stop(&receiver);
     assert_eq!(action(signal), libc::SIG_DFL, "stopped");
     stop(&receiver);
@@ -90,7 +91,7 @@ fn a_full_subscription_loses_what_comes_and_no_other_does() {
         send(signal);
         assert_eq!(receive(&eager), signal);
     }
-    wait_until("it is full", || lazy.is_full());
+    eventually("it is full", || lazy.is_full());
     stop(&lazy);
     assert_eq!(lazy.iter().count(), BUFFER);
 }

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gort::chan::Receiver;
 use gort::signal::Signal;
@@ -22,20 +22,6 @@ pub(crate) fn receive(receiver: &Receiver<Signal>) -> Signal {
     match receiver.recv_timeout(SOON) {
         Ok(signal) => signal,
         Err(error) => panic!("{error}:\n{}", gort::debug::stacks()),
-    }
-}
-
-#[track_caller]
-pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !condition() {
-        assert!(
-            Instant::now() < deadline,
-            "{what}:\n{}",
-            gort::debug::stacks()
-        );
-        // waits: between two looks at the condition
-        gort::time::sleep(Duration::from_micros(100));
     }
 }
 

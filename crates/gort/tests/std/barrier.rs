@@ -4,8 +4,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use gort::sync::Barrier;
 use gort::sync::mpsc::{TryRecvError, channel};
-
-use super::eventually_parked;
+use gort_test_support::eventually_parked;
 
 /// `test_barrier`: nobody passes before the last has come, and one of them leads.
 #[gort::test(procs = 4)]

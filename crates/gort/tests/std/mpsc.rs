@@ -10,8 +10,9 @@ use gort::sync::mpsc::{
     Receiver, RecvTimeoutError, SendError, Sender, SyncSender, TryRecvError, TrySendError, channel,
     sync_channel,
 };
+use gort_test_support::{eventually_parked, go_named};
 
-use super::{CountsDrops, eventually_parked, go_named};
+use super::CountsDrops;
 
 const SHORT: Duration = Duration::from_millis(1);
 

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use gort::sync::{
     MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
+use gort_test_support::eventually_parked;
 
-use super::{CountsDrops, eventually_parked};
+use super::CountsDrops;
 
 /// `smoke`
 #[gort::test]

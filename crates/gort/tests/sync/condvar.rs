@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gort::sync::{Condvar, Mutex};
-
-use super::{eventually, eventually_parked, go_named};
+use gort_test_support::{eventually, eventually_parked, go_named};
 
 const SHORT: Duration = Duration::from_millis(5);
 

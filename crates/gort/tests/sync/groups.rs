@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use gort::context::{self, ContextError};
 use gort::sync::{ErrGroup, Mutex, SingleFlight};
-
-use super::{eventually, eventually_parked, go_named};
+use gort_test_support::{eventually, eventually_parked, go_named};
 
 fn text_of(payload: &(dyn std::any::Any + Send)) -> String {
     let text = payload

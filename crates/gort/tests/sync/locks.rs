@@ -9,8 +9,7 @@ use gort::sync::{
     MappedMutexGuard, Mutex, MutexGuard, RawMutex, RawRwLock, RwLock, RwLockReadGuard,
     RwLockWriteGuard,
 };
-
-use super::{eventually, eventually_parked, go_named};
+use gort_test_support::{eventually, eventually_parked, go_named};
 
 const SHORT: Duration = Duration::from_millis(5);
 

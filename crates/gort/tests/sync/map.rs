@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use gort::sync::{Map, Mutex};
-
-use super::{eventually, eventually_parked, go_named};
+use gort_test_support::{eventually, eventually_parked, go_named};
 
 /// A hash for all.
 #[derive(Default)]

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use gort::sync::mpsc::{self, RecvTimeoutError, SendError, TryRecvError, TrySendError};
-
-use super::{eventually_parked, go_named};
+use gort_test_support::{eventually_parked, go_named};
 
 #[gort::test]
 fn values_of_many_senders_come_in_their_order() {

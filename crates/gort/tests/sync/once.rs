@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use gort::sync::{LazyLock, Once, OnceLock};
-
-use super::{eventually, eventually_parked, go_named};
+use gort_test_support::{eventually, eventually_parked, go_named};
 
 #[test]
 fn a_cell_is_empty_again_after_a_panic() {

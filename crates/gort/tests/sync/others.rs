@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use gort::sync::{Barrier, Semaphore, WaitGroup};
-
-use super::{eventually_parked, go_named};
+use gort_test_support::{eventually_parked, go_named};
 
 #[gort::test]
 fn a_large_request_is_not_passed_by_small_ones() {

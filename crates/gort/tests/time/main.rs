@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use gort::chan;
 use gort::time::{Ticker, Timer, after_func, now, sleep, sleep_until, timeout};
+use gort_test_support::eventually;
 
 const SHORT: Duration = Duration::from_millis(5);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -99,11 +100,7 @@ fn a_panic_in_a_timers_function_is_contained() {
     };
     for run in 1..=2 {
         timer.reset(Duration::ZERO);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while runs.load(Ordering::SeqCst) < run {
-            assert!(Instant::now() < deadline, "run {run} has not come");
-            gort::yield_now();
-        }
+        eventually("it has run", || runs.load(Ordering::SeqCst) >= run);
     }
     assert!(!timer.stop());
 }
@@ -147,11 +144,8 @@ fn stops_and_resets_in_a_crowd_are_exact() {
     });
     // The first arming, by `after_func`.
     let expected = armed + 1 - i64::from(timer.stop());
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while (runs.load(Ordering::SeqCst) as i64) < expected {
-        assert!(Instant::now() < deadline, "{runs:?} of {expected} runs");
-        gort::yield_now();
-    }
+    let what = format!("{expected} runs");
+    eventually(&what, || runs.load(Ordering::SeqCst) as i64 >= expected);
     drop(timer);
     // waits: for one too many, which must not come.
     sleep(SHORT);
