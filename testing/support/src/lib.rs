@@ -1,16 +1,18 @@
 //! What the tests of `gort` and the packages beside this one share.
 //!
 //! A test waits for a condition, never for a duration, and what it waits for has a deadline that shows all
-//! goroutines when it passes ([`eventually`]). Seeded runs take their numbers from [`Random`], so that they can
-//! be repeated.
+//! goroutines when it passes ([`eventually`]). A case whose process is changed by it, or looked at, has one to
+//! itself ([`alone()`]). Seeded runs take their numbers from [`Random`], so that they can be repeated.
 //!
 //! Only for tests: nothing in `crates/` depends on it but as a dev-dependency. What only one area needs stands
 //! there. Checked by its own tests, and by all that use it.
 
 #![forbid(unsafe_code)]
 
+mod alone;
 mod random;
 mod wait;
 
+pub use alone::{alone, alone_until_replaced, is_alone};
 pub use random::Random;
 pub use wait::{SOON, eventually, eventually_parked, eventually_within, go_named, is_parked};

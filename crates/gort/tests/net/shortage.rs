@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gort::net::{TcpListener, TcpStream};
+use gort_test_support::alone;
 
-use crate::support::{alone, assert_closed, in_both_worlds};
+use crate::support::{assert_closed, in_both_worlds};
 
 /// Takes all descriptors that are left.
 fn take_all() -> Vec<File> {

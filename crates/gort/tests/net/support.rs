@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 use std::io::{self, ErrorKind};
 use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, process, thread};
 
 use gort::net::{TcpListener, TcpStream};
 
@@ -59,28 +59,6 @@ pub(crate) fn in_both_worlds(case: impl Fn(World) + Send + Clone + 'static) {
         let case = case.clone();
         world.go(move || case(world)).join();
     }
-}
-
-/// Runs the case `name` (with its path) in a process of its own.
-#[track_caller]
-pub(crate) fn alone(name: &str, case: impl FnOnce()) {
-    const ALONE: &str = "GORT_TEST_ALONE";
-    if env::var(ALONE).is_ok_and(|alone| alone == name) {
-        return case();
-    }
-    let output = process::Command::new(env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(ALONE, name)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{}\n{text}\n{error}",
-        output.status
-    );
-    assert!(text.contains("1 passed"), "the case did not run:\n{text}");
 }
 
 /// A connection: the side that connected, and the side that accepted.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gort::net::{TcpListener, TcpStream, UdpSocket};
+use gort_test_support::alone;
 
-use crate::support::{alone, assert_closed, assert_kind, in_both_worlds, pair};
+use crate::support::{assert_closed, assert_kind, in_both_worlds, pair};
 
 #[test]
 fn a_server_with_a_handler_for_each_connection_answers_all() {

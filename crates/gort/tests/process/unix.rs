@@ -3,8 +3,9 @@
 use std::io::{self, ErrorKind};
 
 use gort::process::{Command, CommandExt};
+use gort_test_support::{alone_until_replaced, is_alone};
 
-use super::support::{alone, is_alone, sh};
+use super::support::sh;
 
 #[gort::test]
 fn a_child_has_another_name_group_and_user_if_set() {
@@ -41,7 +42,7 @@ fn a_function_runs_in_the_child() {
 #[test]
 fn exec_becomes_the_program_or_fails() {
     let name = "unix::exec_becomes_the_program_or_fails";
-    let text = alone(name, || {
+    let text = alone_until_replaced(name, || {
         gort::run(|| {
             gort::go(|| {
                 let error = Command::new("/no/such/program").exec();

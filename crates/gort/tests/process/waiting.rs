@@ -7,9 +7,9 @@ use std::time::Duration;
 use gort::context::{ContextError, background};
 use gort::debug::GoroutineInfo;
 use gort::process::{Child, Command, Stdio};
-use gort_test_support::{eventually, eventually_parked};
+use gort_test_support::{alone, eventually, eventually_parked};
 
-use super::support::{alone, sh};
+use super::support::sh;
 
 /// A child that ends when its input does.
 fn cat() -> Child {

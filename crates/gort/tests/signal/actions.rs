@@ -9,9 +9,9 @@ use std::thread;
 use gort::chan::TryRecvError;
 use gort::process::{Command, CommandExt};
 use gort::signal::{Signal, ignore, ignored, notify, reset, stop};
-use gort_test_support::eventually;
+use gort_test_support::{alone, eventually};
 
-use super::support::{action, alone, receive, send};
+use super::support::{action, receive, send};
 
 static HANDLED: AtomicUsize = AtomicUsize::new(0);
 

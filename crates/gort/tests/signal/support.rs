@@ -1,7 +1,5 @@
 //! Sending signals, and looking at what is done with them.
 
-use std::env;
-use std::process::Command;
 use std::time::Duration;
 
 use gort::chan::Receiver;
@@ -34,26 +32,4 @@ pub(crate) fn action(signal: Signal) -> usize {
         assert_eq!(answer, 0);
         action.sa_sigaction
     }
-}
-
-/// Runs the case `name` (with its path) in a process of its own.
-#[track_caller]
-pub(crate) fn alone(name: &str, case: impl FnOnce()) {
-    const ALONE: &str = "GORT_TEST_ALONE";
-    if env::var(ALONE).is_ok_and(|alone| alone == name) {
-        return case();
-    }
-    let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(ALONE, name)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{}\n{text}\n{error}",
-        output.status
-    );
-    assert!(text.contains("1 passed"), "the case did not run:\n{text}");
 }
