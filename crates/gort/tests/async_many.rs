@@ -1,13 +1,11 @@
 //! What async goroutines cost, and very many of them. In a process of its own, whose memory is theirs.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use gort::chan;
-use gort_test_support::eventually_within;
+use gort_test_support::{eventually_within, yield_once};
 
 #[test]
 fn async_goroutines_are_small_and_there_may_be_a_million() {
@@ -19,19 +17,6 @@ fn async_goroutines_are_small_and_there_may_be_a_million() {
 #[track_caller]
 fn until_all_are_parked(condition: impl FnMut() -> bool) {
     eventually_within(Duration::from_secs(30), "all parked", condition);
-}
-
-/// Pending once, having called its own waker.
-async fn yield_once() {
-    let mut has_yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut has_yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await
 }
 
 /// Bytes of memory that the process has.

@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use gort::chan::{
     self, Receiver, RecvError, SendError, Sender, TryRecvError, TrySendError, select,
 };
-use gort_test_support::{eventually_parked, go_named};
-
-use super::Dropped;
+use gort_test_support::{Dropped, eventually_parked, go_named};
 
 #[gort::test]
 fn close_keeps_the_buffer_and_the_last_receiver_discards_it() {

@@ -9,9 +9,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use gort::chan::{self, Receiver, RecvError, Select, SendError, TryRecvError, TrySendError};
-use gort_test_support::{eventually, eventually_parked, go_named};
+use gort_test_support::{Dropped, Wakes, eventually, eventually_parked, go_named};
 
-use super::{Dropped, Wakes, poll, poll_to_panic};
+use super::{poll, poll_to_panic};
 
 #[gort::test]
 fn a_ready_channel_needs_no_second_poll() {

@@ -7,8 +7,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use gort::chan::{self, Receiver, RecvTimeoutError, Select, Sender, select};
+use gort_test_support::Wakes;
 
-use super::{Wakes, poll};
+use super::poll;
 
 /// Sums of what was sent and received.
 #[derive(Default)]

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use gort::chan::{self, RecvFuture, Select, TryRecvError, select};
 use gort::time::{Ticker, Timer};
-use gort_test_support::{eventually, eventually_parked, go_named, is_parked};
+use gort_test_support::{Wakes, eventually, eventually_parked, go_named, is_parked};
 
-use super::{Wakes, poll, poll_to_panic};
+use super::{poll, poll_to_panic};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

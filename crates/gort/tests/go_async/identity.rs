@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 use gort::{chan, thread};
-use gort_test_support::eventually;
-
-use super::yield_once;
+use gort_test_support::{eventually, yield_once};
 
 #[gort::test(timeout = "60s")]
 fn it_has_number_name_and_labels_in_every_poll() {

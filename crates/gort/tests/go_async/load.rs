@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gort::chan;
-
-use super::yield_once;
+use gort_test_support::yield_once;
 
 /// Each keeps the stack it is polled on, and others get others.
 #[gort::test(timeout = "120s")]

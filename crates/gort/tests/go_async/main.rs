@@ -4,24 +4,10 @@ mod identity;
 mod load;
 mod wakers;
 
-use std::future::poll_fn;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use gort::chan;
-
-/// Pending once, having called its own waker.
-async fn yield_once() {
-    let mut has_yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut has_yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await
-}
+use gort_test_support::yield_once;
 
 #[gort::test(timeout = "60s")]
 fn its_result_is_what_join_and_await_give() {

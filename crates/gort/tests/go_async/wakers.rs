@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use gort_test_support::eventually;
-
-use super::yield_once;
+use gort_test_support::{eventually, yield_once};
 
 /// A number of calls of a future's waker, and the waker.
 #[derive(Default)]
