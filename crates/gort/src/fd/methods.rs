@@ -418,3 +418,118 @@ macro_rules! write_methods {
         }
     };
 }
+
+/// The ways to accept but `accept` itself: `accepting_methods!(TcpListener => TcpStream)`. The module has a
+/// `SocketAddr`, and `Incoming` with a field `listener`, whose `next` is the one from here.
+macro_rules! accepting_methods {
+    ($name:ident => $stream:ident) => {
+        impl $name {
+            /// Accepts as [`accept`](Self::accept) does, but lives through a lack of descriptors or memory: it
+            /// pauses, for 5 ms at first and twice as long each time, up to a second, and tries again.
+            /// Meanwhile the connection waits in the kernel's queue.
+            ///
+            /// # Errors
+            ///
+            /// Those of [`accept`](Self::accept) that no waiting can help against.
+            #[track_caller]
+            pub fn accept_retrying(&self) -> ::std::io::Result<($stream, SocketAddr)> {
+                let mut pause = $crate::fd::SHORTAGE_MIN;
+                loop {
+                    match self.accept() {
+                        Err(error) if ::gort_core::os::socket::is_exhausted(&error) => {
+                            self.fd.sit_out_shortage(&mut pause)?;
+                        }
+                        result => return result,
+                    }
+                }
+            }
+
+            /// The connections as they come, by [`accept_retrying`](Self::accept_retrying). Ends when the
+            /// listener is closed.
+            pub fn incoming(&self) -> Incoming<'_> {
+                Incoming { listener: self }
+            }
+
+            /// The next connection for an iterator; `None` once the listener is closed.
+            #[track_caller]
+            fn next(&self) -> Option<::std::io::Result<$stream>> {
+                match self.accept_retrying() {
+                    Ok((stream, _)) => Some(Ok(stream)),
+                    Err(_) if self.fd.is_closed() => None,
+                    Err(error) => Some(Err(error)),
+                }
+            }
+        }
+    };
+}
+
+/// The ways to receive a datagram but `recv_from` itself, which says what can go wrong.
+macro_rules! receiving_methods {
+    ($name:ident) => {
+        impl $name {
+            /// As [`recv_from`](Self::recv_from), but leaves the datagram for the next call.
+            ///
+            /// # Errors
+            ///
+            /// As for [`recv_from`](Self::recv_from).
+            #[track_caller]
+            pub fn peek_from(&self, buf: &mut [u8]) -> ::std::io::Result<(usize, SocketAddr)> {
+                self.fd.retry(::gort_core::netpoll::Direction::Read, |fd| {
+                    ::gort_core::os::socket::peek_from(fd, buf)
+                })
+            }
+
+            /// As [`recv_from`](Self::recv_from), without the sender: for a socket that is connected to one.
+            ///
+            /// # Errors
+            ///
+            /// As for [`recv_from`](Self::recv_from).
+            #[track_caller]
+            pub fn recv(&self, buf: &mut [u8]) -> ::std::io::Result<usize> {
+                self.fd.retry(::gort_core::netpoll::Direction::Read, |fd| {
+                    ::gort_core::os::socket::recv(fd, buf)
+                })
+            }
+
+            /// As [`recv`](Self::recv), but leaves the datagram for the next call.
+            ///
+            /// # Errors
+            ///
+            /// As for [`recv_from`](Self::recv_from).
+            #[track_caller]
+            pub fn peek(&self, buf: &mut [u8]) -> ::std::io::Result<usize> {
+                self.fd.retry(::gort_core::netpoll::Direction::Read, |fd| {
+                    ::gort_core::os::socket::peek(fd, buf)
+                })
+            }
+        }
+    };
+}
+
+/// `Debug` with these fields in this order, which are std's: `debug_fields!(UnixStream { fd, local, peer })`.
+/// An address that cannot be had, as after a close, is left out.
+macro_rules! debug_fields {
+    ($name:ident { $($field:ident),+ }) => {
+        impl ::std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                let mut fields = f.debug_struct(stringify!($name));
+                $(debug_fields!(@field self, fields, $field);)+
+                fields.finish()
+            }
+        }
+    };
+    (@field $this:ident, $fields:ident, fd) => {
+        $fields.field("fd", &::std::os::fd::AsRawFd::as_raw_fd($this))
+    };
+    (@field $this:ident, $fields:ident, peer) => {
+        if let Ok(address) = $this.peer_addr() {
+            $fields.field("peer", &address);
+        }
+    };
+    // The socket's own address: `addr`, or `local` where there is a peer's beside it.
+    (@field $this:ident, $fields:ident, $field:ident) => {
+        if let Ok(address) = $this.local_addr() {
+            $fields.field(stringify!($field), &address);
+        }
+    };
+}

@@ -7,10 +7,9 @@
 //! A pipe made from the descriptor of a file works too, as std's does: its calls run on a thread
 //! without a P, and it has no deadlines.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -145,6 +144,8 @@ deadline_method!(
     "writing",
     "SetWriteDeadline"
 );
+debug_fields!(PipeReader { fd });
+debug_fields!(PipeWriter { fd });
 descriptor_methods!(PipeReader { fd }, std = io::PipeReader, kind = Kind::File);
 descriptor_methods!(PipeWriter { fd }, std = io::PipeWriter, kind = Kind::File);
 
@@ -169,19 +170,5 @@ impl From<PipeWriter> for Stdio {
     #[track_caller]
     fn from(pipe: PipeWriter) -> Stdio {
         OwnedFd::from(pipe).into()
-    }
-}
-
-impl fmt::Debug for PipeReader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fd = self.as_raw_fd();
-        f.debug_struct("PipeReader").field("fd", &fd).finish()
-    }
-}
-
-impl fmt::Debug for PipeWriter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fd = self.as_raw_fd();
-        f.debug_struct("PipeWriter").field("fd", &fd).finish()
     }
 }

@@ -4,17 +4,16 @@
 //! stood in the queue is no error of the listener, so it is skipped. A server that wants to live
 //! through a shortage of descriptors uses `incoming` or `accept_retrying`, which wait and go on.
 
-use std::fmt;
 use std::io;
 use std::net::{self, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use gort_core::netpoll::Direction;
 use gort_core::os::socket;
 
 use super::{TcpStream, lookup};
-use crate::fd::{Fd, Kind, SHORTAGE_MIN};
+use crate::fd::{Fd, Kind};
 
 /// A TCP socket that accepts connections; as [`std::net::TcpListener`], but waiting parks the
 /// goroutine.
@@ -103,33 +102,6 @@ impl TcpListener {
         Ok((TcpStream::new(fd)?, peer))
     }
 
-    /// Accepts as [`accept`](TcpListener::accept) does, but lives through a lack of descriptors or
-    /// memory: it pauses, for 5 ms at first and twice as long each time, up to a second, and tries again.
-    /// Meanwhile the connection waits in the kernel's queue.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`accept`](TcpListener::accept) that no waiting can help against.
-    #[track_caller]
-    pub fn accept_retrying(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        // A loop for each kind of listener: a closure would hide the caller's line from dumps.
-        let mut pause = SHORTAGE_MIN;
-        loop {
-            match self.accept() {
-                Err(error) if socket::is_exhausted(&error) => {
-                    self.fd.sit_out_shortage(&mut pause)?;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    /// The connections as they come, by [`accept_retrying`](TcpListener::accept_retrying). Ends when
-    /// the listener is closed.
-    pub fn incoming(&self) -> Incoming<'_> {
-        Incoming { listener: self }
-    }
-
     /// As [`incoming`](TcpListener::incoming), but the iterator owns the listener.
     pub fn into_incoming(self) -> IntoIncoming {
         IntoIncoming { listener: self }
@@ -155,18 +127,9 @@ impl TcpListener {
     pub fn set_only_v6(&self, only_v6: bool) -> io::Result<()> {
         socket::set_only_v6(self.fd.reference()?.as_fd(), only_v6)
     }
-
-    /// The next connection for an iterator; `None` once the listener is closed.
-    #[track_caller]
-    fn next(&self) -> Option<io::Result<TcpStream>> {
-        match self.accept_retrying() {
-            Ok((stream, _)) => Some(Ok(stream)),
-            Err(_) if self.fd.is_closed() => None,
-            Err(error) => Some(Err(error)),
-        }
-    }
 }
 
+accepting_methods!(TcpListener => TcpStream);
 asked_methods! { net::TcpListener => TcpListener {
     /// The address it listens on.
     #[doc(alias = "Addr")]
@@ -187,6 +150,7 @@ close_method!(
     "Stops listening, for all clones. When it returns, the address is free."
 );
 deadline_method!(TcpListener, set_deadline, None, "accepting", "SetDeadline");
+debug_fields!(TcpListener { addr, fd });
 descriptor_methods!(
     TcpListener { fd },
     std = net::TcpListener,
@@ -279,15 +243,5 @@ impl Iterator for IntoIncoming {
     #[track_caller]
     fn next(&mut self) -> Option<io::Result<TcpStream>> {
         self.listener.next()
-    }
-}
-
-impl fmt::Debug for TcpListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut s = f.debug_struct("TcpListener");
-        if let Ok(addr) = self.local_addr() {
-            s.field("addr", &addr);
-        }
-        s.field("fd", &self.as_raw_fd()).finish()
     }
 }

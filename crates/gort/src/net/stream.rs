@@ -4,10 +4,9 @@
 //! `close` therefore closes it for all clones, as Go's does for all who hold the connection, while a
 //! drop closes it only when the last clone goes.
 
-use std::fmt;
 use std::io;
 use std::net::{self, Shutdown, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -202,17 +201,5 @@ assert_eq!(error.to_string(), "use of closed network connection");
 );
 deadline_methods!(TcpStream);
 stream_methods!(TcpStream);
+debug_fields!(TcpStream { addr, peer, fd });
 descriptor_methods!(TcpStream { fd }, std = net::TcpStream, kind = Kind::Socket);
-
-impl fmt::Debug for TcpStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut s = f.debug_struct("TcpStream");
-        if let Ok(addr) = self.local_addr() {
-            s.field("addr", &addr);
-        }
-        if let Ok(peer) = self.peer_addr() {
-            s.field("peer", &peer);
-        }
-        s.field("fd", &self.as_raw_fd()).finish()
-    }
-}

@@ -3,10 +3,9 @@
 //! One call sends or receives one datagram. Receiving into an empty buffer takes a datagram all the same,
 //! as the system call does; so these calls have no short cut for it.
 
-use std::fmt;
 use std::io;
 use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use gort_core::netpoll::Direction;
@@ -91,17 +90,6 @@ impl UdpSocket {
             .retry(Direction::Read, |fd| socket::recv_from(fd, buf))
     }
 
-    /// As [`recv_from`](UdpSocket::recv_from), but leaves the datagram for the next call.
-    ///
-    /// # Errors
-    ///
-    /// As for [`recv_from`](UdpSocket::recv_from).
-    #[track_caller]
-    pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.fd
-            .retry(Direction::Read, |fd| socket::peek_from(fd, buf))
-    }
-
     /// Sends `buf` as one datagram to the first address of `addr`. Parks while the socket's buffer
     /// is full, which is seldom.
     ///
@@ -117,27 +105,6 @@ impl UdpSocket {
         };
         self.fd
             .retry(Direction::Write, |fd| socket::send_to(fd, buf, &addr))
-    }
-
-    /// Waits for a datagram from the peer that the socket is connected to; else as
-    /// [`recv_from`](UdpSocket::recv_from).
-    ///
-    /// # Errors
-    ///
-    /// As for [`recv_from`](UdpSocket::recv_from).
-    #[track_caller]
-    pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.fd.retry(Direction::Read, |fd| socket::recv(fd, buf))
-    }
-
-    /// As [`recv`](UdpSocket::recv), but leaves the datagram for the next call.
-    ///
-    /// # Errors
-    ///
-    /// As for [`recv_from`](UdpSocket::recv_from).
-    #[track_caller]
-    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.fd.retry(Direction::Read, |fd| socket::peek(fd, buf))
     }
 
     /// Sends `buf` as one datagram to the peer that the socket is connected to.
@@ -206,16 +173,8 @@ asked_methods! { net::UdpSocket => UdpSocket {
     fn take_error() -> Option<io::Error>;
 } }
 
+receiving_methods!(UdpSocket);
 close_method!(UdpSocket, "Closes the socket, for all clones.");
 deadline_methods!(UdpSocket);
+debug_fields!(UdpSocket { addr, fd });
 descriptor_methods!(UdpSocket { fd }, std = net::UdpSocket, kind = Kind::Socket);
-
-impl fmt::Debug for UdpSocket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut s = f.debug_struct("UdpSocket");
-        if let Ok(addr) = self.local_addr() {
-            s.field("addr", &addr);
-        }
-        s.field("fd", &self.as_raw_fd()).finish()
-    }
-}

@@ -2,10 +2,9 @@
 //!
 //! Unlike UDP's these datagrams are never lost: a send waits while the receiver's queue is full.
 
-use std::fmt;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::net;
 use std::path::Path;
 use std::sync::Arc;
@@ -113,37 +112,6 @@ impl UnixDatagram {
             .retry(Direction::Read, |fd| socket::recv_from(fd, buf))
     }
 
-    /// As [`recv_from`](UnixDatagram::recv_from), but leaves the datagram for the next call.
-    ///
-    /// # Errors
-    ///
-    /// As for [`recv_from`](UnixDatagram::recv_from).
-    #[track_caller]
-    pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.fd
-            .retry(Direction::Read, |fd| socket::peek_from(fd, buf))
-    }
-
-    /// As [`recv_from`](UnixDatagram::recv_from), without the sender.
-    ///
-    /// # Errors
-    ///
-    /// As for [`recv_from`](UnixDatagram::recv_from).
-    #[track_caller]
-    pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.fd.retry(Direction::Read, |fd| socket::recv(fd, buf))
-    }
-
-    /// As [`recv`](UnixDatagram::recv), but leaves the datagram for the next call.
-    ///
-    /// # Errors
-    ///
-    /// As for [`recv_from`](UnixDatagram::recv_from).
-    #[track_caller]
-    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.fd.retry(Direction::Read, |fd| socket::peek(fd, buf))
-    }
-
     /// Sends `buf` as one datagram to the socket at `path`. Parks while that one's queue is full.
     ///
     /// # Errors
@@ -195,24 +163,12 @@ asked_methods! { net::UnixDatagram => UnixDatagram {
     fn take_error() -> Option<io::Error>;
 } }
 
+receiving_methods!(UnixDatagram);
 close_method!(UnixDatagram, "Closes the socket, for all clones.");
 deadline_methods!(UnixDatagram);
+debug_fields!(UnixDatagram { fd, local, peer });
 descriptor_methods!(
     UnixDatagram { fd },
     std = net::UnixDatagram,
     kind = Kind::Socket
 );
-
-impl fmt::Debug for UnixDatagram {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut s = f.debug_struct("UnixDatagram");
-        s.field("fd", &self.as_raw_fd());
-        if let Ok(addr) = self.local_addr() {
-            s.field("local", &addr);
-        }
-        if let Ok(addr) = self.peer_addr() {
-            s.field("peer", &addr);
-        }
-        s.finish()
-    }
-}

@@ -3,10 +3,9 @@
 //! std leaves the file where it is; Go removes it when the listener is closed. Ours does as std when it is
 //! dropped, and as Go when it is closed: [`UnixListener::close`] is Go's word.
 
-use std::fmt;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use gort_core::os::socket;
 use gort_core::sched;
 
 use super::{SocketAddr, UnixStream};
-use crate::fd::{Fd, Kind, SHORTAGE_MIN};
+use crate::fd::{Fd, Kind};
 
 /// A Unix socket that accepts connections; as [`std::os::unix::net::UnixListener`], but waiting parks the
 /// goroutine.
@@ -121,32 +120,6 @@ impl UnixListener {
         Ok((UnixStream::new(fd)?, peer))
     }
 
-    /// Accepts as [`accept`](UnixListener::accept) does, but lives through a lack of descriptors or
-    /// memory, as [`TcpListener::accept_retrying`](crate::net::TcpListener::accept_retrying) does.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`accept`](UnixListener::accept) that no waiting can help against.
-    #[track_caller]
-    pub fn accept_retrying(&self) -> io::Result<(UnixStream, SocketAddr)> {
-        // A loop for each kind of listener: a closure would hide the caller's line from dumps.
-        let mut pause = SHORTAGE_MIN;
-        loop {
-            match self.accept() {
-                Err(error) if socket::is_exhausted(&error) => {
-                    self.fd.sit_out_shortage(&mut pause)?;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    /// The connections as they come, by [`accept_retrying`](UnixListener::accept_retrying). Ends when
-    /// the listener is closed.
-    pub fn incoming(&self) -> Incoming<'_> {
-        Incoming { listener: self }
-    }
-
     /// Stops listening, for all clones, and removes the socket's file, unless
     /// [`set_unlink_on_close`](UnixListener::set_unlink_on_close) says otherwise.
     ///
@@ -191,6 +164,7 @@ impl SocketFile {
     }
 }
 
+accepting_methods!(UnixListener => UnixStream);
 asked_methods! { net::UnixListener => UnixListener {
     /// The address it listens at.
     #[doc(alias = "Addr")]
@@ -201,6 +175,7 @@ asked_methods! { net::UnixListener => UnixListener {
 } }
 
 deadline_method!(UnixListener, set_deadline, None, "accepting", "SetDeadline");
+debug_fields!(UnixListener { fd, local });
 descriptor_methods!(
     UnixListener { fd, file },
     std = net::UnixListener,
@@ -219,11 +194,7 @@ impl Iterator for Incoming<'_> {
 
     #[track_caller]
     fn next(&mut self) -> Option<io::Result<UnixStream>> {
-        match self.listener.accept_retrying() {
-            Ok((stream, _)) => Some(Ok(stream)),
-            Err(_) if self.listener.fd.is_closed() => None,
-            Err(error) => Some(Err(error)),
-        }
+        self.listener.next()
     }
 }
 
@@ -233,16 +204,5 @@ impl<'a> IntoIterator for &'a UnixListener {
 
     fn into_iter(self) -> Incoming<'a> {
         self.incoming()
-    }
-}
-
-impl fmt::Debug for UnixListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut s = f.debug_struct("UnixListener");
-        s.field("fd", &self.as_raw_fd());
-        if let Ok(addr) = self.local_addr() {
-            s.field("local", &addr);
-        }
-        s.finish()
     }
 }

@@ -1,9 +1,8 @@
 //! A connection between two Unix sockets.
 
-use std::fmt;
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net;
 use std::path::Path;
 use std::sync::Arc;
@@ -115,22 +114,9 @@ asked_methods! { net::UnixStream => UnixStream {
 close_method!(UnixStream, "Closes the connection, for all clones.");
 deadline_methods!(UnixStream);
 stream_methods!(UnixStream);
+debug_fields!(UnixStream { fd, local, peer });
 descriptor_methods!(
     UnixStream { fd },
     std = net::UnixStream,
     kind = Kind::Socket
 );
-
-impl fmt::Debug for UnixStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut s = f.debug_struct("UnixStream");
-        s.field("fd", &self.as_raw_fd());
-        if let Ok(addr) = self.local_addr() {
-            s.field("local", &addr);
-        }
-        if let Ok(addr) = self.peer_addr() {
-            s.field("peer", &addr);
-        }
-        s.finish()
-    }
-}
