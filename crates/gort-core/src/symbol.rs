@@ -98,6 +98,12 @@ fn whole_path(path: &str) -> String {
 mod tests {
     use super::*;
 
+    /// The last part of a function's path. Tables of lines alone, as in our release builds, have no more.
+    fn name(symbol: &Symbol) -> &str {
+        let path = &symbol.function;
+        path.rsplit_once("::").map_or(path, |(_, name)| name)
+    }
+
     #[inline(always)]
     fn inlined(addresses: &mut [usize]) -> (usize, u32) {
         let line = line!() + 1;
@@ -115,14 +121,11 @@ mod tests {
             .collect();
         let at = all
             .iter()
-            .position(|symbol| symbol.function.ends_with("::inlined"))
+            .position(|symbol| name(symbol) == "inlined")
             .unwrap_or_else(|| panic!("{all:#?}"));
         assert_eq!(all[at].line, Some(line));
         let outer = &all[at + 1];
-        assert!(
-            outer.function.ends_with("::the_text_is_understood"),
-            "{outer:?}"
-        );
+        assert_eq!(name(outer), "the_text_is_understood");
         assert_eq!(outer.line, Some(line + 7));
         for symbol in [&all[at], outer] {
             let file = symbol.file.as_deref().expect("a file");
