@@ -5,13 +5,16 @@
 //! own bytes to the reader; safe Rust cannot, so they are copied once more.)
 //!
 //! A lock and a condition for each direction are enough. Everybody in a direction is woken by every change,
-//! as there are seldom more than two.
+//! as there are seldom more than two. The current context ends waits, as those for sockets.
+//!
+//! Checked by `crates/gort/tests/context` (contexts) and the tests of `net`.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::context::current as context;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// One end of a [`pipe`].
@@ -48,7 +51,8 @@ struct Offer {
 /// A connection inside the process: what is written at one end is read at the other.
 ///
 /// There is no buffer: a `write` returns when all of it has been read, or with how much that was when its
-/// deadline has passed or an end has been closed. The waits do not obey a current context.
+/// deadline has passed, an end has been closed, or the [current
+/// context](crate::context::Context::enter) is done.
 ///
 /// # Examples
 ///
@@ -140,19 +144,20 @@ impl Half {
         result
     }
 
-    /// Waits for a change, or until the deadline, which may itself be changed meanwhile.
+    /// Waits for a change, or until the deadline, which may itself be changed meanwhile, or until the
+    /// current context is done.
     #[track_caller]
     fn wait(&self, state: &mut MutexGuard<'_, State>, deadline: Option<Instant>) {
-        match deadline {
-            None => self.changed.wait(state),
-            Some(deadline) => drop(self.changed.wait_until(state, deadline)),
-        }
+        let current = context::current();
+        self.changed
+            .wait_under(state, deadline, current.cancellation());
     }
 
     #[track_caller]
     fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let mut state = self.state.lock();
         loop {
+            context::check()?;
             state.check_reader()?;
             if buf.is_empty() {
                 return Ok(0);
@@ -232,6 +237,7 @@ impl State {
 
     /// Whether there is somebody to write for, and time.
     fn check_write(&self) -> io::Result<()> {
+        context::check()?;
         self.check_writer()?;
         if self.is_reader_closed {
             return Err(closed(ErrorKind::BrokenPipe));

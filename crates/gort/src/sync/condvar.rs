@@ -17,6 +17,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use gort_core::cancel::Cancellation;
 use lock_api::RawMutex as _;
 
 use super::atomic::{AtomicBool, Ordering};
@@ -126,7 +127,7 @@ impl Condvar {
     /// Releases the mutex, parks until notified, and locks the mutex again.
     #[track_caller]
     pub fn wait<T: ?Sized>(&self, guard: &mut MutexGuard<'_, T>) {
-        self.wait_until_ns(guard, NEVER);
+        self.wait_until_ns(guard, NEVER, None);
     }
 
     /// As [`wait`](Self::wait), until `timeout` has passed at the latest.
@@ -136,7 +137,7 @@ impl Condvar {
         guard: &mut MutexGuard<'_, T>,
         timeout: Duration,
     ) -> WaitTimeoutResult {
-        self.wait_until_ns(guard, clock::deadline_after(timeout))
+        self.wait_until_ns(guard, clock::deadline_after(timeout), None)
     }
 
     /// As [`wait`](Self::wait), until `deadline` at the latest.
@@ -146,7 +147,7 @@ impl Condvar {
         guard: &mut MutexGuard<'_, T>,
         deadline: Instant,
     ) -> WaitTimeoutResult {
-        self.wait_until_ns(guard, clock::from_instant(deadline))
+        self.wait_until_ns(guard, clock::from_instant(deadline), None)
     }
 
     /// Waits as long as `condition` says so. It is asked with the mutex locked, first of all before
@@ -195,9 +196,21 @@ impl Condvar {
             if result.timed_out() {
                 return result;
             }
-            result = self.wait_until_ns(guard, deadline_ns);
+            result = self.wait_until_ns(guard, deadline_ns, None);
         }
         WaitTimeoutResult(false)
+    }
+
+    /// As [`wait_until`](Self::wait_until); ends as well when `cancellation` is called off.
+    #[track_caller]
+    pub(crate) fn wait_under<T: ?Sized>(
+        &self,
+        guard: &mut MutexGuard<'_, T>,
+        deadline: Option<Instant>,
+        cancellation: Option<&Cancellation>,
+    ) -> WaitTimeoutResult {
+        let deadline_ns = deadline.map_or(NEVER, clock::from_instant);
+        self.wait_until_ns(guard, deadline_ns, cancellation)
     }
 
     #[track_caller]
@@ -205,12 +218,16 @@ impl Condvar {
         &self,
         guard: &mut MutexGuard<'_, T>,
         deadline_ns: u64,
+        cancellation: Option<&Cancellation>,
     ) -> WaitTimeoutResult {
         // SAFETY: the raw mutex is unlocked here and locked again before the guard is used.
         let mutex = unsafe { MutexGuard::mutex(guard).raw() };
         let bucket = wait_table::lock_to_wait(self.key());
         self.has_waiters.store(true, Ordering::Relaxed);
-        let how = Wait::new(WaitReason::CondWait, deadline_ns);
+        let how = Wait {
+            cancellation,
+            ..Wait::new(WaitReason::CondWait, deadline_ns)
+        };
         // A hand-over needs no yield: we are about to park.
         let unlock = || {
             mutex.release_without_yield(false);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use gort::chan;
 use gort::context::{Context, ContextError, RecvCtxError, SendCtxError, background};
-use gort::net::{TcpListener, TcpStream, lookup_host};
+use gort::net::{Pipe, TcpListener, TcpStream, lookup_host};
 use gort::sync::Semaphore;
 use gort::time::sleep;
 use gort_test_support::{SOON, eventually};
@@ -100,6 +100,63 @@ fn a_deadline_ends_a_read_and_the_socket_goes_on() {
         ContextError::DeadlineExceeded,
     );
     assert_eq!(server.read(&mut [0]).unwrap(), 1);
+}
+
+/// A reader, a writer that has been read in part, and one behind it: each with the context and without.
+#[gort::test]
+fn a_cancel_ends_the_waits_of_a_pipe_in_memory() {
+    let (mut ours, theirs) = gort::net::pipe();
+    let theirs = Arc::new(theirs);
+    let (ctx, cancel) = background().with_cancel();
+    let start = |under: bool, call: fn(&Pipe) -> io::Result<usize>| {
+        let theirs = Arc::clone(&theirs);
+        let ctx = if under { ctx.clone() } else { background() };
+        let handle = gort::Builder::new().context(&ctx).go(move || call(&theirs));
+        let handle = handle.unwrap();
+        until_parked(&handle, "CondWait");
+        handle
+    };
+    let read = |mut pipe: &Pipe| pipe.read(&mut [0; 4]);
+    let write = |mut pipe: &Pipe| pipe.write(b"12345");
+    let reading = start(true, read);
+    let free_reading = start(false, read);
+    let writing = start(true, write);
+    let in_line = start(true, write);
+    let free_writing = start(false, write);
+    assert_eq!(ours.read(&mut [0; 2]).unwrap(), 2);
+
+    cancel.cancel();
+    assert_ended(reading.join().unwrap(), ContextError::Canceled);
+    // As with a socket: the count tells how far it came.
+    assert_eq!(writing.join().unwrap().unwrap(), 2);
+    assert_ended(in_line.join().unwrap(), ContextError::Canceled);
+    let mut rest = [0; 5];
+    ours.read_exact(&mut rest).unwrap();
+    assert_eq!(
+        (&rest, free_writing.join().unwrap().unwrap()),
+        (b"12345", 5)
+    );
+    assert_eq!(ours.write(b"go").unwrap(), 2);
+    assert_eq!(free_reading.join().unwrap().unwrap(), 2);
+    // What begins under it fails as well.
+    assert_ended(ctx.enter(|| read(&theirs)), ContextError::Canceled);
+    assert_ended(ctx.enter(|| write(&theirs)), ContextError::Canceled);
+}
+
+#[gort::test]
+fn a_deadline_ends_a_read_of_a_pipe_in_memory() {
+    let (mut ours, mut theirs) = gort::net::pipe();
+    let start = Instant::now();
+    let (ctx, _cancel) = background().with_timeout(Duration::from_millis(5));
+    let result = ctx.enter(|| ours.read(&mut [0]));
+    assert_ended(result, ContextError::DeadlineExceeded);
+    assert!(start.elapsed() >= Duration::from_millis(5));
+    // The earlier one wins.
+    let (ctx, _cancel) = background().with_timeout(HOUR);
+    let deadline = Instant::now() + Duration::from_millis(5);
+    theirs.set_deadline(Some(deadline)).unwrap();
+    let error = ctx.enter(|| theirs.write(b"x")).unwrap_err();
+    assert_eq!(error.to_string(), "i/o timeout");
 }
 
 #[gort::test]
