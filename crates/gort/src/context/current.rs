@@ -41,6 +41,12 @@ pub(crate) fn current() -> Current {
     Current(CURRENT.get().map(retain))
 }
 
+/// Whether there is a current context that can end, or has.
+#[inline]
+pub(crate) fn is_some() -> bool {
+    CURRENT.get().is_some()
+}
+
 /// Says whether the current context goes on.
 ///
 /// # Errors
@@ -95,9 +101,10 @@ impl Context {
     /// Runs `f` with this as the current context of the goroutine (or plain thread).
     ///
     /// Meanwhile its calls of [`net`](crate::net), of pipes and standard input in [`io`](crate::io) and of
-    /// [`process`](crate::process) that wait, and those that begin, fail once this context is done: with an [`io::Error`](std::io::Error) that carries the [`ContextError`], of kind `TimedOut` for a
-    /// deadline and `Other` for a cancel. [`time::sleep`](crate::time::sleep) returns early. A look-up of a
-    /// name is not cut short, but fails when it is over. Locks, wait groups, `join` and channels do not
+    /// [`process`](crate::process) that wait, and those that begin, fail once this context is done: with an
+    /// [`io::Error`](std::io::Error) that carries the [`ContextError`], of kind `TimedOut` for a deadline
+    /// and `Other` for a cancel. [`time::sleep`](crate::time::sleep) returns early. The system's resolver
+    /// cannot be stopped: it goes on without the caller. Locks, wait groups, `join` and channels do not
     /// obey it; channels and semaphores have forms that take a context
     /// ([`recv_ctx`](crate::chan::Receiver::recv_ctx)).
     ///

@@ -39,7 +39,8 @@
 //!
 //! Inside, from the ground up: `node` is the tree, `scope` the part of a node that ends, with the
 //! protocol of ending; `alarm` the timer of a deadline, `func` a function that waits for the end;
-//! `cancel` the handles; `current` the context that I/O obeys, `channels` operations that take one.
+//! `cancel` the handles; `current` the context that I/O obeys, `channels` operations that take one;
+//! `unstoppable` calls that go on alone when their caller's context is done.
 
 #![deny(unsafe_code)]
 
@@ -66,6 +67,7 @@ mod node;
 mod scope;
 #[cfg(test)]
 mod tests;
+pub(crate) mod unstoppable;
 
 use std::any::{Any, type_name};
 use std::error::Error;

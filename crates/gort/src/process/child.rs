@@ -5,11 +5,11 @@ use std::io::{self, ErrorKind, Read};
 use std::process::{self, ExitStatus, Output};
 
 use gort_core::netpoll::Direction;
-use gort_core::os::process::pidfd_open;
+use gort_core::os::process::{pidfd_open, wait_for_end};
 use gort_core::sched;
 
 use super::pipe::{ChildStderr, ChildStdin, ChildStdout};
-use crate::context::current as context;
+use crate::context::{current as context, unstoppable};
 use crate::fd::{Fd, Kind};
 use crate::go::{Builder, scope};
 
@@ -107,8 +107,10 @@ impl Child {
             }),
             // Refused by the kernel or a filter, or no descriptor left: a thread can wait all the same.
             Err(_) => {
-                context::check()?;
-                sched::blocking(|| self.inner.wait())
+                let id = self.id();
+                // Also for its error: the next call has the same.
+                let _ended = unstoppable::blocking(move || wait_for_end(id))?;
+                self.inner.wait()
             }
         }
     }

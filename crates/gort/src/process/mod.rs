@@ -5,7 +5,7 @@
 //! an old kernel or a filter, an OS thread waits instead.
 //!
 //! A [context](crate::context::Context::enter) that ends lets go of whoever waits for a child, its end or its pipes,
-//! with the context's error; the child runs on (where an OS thread waits, nothing lets go of it). Whether it is to
+//! with the context's error; the child runs on (and so does an OS thread that waits for it). Whether it is to
 //! be [killed](Child::kill) then is for whoever has it to say.
 //!
 //! Children are started by std, and a child gets what std gives it: our ends of its pipes do not wait in the

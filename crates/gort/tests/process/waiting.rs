@@ -188,3 +188,47 @@ fn a_context_ends_the_wait_for_all_output() {
     assert_ended(output, ContextError::DeadlineExceeded);
     drop(stdin);
 }
+
+/// No descriptor is left, so there can be none of the child: a thread waits for it.
+#[test]
+fn a_context_ends_the_wait_for_a_child_without_a_descriptor() {
+    /// The soft limit of descriptors.
+    fn limit(count: u64) {
+        let mut limit = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: there is room for what is written, and what is read is there.
+        unsafe {
+            assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+            limit.rlim_cur = count;
+            assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+        }
+    }
+
+    let name = "waiting::a_context_ends_the_wait_for_a_child_without_a_descriptor";
+    alone(name, || {
+        let run = gort::Config::new().procs(1).run(|| {
+            let mut child = cat();
+            let stdin = child.stdin.take();
+            let (ctx, _cancel) = background().with_timeout(Duration::from_millis(5));
+            limit(0);
+            let waited = ctx.enter(|| child.wait());
+            assert_ended(waited, ContextError::DeadlineExceeded);
+            let (ctx, cancel) = background().with_cancel();
+            let waiting = gort::Builder::new().name("waits").context(&ctx);
+            let waiting = waiting.go(move || (child.wait(), child)).unwrap();
+            // In a select over the end and the context.
+            wait_until_parked("waits", "select");
+            cancel.cancel();
+            let (waited, mut child) = waiting.join().unwrap();
+            assert_ended(waited, ContextError::Canceled);
+            drop(stdin);
+            let (ctx, _cancel) = background().with_cancel();
+            assert!(ctx.enter(|| child.wait()).unwrap().success());
+            assert!(child.wait().unwrap().success());
+            limit(64);
+        });
+        run.unwrap();
+    });
+}
