@@ -6,10 +6,10 @@
 //!     src/chan/receiver.rs:120
 //! app::read(...)
 //!     src/main.rs:31
-//! created at src/main.rs:12:9
+//! created at src/main.rs:12:9 in goroutine 1
 //! ```
 //!
-//! Goroutines that differ in nothing but their numbers are listed once, with the numbers of the others, if
+//! Goroutines that differ in nothing but their numbers and creators are listed once, with the numbers of the others, if
 //! there are many. Of the runtime's own frames only the outermost on top is shown, which says what the
 //! goroutine called; `RUST_BACKTRACE=full` shows all.
 //!
@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use gort_queue::status::State;
 
+use crate::g::Creation;
 use crate::snapshot::{self, Goroutine};
 use crate::symbol::{self, Symbol};
 use crate::trace::Stack;
@@ -75,10 +76,16 @@ pub fn text(goroutines: &[Goroutine]) -> String {
         if !out.is_empty() {
             out.push('\n');
         }
+        let others = if group.len() > ALIKE_MAX {
+            &group[1..]
+        } else {
+            &[]
+        };
         // Writing to a String cannot fail.
         let _ = describe(&mut out, goroutine, stack.as_deref());
-        if group.len() > ALIKE_MAX {
-            let _ = describe_others(&mut out, &group[1..]);
+        let _ = describe_creation(&mut out, goroutine, others);
+        if !others.is_empty() {
+            let _ = describe_others(&mut out, others);
         }
     }
     out
@@ -183,9 +190,24 @@ fn describe(out: &mut String, goroutine: &Goroutine, stack: Option<&str>) -> std
             }
         }
     }
-    if let Some(at) = goroutine.created_at {
-        writeln!(out, "created at {at}")?;
+    Ok(())
+}
+
+/// Where it was started and by whom. By whom `others` were, who are listed with it, may differ.
+fn describe_creation(
+    out: &mut String,
+    goroutine: &Goroutine,
+    others: &[&Goroutine],
+) -> std::fmt::Result {
+    let Some(at) = goroutine.created_at else {
+        return Ok(());
+    };
+    let by = goroutine.created_by;
+    write!(out, "{}", Creation { at, by })?;
+    if by.is_some() && others.iter().any(|other| other.created_by != by) {
+        out.push_str(" and others");
     }
+    out.push('\n');
     Ok(())
 }
 
@@ -478,6 +500,35 @@ mod tests {
         let scattered: Vec<_> = (1..=1000).map(|id| goroutine(id * 2, None)).collect();
         let text = super::text(&scattered);
         assert!(text.ends_with("200, 202, ...\n"), "{text}");
+    }
+
+    #[test]
+    fn the_last_line_says_where_and_by_whom_it_was_created() {
+        let created = |id, by| Goroutine {
+            created_at: Some(Location::caller()),
+            created_by: by,
+            ..goroutine(id, None)
+        };
+        let at = format!("\ncreated at {}", file!());
+        let last_line = |goroutines: &[Goroutine]| {
+            let text = super::text(goroutines);
+            let (_, line) = text.split_once(&at).expect("all have one");
+            line.split_once(' ').map_or("", |(_, by)| by).to_owned()
+        };
+        assert_eq!(last_line(&[created(2, None)]), "");
+        assert_eq!(last_line(&[created(2, Some(1))]), "in goroutine 1\n");
+
+        let many = |by: fn(u64) -> u64| -> Vec<_> {
+            let ids = 2..=20;
+            ids.map(|id| created(id, Some(by(id)))).collect()
+        };
+        let same = last_line(&many(|_| 1));
+        assert!(same.starts_with("in goroutine 1\n18 more "), "{same}");
+        let others = last_line(&many(|id| id - 1));
+        assert!(
+            others.starts_with("in goroutine 1 and others\n18 more "),
+            "{others}"
+        );
     }
 
     #[test]

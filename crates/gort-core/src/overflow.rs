@@ -204,8 +204,8 @@ fn introduce(gp: GRef, bytes: usize) {
             "\ngort: goroutine {id} overflowed its stack of {size}"
         )),
     }
-    if let Some(place) = gp.created_at() {
-        write_line(format_args!("created at {place}"));
+    if let Some(creation) = gp.creation() {
+        write_line(format_args!("{creation}"));
     }
     let more = bytes.saturating_mul(4).min(1 << 30);
     if bytes == MAIN_STACK_BYTES {

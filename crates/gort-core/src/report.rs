@@ -68,8 +68,8 @@ impl std::fmt::Display for Who {
         if let Some(name) = self.0.name(id) {
             write!(f, " (\"{name}\")")?;
         }
-        match self.0.created_at() {
-            Some(at) => write!(f, ", created at {at}"),
+        match self.0.creation() {
+            Some(creation) => write!(f, ", {creation}"),
             None => Ok(()),
         }
     }

@@ -34,6 +34,8 @@ pub struct Goroutine {
     pub waited: Option<Duration>,
     /// Where it was started.
     pub created_at: Option<&'static Location<'static>>,
+    /// The number of the goroutine that started it, if one did.
+    pub created_by: Option<u64>,
     /// Where it parked, if it is parked.
     pub parked_at: Option<&'static Location<'static>>,
     /// Where it parked the last time.
@@ -168,6 +170,7 @@ fn describe(gp: GRef, now_ns: u64) -> Option<Goroutine> {
         waited: waiting
             .then(|| clock::since_coarse(g.parked_coarse.load(Ordering::Relaxed), now_ns)),
         created_at: gp.created_at(),
+        created_by: gp.created_by(),
         parked_at: parked_at.filter(|_| waiting),
         last_parked_at: parked_at,
         locked_to_thread: g.wants_own_m(),
@@ -188,6 +191,7 @@ impl Goroutine {
             wait_reason: None,
             waited: None,
             created_at: None,
+            created_by: None,
             parked_at: None,
             last_parked_at: None,
             locked_to_thread: false,

@@ -3,13 +3,15 @@
 //! The G is an address here: this module lies below `g`, which knows the type.
 //!
 //! A goroutine has its own TLS block, so `CURRENT` is set once for a goroutine's life (by whoever
-//! prepares its block) and once for a plain thread's. `SELF_M` is set on the Ms' own blocks only.
+//! prepares its block) and once for a plain thread's. `SELF_M` is set on the Ms' own blocks only. In a
+//! goroutine's block there is also who created it: its descriptor has no room for that.
 //!
 //! The words are defined in assembly with the initial-exec model and read by opaque assembly: they
 //! are always in the static TLS area, at one offset from the FS base in every block, and the
 //! compiler can never keep their address across a switch. Accessors return values, no references.
 
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 mod words {
@@ -21,9 +23,9 @@ mod words {
         ".hidden gort_core_current",
         ".globl gort_core_current",
         ".type gort_core_current, @object",
-        ".size gort_core_current, 8",
+        ".size gort_core_current, 16",
         "gort_core_current:",
-        ".zero 8",
+        ".zero 16",
         ".hidden gort_core_self_m",
         ".globl gort_core_self_m",
         ".type gort_core_self_m, @object",
@@ -89,6 +91,8 @@ mod words {
         };
     }
     word!(current, set_current, current_offset, "gort_core_current");
+    /// Of the second word of `gort_core_current`, from the first: the number of who created the goroutine.
+    pub(super) const CREATED_BY: usize = 8;
     word!(self_m, set_self_m, self_m_offset, "gort_core_self_m");
     word!(
         running_m,
@@ -126,6 +130,7 @@ mod words {
     pub(super) fn set_running_m(value: usize) {
         RUNNING_M.set(value);
     }
+    pub(super) const CREATED_BY: usize = 8;
     pub(super) fn current_offset() -> isize {
         unreachable!("no goroutine blocks on this platform")
     }
@@ -146,15 +151,52 @@ pub(crate) fn set_current(gp: Option<NonNull<()>>) {
     words::set_current(gp.map_or(0, |gp| gp.as_ptr() as usize));
 }
 
-/// Writes the current G into a goroutine's block that nobody runs on.
+/// Writes the current G, and the number of who created it, into a goroutine's block that nobody runs on.
 ///
 /// # Safety
 ///
 /// `fs` is the FS base of a prepared block that is not in use.
-pub(crate) unsafe fn set_current_of_block(fs: usize, gp: NonNull<()>) {
+#[inline(always)]
+pub(crate) unsafe fn begin_block(fs: usize, gp: NonNull<()>, created_by: u64) {
     let word = fs.wrapping_add_signed(words::current_offset()) as *mut usize;
     // SAFETY: the word lies in the static TLS area of the caller's idle block.
     unsafe { word.write(gp.as_ptr() as usize) };
+    // SAFETY: an idle block is a slot's.
+    unsafe { set_created_by(fs, created_by) };
+}
+
+/// Writes into a goroutine's block who created it.
+///
+/// # Safety
+///
+/// `fs` is the FS base of a block in a slot, the caller's own or one that nobody runs on.
+#[inline(always)]
+pub(crate) unsafe fn set_created_by(fs: usize, created_by: u64) {
+    // SAFETY: as the caller promises.
+    unsafe { created_by_word(fs) }.store(created_by, Ordering::Relaxed);
+}
+
+/// The number of who created the goroutine that has, or had, a block.
+///
+/// # Safety
+///
+/// `fs` is the FS base of a block in a slot.
+pub(crate) unsafe fn created_by(fs: usize) -> u64 {
+    // SAFETY: as the caller promises.
+    unsafe { created_by_word(fs) }.load(Ordering::Relaxed)
+}
+
+/// Its writers come one after the other, as the block's goroutines do; readers may come at any time.
+///
+/// # Safety
+///
+/// As [`created_by`].
+#[inline(always)]
+unsafe fn created_by_word(fs: usize) -> &'static AtomicU64 {
+    let word = fs.wrapping_add_signed(words::current_offset()) + words::CREATED_BY;
+    // SAFETY: the second of two words in the static TLS area, aligned to 8 as the first. Slots are never unmapped
+    // (S3 of `gort_arch::stack`), and nobody else touches the word.
+    unsafe { AtomicU64::from_ptr(word as *mut u64) }
 }
 
 /// The M whose system stack the caller stands on; 0 elsewhere.

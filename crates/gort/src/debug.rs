@@ -55,9 +55,9 @@ pub fn goroutines() -> Vec<GoroutineInfo> {
 }
 
 /// The text of all goroutines in Go's form: what each does or waits for, and since when; its stack; where
-/// it was created.
+/// and by whom it was created.
 ///
-/// More than ten goroutines that differ only in their numbers are shown once, with the numbers of the others. Frames of the runtime itself are left out, unless `RUST_BACKTRACE` is `full`. Names and lines
+/// More than ten goroutines that differ only in their numbers and creators are shown once, with the numbers of the others. Frames of the runtime itself are left out, unless `RUST_BACKTRACE` is `full`. Names and lines
 /// come from the program's debug information, as far as it has any. Does not park.
 ///
 /// # Examples
@@ -136,6 +136,8 @@ pub struct GoroutineInfo {
     pub waited: Option<Duration>,
     /// Where it was started.
     pub created_at: &'static Location<'static>,
+    /// The number of the goroutine that started it; `None` if a plain thread or the runtime did.
+    pub created_by: Option<GoroutineId>,
     /// Where it parked, the last time it did; where it was started, if it never did.
     pub parked_at: &'static Location<'static>,
     /// Whether it has an OS thread to itself, by [`lock_os_thread`](crate::lock_os_thread) or from its
@@ -156,6 +158,7 @@ impl GoroutineInfo {
             wait_reason: goroutine.wait_reason,
             waited: goroutine.waited,
             created_at,
+            created_by: goroutine.created_by.map(GoroutineId::from_u64),
             parked_at: goroutine.last_parked_at.unwrap_or(created_at),
             locked_to_thread: goroutine.locked_to_thread,
             stack: goroutine.stack,

@@ -44,6 +44,7 @@ in_both_modes! {
             .var("GORT_STACK", 256 << 10)
             .run();
         assert_reported(&ended, "gort: goroutine 2 overflowed its stack of 256 KiB\n");
+        ended.assert_says(" in goroutine 1\nto raise it: ");
         ended.assert_says("GORT_STACK=1048576");
         assert_short_stack(&ended, "contain");
     }
@@ -79,6 +80,7 @@ in_both_modes! {
     fn a_goroutine_with_its_own_thread_has_its_own_size(program) {
         let ended = program(env!("CARGO_BIN_EXE_overflow")).arg("own_thread").run();
         assert_reported(&ended, "gort: goroutine 2 overflowed its stack of 256 KiB\n");
+        ended.assert_says(" in goroutine 1\nto raise it: ");
         assert_short_stack(&ended, "contain");
     }
 

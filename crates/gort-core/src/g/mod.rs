@@ -125,7 +125,8 @@ pub struct G {
     pub(crate) flags: AtomicU8,
     pub(crate) claim: Claim,
     /// The stack pointer of a stopped stackful goroutine. Writers: the owner (G4), in the switch.
-    /// Readers: also those who only guess that they will run it next.
+    /// Readers: also those who only guess that they will run it next. Of kinds without a stack of ours: the
+    /// number of who created it (see [`GRef::created_by`]).
     pub(crate) sp: AtomicUsize,
     /// The FS base of its block; 0 for G kinds without one. Writers and readers as of `sp`.
     pub(crate) fs: AtomicUsize,
@@ -309,6 +310,35 @@ impl GRef {
         unsafe { location.as_ref() }
     }
 
+    /// The number of the goroutine that started it, if one with a number did.
+    ///
+    /// It lies in the block of a goroutine that has one, and in place of the stack pointer of others. Both are
+    /// handed on: of a goroutine that has just ended, or is just lent a stack, it may be wrong.
+    pub fn created_by(self) -> Option<u64> {
+        Some(self.creator()).filter(|&id| id != 0)
+    }
+
+    /// As [`created_by`](Self::created_by); 0 for none.
+    pub(crate) fn creator(self) -> u64 {
+        let g = self.get();
+        match g.kind.get() {
+            Kind::Thread => 0,
+            Kind::Bound | Kind::Stackless => g.sp.load(Ordering::Relaxed) as u64,
+            Kind::Stackful => match g.fs.load(Ordering::Relaxed) {
+                0 => 0,
+                // SAFETY: what is stored there, if not 0, is the FS base of a slot's block.
+                fs => unsafe { thread_state::created_by(fs) },
+            },
+        }
+    }
+
+    /// Where and by whom it was started.
+    pub fn creation(self) -> Option<Creation> {
+        let at = self.created_at()?;
+        let by = self.created_by();
+        Some(Creation { at, by })
+    }
+
     pub(crate) fn reason(self) -> WaitReason {
         WaitReason::from_code(self.get().reason.load(Ordering::Relaxed))
     }
@@ -317,6 +347,26 @@ impl GRef {
 impl fmt::Debug for GRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "GRef({})", self.id())
+    }
+}
+
+/// Where and by whom a goroutine was started, as reports say it: as Go's, but with the place instead of the
+/// creator's function, which is at that place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Creation {
+    /// The place.
+    pub at: &'static Location<'static>,
+    /// The number of the goroutine that did, if one did.
+    pub by: Option<u64>,
+}
+
+impl fmt::Display for Creation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "created at {}", self.at)?;
+        match self.by {
+            Some(id) => write!(f, " in goroutine {id}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -221,7 +221,7 @@ where
             (gp, id_from(options.system))
         }
     };
-    describe(gp, Kind::Stackful, &options, id);
+    let created_by = describe(gp, Kind::Stackful, &options, id);
     // SAFETY: the slot is ours and idle, its top has room for a `Start` of at most 1 KiB and its
     // alignment, which is no more than its size (the smallest class is 64 KiB), and the place is
     // aligned for it.
@@ -237,7 +237,7 @@ where
             },
             f,
         });
-        thread_state::set_current_of_block(slot.fs(), gp.0.cast());
+        thread_state::begin_block(slot.fs(), gp.0.cast(), created_by);
         context::prepare(place as *mut u8, entry, place)
     };
     let g = gp.get();
@@ -306,9 +306,9 @@ pub(super) fn id_from(system: bool) -> u64 {
     }
 }
 
-/// Writes what dumps show.
+/// Writes what dumps show. Gives the number of the creator, for the block of one that has a stack of ours.
 #[inline]
-pub(super) fn describe(gp: GRef, kind: Kind, options: &SpawnOptions, id: u64) {
+pub(super) fn describe(gp: GRef, kind: Kind, options: &SpawnOptions, id: u64) -> u64 {
     let g = gp.get();
     g.kind.set(kind);
     g.id.store(id, Ordering::Relaxed);
@@ -321,6 +321,11 @@ pub(super) fn describe(gp: GRef, kind: Kind, options: &SpawnOptions, id: u64) {
     if options.name.is_some() || !options.labels.is_empty() || options.group.is_some() || inherits {
         describe_cold(gp, creator, options);
     }
+    let created_by = creator.map_or(0, GRef::id);
+    if kind != Kind::Stackful {
+        g.sp.store(created_by as usize, Ordering::Relaxed);
+    }
+    created_by
 }
 
 #[cold]

@@ -258,7 +258,12 @@ fn lend(carrier: GRef, gp: GRef) {
     let (c, g) = (carrier.get(), gp.get());
     // SAFETY: the carrier is the current goroutine: its M is set.
     let mp = unsafe { M::of(carrier) };
-    g.fs.store(c.fs.load(Ordering::Relaxed), Ordering::Relaxed);
+    let fs = c.fs.load(Ordering::Relaxed);
+    if c.kind.get() == Kind::Stackful {
+        // SAFETY: the block of the caller.
+        unsafe { thread_state::set_created_by(fs, gp.creator()) };
+    }
+    g.fs.store(fs, Ordering::Relaxed);
     g.slot.set(c.slot.get());
     g.kind.set(c.kind.get());
     g.reason.store(WaitReason::None as u8, Ordering::Relaxed);
@@ -284,6 +289,8 @@ fn take_back(carrier: GRef, gp: GRef, polled: Polled) {
     g.parked_at.store(ptr::null_mut(), Ordering::Relaxed);
     g.parked_coarse
         .store(clock::coarse_now(), Ordering::Relaxed);
+    // In place of the stack pointer, which it has no more.
+    g.sp.store(gp.creator() as usize, Ordering::Relaxed);
     g.fs.store(0, Ordering::Relaxed);
     g.slot.set(0);
     g.kind.set(Kind::Stackless);

@@ -168,6 +168,7 @@ fn a_panic_says_which_goroutine_it_was() {
     let line = line.unwrap_or_else(|| panic!("{stderr}"));
     let created = format!(" (\"breaks\"), created at {}:", file!());
     assert!(line.contains(&created), "{line}");
+    assert!(line.ends_with(" in goroutine 1"), "{line}");
     assert!(stderr.contains("on a plain thread"), "{stderr}");
     let lines = stderr.lines().filter(|line| line.starts_with("goroutine "));
     assert_eq!(

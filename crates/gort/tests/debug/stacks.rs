@@ -57,6 +57,7 @@ fn the_stack_of_a_parked_goroutine_names_the_users_functions() {
     assert_eq!(info.wait_reason, Some(WaitReason::ChanReceive));
     assert_eq!(info.created_at.line(), created_line);
     assert_eq!(info.created_at.file(), file!());
+    assert_eq!(info.created_by, Some(gort::current().id()));
     assert_eq!(info.labels, [("kind".to_owned(), "reader".to_owned())]);
     if has_own_stacks() {
         let frames = info.frames();
@@ -91,6 +92,12 @@ fn the_stack_of_a_parked_goroutine_names_the_users_functions() {
             .split_once(&format!("stacks.rs:{created_line}:"))
             .unwrap();
         assert!(part.contains("receives_deep_inside(...)\n\t"), "{text}");
+        let by = format!(" in goroutine {}\n", gort::current().id());
+        let (_, created) = text
+            .split_once(&format!("stacks.rs:{created_line}:"))
+            .unwrap();
+        let line = created.split_inclusive('\n').next().unwrap();
+        assert!(line.ends_with(&by), "{line} in {text}");
         assert!(part.contains("\ncreated at "), "{text}");
     }
     tx.send(40).unwrap();

@@ -31,7 +31,7 @@ fn it_has_number_name_and_labels_in_every_poll() {
     assert_eq!(handle.join().unwrap(), id);
 }
 
-#[test]
+#[gort::test(timeout = "60s")]
 fn it_is_listed_and_its_stack_is_there_while_it_parks_in_a_poll() {
     let (tx, rx) = chan::bounded::<()>(0);
     let blocked_before = gort::runtime::metrics().blocked_polls;
@@ -74,6 +74,10 @@ fn it_is_listed_and_its_stack_is_there_while_it_parks_in_a_poll() {
         with_name.next().expect("it is listed").to_owned()
     };
     let inside = part_of("parks inside");
+    let by = format!(" in goroutine {}", gort::current().id());
+    for part in [&inside, &part_of("awaits")] {
+        assert!(part.trim_end().ends_with(&by), "{part}");
+    }
     assert!(
         inside.contains("[chan receive") && inside.contains("identity"),
         "{inside}"
