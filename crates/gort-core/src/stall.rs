@@ -15,6 +15,10 @@
 //! | the signal handler  | does the same for one that is stopped while it computes ([`until_stopped`])|
 //! | the reporter        | counts by sites, and writes a line for each new one (`GORT_STALL=log`)     |
 //!
+//! A stall that has gone on for a second is counted then, with its time so far: it may never end. sysmon leaves a
+//! copy of the record; of one that computes, the reporter asks for the stack (`trace`), if its thread is on a
+//! processor. At the end, the rest of the time is added.
+//!
 //! A thread that sleeps is sent no signal, as some calls would end with EINTR. So its stack is walked from
 //! outside, as a copy (`gort_arch::trace::copied`); if that fails, the stack with which the goroutine came back
 //! stands in for it, which has the callers of the call, if no more. That is also what is known of one that
@@ -48,14 +52,20 @@ use crate::sched::m::M;
 use crate::sched::p::{P, Still};
 use crate::settings;
 use crate::symbol::Symbol;
-use crate::trace::Stack;
-use record::{Ended, Holds};
+use crate::trace::{Stack, Tracer};
+use record::{Holds, Tell, Told, Who};
 
 /// Sites that are told apart.
 const SITES_MAX: usize = 64;
 /// Lines of the log in a second.
 const LINES_MAX: u32 = 10;
 const SECOND_NS: u64 = 1_000_000_000;
+/// After how long a stall is counted although it goes on.
+const SO_FAR_NS: u64 = SECOND_NS;
+/// How often a thread that computes is asked for its stack, if it is not on a processor, and how long after the last
+/// time: it gets one every few milliseconds.
+const ASKS_MAX: u32 = 20;
+const ASK_AGAIN: Duration = Duration::from_millis(1);
 
 // ---- sysmon's side ----
 
@@ -78,6 +88,10 @@ fn tell(mp: &'static M, holds: Holds, still: &mut Still, now_ns: u64) {
     let has_record = record::post(mp, holds, still.since_ns);
     if still.tell_again(now_ns) && !has_record {
         record::count_missed();
+    }
+    let is_long = now_ns >= still.since_ns + SO_FAR_NS;
+    if is_long && record::copy_so_far(mp, still.since_ns, now_ns, SO_FAR_NS) {
+        reporter::ask(Job::Stalls);
     }
 }
 
@@ -118,6 +132,12 @@ pub enum Kind {
     Computing,
 }
 
+impl Kind {
+    fn of(told: &Told) -> Kind {
+        told.call.map_or(Kind::Computing, Kind::Blocked)
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -148,6 +168,8 @@ pub struct Site {
     pub stack: Stack,
     /// The number of the first of them.
     first_id: u64,
+    /// Of how many the end is still to come.
+    going_on: u32,
     /// What is the same for all of the site, beside kind and creation site: where computing goroutines are
     /// interrupted varies, their functions do not.
     key: Vec<usize>,
@@ -156,9 +178,21 @@ pub struct Site {
 
 struct Sites {
     all: Vec<Site>,
+    /// Those that were counted before their end: as many as there can be records.
+    going_on: Vec<GoingOn>,
+    /// Those that were told before their end and at it, of which the latter came first.
+    over: Vec<Who>,
     /// Of further sites.
     left_out: u64,
     log: LogRate,
+}
+
+/// A stall that was counted before its end.
+#[derive(Clone, Copy)]
+struct GoingOn {
+    who: Who,
+    /// The site, and the time that it was counted with; none if it was left out.
+    counted: Option<(usize, Duration)>,
 }
 
 /// For how many lines there is room in this second.
@@ -169,6 +203,8 @@ struct LogRate {
 
 static SITES: Mutex<Sites> = Mutex::new(Sites {
     all: Vec::new(),
+    going_on: Vec::new(),
+    over: Vec::new(),
     left_out: 0,
     log: LogRate {
         second: 0,
@@ -189,14 +225,16 @@ pub fn sites() -> (Vec<Site>, u64) {
     (sites.all.clone(), sites.left_out + record::missed())
 }
 
-/// The sites, with all stalls that have ended.
+/// The sites, with all stalls that have ended, or gone on for long.
 fn counted() -> MutexGuard<'static, Sites> {
     let mut sites = SITES.lock().unwrap_or_else(PoisonError::into_inner);
-    record::collect(|ended| sites.count(ended));
+    record::collect(|told| sites.count(told));
     sites
 }
 
 fn report() {
+    // Without the lock: a goroutine that is stopped may hold it.
+    record::ask_for_stacks(stack_of);
     let mut sites = counted();
     if !settings::stall_log() {
         return;
@@ -218,6 +256,20 @@ fn report() {
     }
 }
 
+/// The stack of a goroutine that computes, if it still does.
+fn stack_of(gp: GRef, id: u64) -> Option<Stack> {
+    let mut tracer = Tracer::new();
+    for _ in 0..ASKS_MAX {
+        let stack = tracer.ask(gp, id, false);
+        if stack.is_some() {
+            return stack;
+        }
+        // waits: until it has a processor, perhaps
+        std::thread::sleep(ASK_AGAIN);
+    }
+    None
+}
+
 impl LogRate {
     fn has_room(&mut self, now_ns: u64) -> bool {
         let second = now_ns / SECOND_NS;
@@ -230,54 +282,107 @@ impl LogRate {
 }
 
 impl Sites {
-    fn count(&mut self, ended: Ended) {
-        if ended.duration_ns < Still::LONG_NS {
+    /// Counts a stall. One that is told twice, while it goes on and at its end, is counted once, with its whole time.
+    fn count(&mut self, told: Told) {
+        if told.duration_ns < Still::LONG_NS {
             return;
         }
-        let Ended {
-            call,
-            duration_ns,
-            id,
-            created_at,
-            in_call,
-            at_end,
-            is_cut,
-        } = ended;
-        // The first frame alone, which the kernel gives, says nothing.
-        let addresses = if in_call.len() > 1 { in_call } else { at_end };
-        let kind = call.map_or(Kind::Computing, Kind::Blocked);
-        let key: Vec<usize> = match kind {
-            Kind::Blocked(_) => addresses.clone(),
-            Kind::Computing => addresses
-                .iter()
-                .map(|&a| arch::function_of(a - 1))
-                .collect(),
-        };
-        let duration = Duration::from_nanos(duration_ns);
-        let mut known = self.all.iter_mut();
+        let (who, duration) = (told.who, Duration::from_nanos(told.duration_ns));
+        match told.tell {
+            Tell::SoFar => {
+                if let Some(index) = self.over.iter().position(|over| *over == who) {
+                    self.over.swap_remove(index);
+                    return;
+                }
+                let counted = self.count_new(told, duration).map(|index| {
+                    self.all[index].going_on += 1;
+                    (index, duration)
+                });
+                self.going_on.push(GoingOn { who, counted });
+            }
+            Tell::TheRest => {
+                let index = self.going_on.iter().position(|known| known.who == who);
+                match index.map(|index| self.going_on.swap_remove(index).counted) {
+                    Some(Some((index, before))) => {
+                        self.all[index].count_rest(told, duration, before)
+                    }
+                    Some(None) => {}
+                    None => {
+                        self.over.push(who);
+                        self.count_new(told, duration);
+                    }
+                }
+            }
+            Tell::All => {
+                self.count_new(told, duration);
+            }
+        }
+    }
+
+    /// The site of a stall, with that counted in; none if there is no room.
+    fn count_new(&mut self, told: Told, duration: Duration) -> Option<usize> {
+        let (id, kind, created_at) = (told.who.id, Kind::of(&told), told.created_at);
+        let (key, stack) = place(told);
+        let mut known = self.all.iter();
         let known = known
-            .find(|site| (site.kind, site.created_at) == (kind, created_at) && site.key == key);
-        if let Some(site) = known {
+            .position(|site| (site.kind, site.created_at) == (kind, created_at) && site.key == key);
+        if let Some(index) = known {
+            let site = &mut self.all[index];
             site.count += 1;
             site.total += duration;
             site.longest = site.longest.max(duration);
-        } else if self.all.len() < SITES_MAX {
-            self.all.push(Site {
-                kind,
-                count: 1,
-                total: duration,
-                longest: duration,
-                created_at,
-                stack: Stack {
-                    addresses: addresses.into(),
-                    is_cut,
-                },
-                first_id: id,
-                key,
-                is_logged: false,
-            });
-        } else {
+            return Some(index);
+        }
+        if self.all.len() == SITES_MAX {
             self.left_out += 1;
+            return None;
+        }
+        self.all.push(Site {
+            kind,
+            count: 1,
+            total: duration,
+            longest: duration,
+            created_at,
+            stack,
+            first_id: id,
+            going_on: 0,
+            key,
+            is_logged: false,
+        });
+        Some(self.all.len() - 1)
+    }
+}
+
+/// What a stall has in common with others of its place, and its stack.
+fn place(told: Told) -> (Vec<usize>, Stack) {
+    let kind = Kind::of(&told);
+    let Told {
+        in_call,
+        at_end,
+        is_cut,
+        ..
+    } = told;
+    // The first frame alone, which the kernel gives, says nothing.
+    let addresses = if in_call.len() > 1 { in_call } else { at_end };
+    let key = match kind {
+        Kind::Blocked(_) => addresses.clone(),
+        Kind::Computing => {
+            let functions = addresses.iter().map(|&a| arch::function_of(a - 1));
+            functions.collect()
+        }
+    };
+    let addresses = addresses.into();
+    (key, Stack { addresses, is_cut })
+}
+
+impl Site {
+    /// A stall of this site, counted with the time `before`, is over.
+    fn count_rest(&mut self, told: Told, duration: Duration, before: Duration) {
+        self.going_on -= 1;
+        self.total += duration.saturating_sub(before);
+        self.longest = self.longest.max(duration);
+        if self.stack.addresses.is_empty() {
+            (self.key, self.stack) = place(told);
         }
     }
 }
@@ -304,6 +409,9 @@ impl fmt::Display for Site {
         if self.count > 1 {
             write!(f, " at most, {} times", self.count)?;
         }
+        if self.going_on > 0 {
+            f.write_str(" so far")?;
+        }
         write!(f, "; goroutine {}", self.first_id)?;
         match self.created_at {
             Some(at) => write!(f, ", created at {at}"),
@@ -316,11 +424,12 @@ impl fmt::Display for Site {
 mod tests {
     use super::*;
 
-    fn ended(call: Option<i64>, duration_ms: u64, place: usize) -> Ended {
-        Ended {
+    fn ended(call: Option<i64>, duration_ms: u64, place: usize) -> Told {
+        Told {
             call,
             duration_ns: duration_ms * 1_000_000,
-            id: 7,
+            tell: Tell::All,
+            who: Who { id: 7, since_ns: 1 },
             created_at: None,
             in_call: vec![place, place + 1],
             at_end: vec![1],
@@ -331,6 +440,8 @@ mod tests {
     fn empty() -> Sites {
         Sites {
             all: Vec::new(),
+            going_on: Vec::new(),
+            over: Vec::new(),
             left_out: 0,
             log: LogRate {
                 second: 0,
@@ -354,6 +465,64 @@ mod tests {
         assert_eq!(first.kind, Kind::Blocked(0));
         assert_eq!(first.total, Duration::from_millis(42));
         assert_eq!(first.longest, Duration::from_millis(30));
+    }
+
+    /// Of goroutine 7's stall that began at `since_ns`.
+    fn told(tell: Tell, since_ns: u64, duration_ms: u64, place: usize) -> Told {
+        Told {
+            tell,
+            who: Who { id: 7, since_ns },
+            ..ended(Some(0), duration_ms, place)
+        }
+    }
+
+    #[test]
+    fn one_that_goes_on_is_counted_once() {
+        let mut sites = empty();
+        sites.count(ended(Some(0), 12, 100));
+        sites.count(told(Tell::SoFar, 2, 1_000, 100));
+        let site = &sites.all[0];
+        assert_eq!((site.count, site.going_on), (2, 1));
+        assert_eq!(site.total, Duration::from_millis(1_012));
+        let text = site.to_string();
+        assert!(text.contains(" 1000 ms at most, 2 times so far"), "{text}");
+        // At its end it is found at another place.
+        sites.count(told(Tell::TheRest, 2, 5_000, 200));
+        assert_eq!((sites.all.len(), sites.going_on.len()), (1, 0));
+        let site = &sites.all[0];
+        assert_eq!((site.count, site.going_on), (2, 0));
+        assert_eq!(site.total, Duration::from_millis(5_012));
+        assert_eq!(site.longest, Duration::from_millis(5_000));
+        // The same goroutine, later.
+        sites.count(told(Tell::SoFar, 3, 1_000, 100));
+        assert_eq!((sites.all[0].count, sites.all[0].going_on), (3, 1));
+    }
+
+    #[test]
+    fn one_whose_end_is_told_first_is_counted_once() {
+        let mut sites = empty();
+        sites.count(told(Tell::TheRest, 2, 1_100, 100));
+        sites.count(told(Tell::SoFar, 2, 1_000, 200));
+        assert_eq!((sites.all.len(), sites.going_on.len()), (1, 0));
+        assert!(sites.over.is_empty());
+        let site = &sites.all[0];
+        assert_eq!((site.count, site.going_on), (1, 0));
+        assert_eq!(site.total, Duration::from_millis(1_100));
+    }
+
+    #[test]
+    fn one_without_a_stack_gets_that_of_its_end() {
+        let mut sites = empty();
+        sites.count(Told {
+            in_call: Vec::new(),
+            at_end: Vec::new(),
+            ..told(Tell::SoFar, 2, 1_000, 0)
+        });
+        sites.count(told(Tell::TheRest, 2, 5_000, 100));
+        sites.count(ended(Some(0), 12, 100));
+        assert_eq!(sites.all.len(), 1);
+        assert_eq!(sites.all[0].count, 2);
+        assert_eq!(*sites.all[0].stack.addresses, [100, 101]);
     }
 
     #[test]

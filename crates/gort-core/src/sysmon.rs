@@ -49,6 +49,9 @@ const LIMITS_NS: u64 = 1_000_000_000;
 /// How long all Ps must have been idle before the long sleep.
 const CALM_NS: u64 = 1_000_000_000;
 
+/// For how long an M that lost its P keeps sysmon from the long sleep: its stall is told of after a second.
+const STALL_NS: u64 = 2_000_000_000;
+
 /// What sysmon asks of the kernel's scheduler; the least there is.
 const SLICE_OF_SYSMON_NS: u64 = 100_000;
 /// How long a P must have made no switch before its thread's clock is looked at.
@@ -98,7 +101,7 @@ fn watch() {
             deadlock.look(now);
             if calm_since_ns == 0 {
                 calm_since_ns = now;
-            } else if now - calm_since_ns > CALM_NS {
+            } else if now - calm_since_ns > CALM_NS && !lost.is_fresh(now, STALL_NS) {
                 sleep_long(procs, &mut deadlock);
                 calm_since_ns = 0;
                 quiet_looks = 0;

@@ -315,6 +315,8 @@ impl std::error::Error for StillRunning {}
 /// gort: stall: blocking read in app::load (src/main.rs:57), 312 ms; goroutine 7, created at src/main.rs:12:9
 /// ```
 ///
+/// One that goes on for a second is reported then, as it may never end.
+///
 /// # Examples
 ///
 /// ```
@@ -410,10 +412,11 @@ pub struct Metrics {
 /// A place where goroutines held their turns for more than 10 ms without giving them up; see [`metrics`].
 ///
 /// Stalls are of one place if they have the same kind, and their goroutines the same stack and creation
-/// site. They are counted when they are over. Of those under 20 ms some are missed, as the runtime looks every 10 ms if it has
-/// nothing else to do.
+/// site. They are counted when they are over, or have gone on for a second: then with the time so far, to which the
+/// end, if there is one, adds the rest. Of those under 20 ms some are missed, as the runtime looks every 10 ms if it
+/// has nothing else to do.
 ///
-/// As text it is one line: kind, function, time, goroutine.
+/// As text it is one line: kind, function, time (`so far`, if one goes on), goroutine.
 #[derive(Clone)]
 pub struct Stall(stall::Site);
 

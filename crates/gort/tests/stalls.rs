@@ -51,6 +51,9 @@ fn the_case() {
         "announced" => gort::run(announces),
         "twice" => gort::run(reads_twice),
         "twice, and stay" => gort::run(reads_and_stays),
+        "read until found" => gort::run(reads_until_found),
+        "compute until found" => gort::run(computes_until_found),
+        "read for ever" => gort::run(reads_for_ever),
         other => panic!("no case {other}"),
     }
 }
@@ -231,6 +234,76 @@ fn computes_alone() {
     assert_eq!(stall.kind(), StallKind::Computing);
 }
 
+/// Has `stalls` hold its turn until it is found meanwhile, by `is_it`; then calls `end_it`. What is counted of it
+/// then and at its end is one stall.
+#[track_caller]
+fn until_found_meanwhile(
+    stalls: impl FnOnce() + Send + 'static,
+    is_it: impl Fn(&Stall) -> bool,
+    end_it: impl FnOnce(),
+) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let stalled = gort::go(stalls);
+    let found = loop {
+        let found = metrics().stalls.into_iter().find(&is_it);
+        if let Some(found) = found {
+            break found;
+        }
+        assert!(Instant::now() < deadline, "{:#?}", metrics().stalls);
+        // waits: a timer that is due more often would make of it another case
+        gort::time::sleep(STALL);
+    };
+    assert!(!stalled.is_finished());
+    assert_eq!(found.count(), 1);
+    assert!(found.longest() >= Duration::from_millis(500), "{found}");
+    assert!(found.to_string().contains(" ms so far; "), "{found}");
+    end_it();
+    stalled.join().unwrap();
+    let ended = loop {
+        let all = metrics().stalls;
+        let ended = all.iter().find(|stall| is_it(stall)).unwrap();
+        if !ended.to_string().contains(" so far") {
+            break ended.clone();
+        }
+        assert!(Instant::now() < deadline, "{all:#?}");
+        gort::time::sleep(Duration::from_millis(1)); // waits: looks again, until the deadline
+    };
+    assert_eq!(ended.count(), 1, "{ended:?}");
+    assert_eq!(ended.total(), ended.longest());
+    assert!(ended.longest() > found.longest(), "{ended:?}");
+}
+
+fn reads_until_found() {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    until_found_meanwhile(
+        move || reads_a_pipe_that_is_empty(&reader),
+        |stall| {
+            stall.kind().to_string() == "blocking read"
+                && has_function(stall, "reads_a_pipe_that_is_empty")
+        },
+        || writer.write_all(&[1]).unwrap(),
+    );
+}
+
+/// For the log: its turn is taken at once, and then nobody wants any. Goes on until its input ends.
+fn reads_for_ever() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    gort::go(move || reads_a_pipe_that_is_empty(&reader));
+    gort::time::sleep(Duration::from_millis(1)); // waits: its timer has the turn taken
+    gort::blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).unwrap();
+    std::mem::forget(writer);
+}
+
+/// Nobody wants its turn, so nobody stops it.
+fn computes_until_found() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    until_found_meanwhile(
+        || computes_until(&STOP),
+        |stall| stall.kind() == StallKind::Computing && has_function(stall, "computes_until"),
+        || STOP.store(true, Ordering::Relaxed),
+    );
+}
+
 /// A call that is announced holds nobody up.
 fn announces() {
     // waits: it is the length of a call
@@ -280,14 +353,41 @@ fn an_announced_call_is_none() {
     assert_case("announced", &[("GORT_PROCS", "1")]);
 }
 
+#[test]
+fn a_call_that_never_ends_is_found_meanwhile() {
+    assert_case("read until found", &[("GORT_PROCS", "1")]);
+    assert_case("read until found", &[("GORT_PROCS", "4")]);
+    let said = assert_case(
+        "read until found",
+        &[("GORT_TLS", "thread"), ("GORT_STALL", "log")],
+    );
+    let about: Vec<_> = said
+        .lines()
+        .filter(|line| is_about_the_read(line))
+        .collect();
+    assert_eq!(about.len(), 1, "{said}");
+    assert!(about[0].contains(" ms so far; goroutine "), "{said}");
+}
+
+#[test]
+fn a_computation_that_never_ends_is_found_meanwhile() {
+    assert_case("compute until found", &[("GORT_PROCS", "4")]);
+    assert_case(
+        "compute until found",
+        &[("GORT_PROCS", "4"), ("GORT_TLS", "thread")],
+    );
+}
+
 fn is_about_the_read(line: &str) -> bool {
     line.starts_with("gort: stall: blocking read in ")
         && line.contains("reads_a_pipe_that_is_empty")
 }
 
-#[test]
-fn the_log_has_one_line_for_each_place() {
-    let mut child = command("twice, and stay", &[("GORT_STALL", "log")])
+/// Runs a case that goes on until its input ends, until it has written a line about the read to its log. All that it
+/// has written.
+fn until_it_logs(name: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    let mut child = command(name, variables)
+        .env("GORT_STALL", "log")
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -317,10 +417,25 @@ fn the_log_has_one_line_for_each_place() {
     assert!(child.wait().expect("it is ours").success());
     reader.join().expect("it only reads");
     said.extend(told.try_iter());
+    said
+}
+
+#[test]
+fn the_log_has_one_line_for_each_place() {
+    let said = until_it_logs("twice, and stay", &[]);
     let about: Vec<_> = said.iter().filter(|line| is_about_the_read(line)).collect();
     assert_eq!(about.len(), 1, "{said:#?}");
     assert!(about[0].contains(" ms; goroutine "), "{said:#?}");
     assert!(about[0].contains(file!()), "{said:#?}");
+}
+
+#[test]
+fn a_call_that_never_ends_is_logged_though_nobody_else_does_anything() {
+    for procs in ["1", "4"] {
+        let said = until_it_logs("read for ever", &[("GORT_PROCS", procs)]);
+        let line = said.last().expect("it has logged");
+        assert!(line.contains(" ms so far; goroutine "), "{line}");
+    }
 }
 
 #[test]

@@ -5,13 +5,17 @@
 //! |-------|------------------------|-----------------------------------------------------------------|
 //! | FREE  | sysmon                 | it may take the record, fill it, and leave it at the M           |
 //! | HELD  | who got it from the M  | `M::stall` has its number; an exchange with 0 gets the record    |
-//! | ENDED | who counts             | it copies what there is and makes it FREE                       |
+//! | BARE  | the reporter           | a copy of one that computes: it asks for the stack ([`ask_for_stacks`]) |
+//! | TOLD  | who counts             | it copies what there is and makes it FREE                       |
 //!
 //! T1. A record is filled before it is left at the M (release), and read by who has got it (acquire); so
-//!     sysmon never writes to one that somebody else has.
+//!     sysmon never writes to one that somebody else has. What it has filled in itself it may read until it fills
+//!     the next: nobody else writes that.
 //! T2. The goroutine may have come and gone while sysmon was filling. So a record names its moment: the P and
 //!     how many switches that had made, or how often the M had lost its P. Who gets the record compares
 //!     them with what they are now ([`Moment`]), and throws it away if they differ.
+//! T3. One that goes on for long is told by a copy, once: `is_told` is set before the copy is given to those who count,
+//!     and only if the goroutine has not got the record by then, so that it comes to them with the end as well.
 //!
 //! Nothing here allocates, locks or waits: sysmon, signal handlers and goroutines on their way into the runtime
 //! are at work. A record that there is none of is counted ([`missed`]).
@@ -24,10 +28,11 @@ use std::sync::atomic::{Ordering, fence};
 use gort_arch::trace::{self as arch, Walk};
 
 use crate::clock;
-use crate::g::GRef;
+use crate::g::{G, GRef};
 use crate::os::thread::{self, Asleep};
 use crate::sched::m::M;
 use crate::sched::p::P;
+use crate::trace::Stack;
 
 /// Stalls that go on, or are not counted yet, at once.
 const RECORDS: usize = 64;
@@ -38,7 +43,8 @@ pub(super) const FRAMES: usize = 64;
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
-const ENDED: u32 = 2;
+const TOLD: u32 = 2;
+const BARE: u32 = 3;
 
 /// For `Record::call`: it was seen computing.
 const COMPUTING: i64 = i64::MIN;
@@ -51,7 +57,10 @@ pub(super) struct Record {
     cpu_ns: AtomicU64,
     /// The system call that the thread slept in, or COMPUTING.
     call: AtomicI64,
+    /// A copy of it was given to those who count (T3).
+    is_told: AtomicBool,
     moment: Moment,
+    gp: AtomicPtr<G>,
     id: AtomicU64,
     created_at: AtomicPtr<Location<'static>>,
     /// Where it slept, and the stack above that; no words if it was not asleep from first to last.
@@ -59,7 +68,8 @@ pub(super) struct Record {
     sp: AtomicUsize,
     words: [AtomicUsize; WORDS],
     words_len: AtomicUsize,
-    // What the goroutine added.
+    // What the goroutine added, or sysmon and the reporter to a copy.
+    is_copy: AtomicBool,
     duration_ns: AtomicU64,
     addresses: [AtomicUsize; FRAMES],
     addresses_len: AtomicUsize,
@@ -148,12 +158,15 @@ pub(super) fn post(mp: &'static M, holds: Holds, since_ns: u64) -> bool {
     if known.is_some() && asleep.is_none() {
         return true;
     }
+    let is_told = known.is_some_and(|known| known.is_told.load(Ordering::Relaxed));
     let Some(record) = Record::take() else {
         return false;
     };
     record.moment.set(mp, holds);
     record.since_ns.store(since_ns, Ordering::Relaxed);
     record.cpu_ns.store(cpu_ns, Ordering::Relaxed);
+    record.is_told.store(is_told, Ordering::Relaxed);
+    record.gp.store(gp.as_ptr(), Ordering::Relaxed);
     record.id.store(gp.id(), Ordering::Relaxed);
     record.created_at.store(
         gp.get().created_at.load(Ordering::Relaxed),
@@ -182,6 +195,54 @@ fn leave_at(mp: &M, number: u32) {
     }
 }
 
+/// Tells of the stall that is recorded at `mp`, which goes on since `since_ns`, by a copy, if it takes `least_ns` already
+/// and that was not done before (T3). True if it has. For sysmon.
+pub(super) fn copy_so_far(mp: &'static M, since_ns: u64, now_ns: u64, least_ns: u64) -> bool {
+    let number = mp.stall.load(Ordering::Relaxed);
+    let Some(record) = of_number(number)
+        .filter(|record| record.since_ns.load(Ordering::Relaxed) == since_ns)
+        .filter(|record| !record.is_told.load(Ordering::Relaxed))
+    else {
+        return false;
+    };
+    let duration_ns = record.duration_until(now_ns, mp.tid.load(Ordering::Relaxed));
+    if duration_ns < least_ns {
+        return false;
+    }
+    let Some(copy) = Record::take() else {
+        return false;
+    };
+    copy.copy_from(record);
+    copy.duration_ns.store(duration_ns, Ordering::Relaxed);
+    copy.is_copy.store(true, Ordering::Relaxed);
+    record.is_told.store(true, Ordering::Relaxed);
+    // Its release goes with the acquire of who takes the record after this.
+    let is_there = mp
+        .stall
+        .compare_exchange(number, number, Ordering::AcqRel, Ordering::Relaxed);
+    let state = match (is_there, record.call.load(Ordering::Relaxed)) {
+        (Err(_), _) => FREE,
+        (Ok(_), COMPUTING) => BARE,
+        (Ok(_), _) => TOLD,
+    };
+    copy.state.store(state, Ordering::Release);
+    is_there.is_ok()
+}
+
+/// Adds to stalls of goroutines that compute, and go on, what `ask` gives as the stack of one: it may wait. For the
+/// reporter alone.
+pub(super) fn ask_for_stacks(ask: impl Fn(GRef, u64) -> Option<Stack>) {
+    let bare = |record: &&Record| record.state.load(Ordering::Acquire) == BARE;
+    for record in RECORDS_OF_ALL.iter().filter(bare) {
+        // SAFETY: sysmon has stored what `as_ptr` gave.
+        let gp = unsafe { GRef::from_ptr(record.gp.load(Ordering::Relaxed)) };
+        if let Some(stack) = ask(gp, record.id.load(Ordering::Relaxed)) {
+            record.add_stack(&stack.addresses, stack.is_cut);
+        }
+        record.state.store(TOLD, Ordering::Release);
+    }
+}
+
 /// The record that was left at `mp`, on which the caller runs `gp`, if it is of this moment. Async-signal-safe.
 pub(super) fn take_own(mp: &'static M, gp: GRef) -> Option<&'static Record> {
     if mp.stall.load(Ordering::Relaxed) == 0 {
@@ -206,17 +267,20 @@ impl Record {
             since_ns: AtomicU64::new(0),
             cpu_ns: AtomicU64::new(0),
             call: AtomicI64::new(0),
+            is_told: AtomicBool::new(false),
             moment: Moment {
                 p: AtomicPtr::new(ptr::null_mut()),
                 switches: AtomicU64::new(0),
                 losses: AtomicU32::new(0),
             },
+            gp: AtomicPtr::new(ptr::null_mut()),
             id: AtomicU64::new(0),
             created_at: AtomicPtr::new(ptr::null_mut()),
             pc: AtomicUsize::new(0),
             sp: AtomicUsize::new(0),
             words: [const { AtomicUsize::new(0) }; WORDS],
             words_len: AtomicUsize::new(0),
+            is_copy: AtomicBool::new(false),
             duration_ns: AtomicU64::new(0),
             addresses: [const { AtomicUsize::new(0) }; FRAMES],
             addresses_len: AtomicUsize::new(0),
@@ -257,61 +321,112 @@ impl Record {
 
     /// The stall of the goroutine that calls is over. Async-signal-safe.
     pub(super) fn stop_clock(&self) {
-        let now_ns = clock::now_ns();
+        let duration_ns = self.duration_until(clock::now_ns(), thread::tid());
+        self.duration_ns.store(duration_ns, Ordering::Relaxed);
+    }
+
+    /// For how long it has gone on, on thread `tid`. Async-signal-safe.
+    fn duration_until(&self, now_ns: u64, tid: u32) -> u64 {
         let elapsed_ns = now_ns.saturating_sub(self.since_ns.load(Ordering::Relaxed));
         let mut duration_ns = elapsed_ns;
         if self.call.load(Ordering::Relaxed) != COMPUTING {
             // What it has computed since it was seen asleep is not the call's.
-            let cpu_ns = thread::cpu_ns(thread::tid()).unwrap_or(0);
+            let cpu_ns = thread::cpu_ns(tid).unwrap_or(0);
             let computed_ns = cpu_ns.saturating_sub(self.cpu_ns.load(Ordering::Relaxed));
             duration_ns = elapsed_ns.saturating_sub(computed_ns);
         }
-        self.duration_ns.store(duration_ns, Ordering::Relaxed);
+        duration_ns
     }
 
     /// Adds its stack, and gives the record to those who count. Async-signal-safe, if `walk` is.
     pub(super) fn end(&self, walk: impl FnOnce(&mut [usize; FRAMES]) -> Walk) {
         let mut addresses = [0; FRAMES];
         let found = walk(&mut addresses);
-        for (to, from) in self.addresses.iter().zip(&addresses[..found.len]) {
+        self.add_stack(&addresses[..found.len], found.is_cut);
+        self.is_copy.store(false, Ordering::Relaxed);
+        self.state.store(TOLD, Ordering::Release);
+    }
+
+    fn add_stack(&self, addresses: &[usize], is_cut: bool) {
+        for (to, from) in self.addresses.iter().zip(addresses) {
             to.store(*from, Ordering::Relaxed);
         }
-        self.addresses_len.store(found.len, Ordering::Relaxed);
-        self.is_cut.store(found.is_cut, Ordering::Relaxed);
-        self.state.store(ENDED, Ordering::Release);
+        let is_too_long = addresses.len() > FRAMES;
+        self.addresses_len
+            .store(addresses.len().min(FRAMES), Ordering::Relaxed);
+        self.is_cut.store(is_cut || is_too_long, Ordering::Relaxed);
+    }
+
+    /// Becomes what sysmon knows of another one. For sysmon.
+    fn copy_from(&self, other: &Record) {
+        fn copy(to: &AtomicUsize, from: &AtomicUsize) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        let same = Ordering::Relaxed;
+        self.since_ns.store(other.since_ns.load(same), same);
+        self.call.store(other.call.load(same), same);
+        self.gp.store(other.gp.load(same), same);
+        self.id.store(other.id.load(same), same);
+        self.created_at.store(other.created_at.load(same), same);
+        copy(&self.pc, &other.pc);
+        copy(&self.sp, &other.sp);
+        copy(&self.words_len, &other.words_len);
+        for (to, from) in self.words.iter().zip(&other.words) {
+            copy(to, from);
+        }
+        self.add_stack(&[], false);
     }
 }
 
-/// A stall that is over.
+/// A stall that is over, or has gone on for long.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct Told {
     /// The system call; `None`: it computed.
     pub(super) call: Option<i64>,
     pub(super) duration_ns: u64,
-    pub(super) id: u64,
+    pub(super) tell: Tell,
+    pub(super) who: Who,
     pub(super) created_at: Option<&'static Location<'static>>,
     /// The stack in the call; empty if it was not seen.
     pub(super) in_call: Vec<usize>,
-    /// The stack with which it came back, or was stopped.
+    /// The stack with which it came back, or was stopped or asked.
     pub(super) at_end: Vec<usize>,
     pub(super) is_cut: bool,
 }
 
-/// Calls `count` with each stall that has ended since the last time. One caller at a time.
-pub(super) fn collect(mut count: impl FnMut(Ended)) {
+/// What is told of a stall.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tell {
+    /// It goes on.
+    SoFar,
+    /// It is over; before or after this it is told what it was so far.
+    TheRest,
+    /// It is over.
+    All,
+}
+
+/// Which stall it is: a goroutine's, by when it began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Who {
+    pub(super) id: u64,
+    pub(super) since_ns: u64,
+}
+
+/// Calls `count` with each stall that has been told since the last time. One caller at a time.
+pub(super) fn collect(mut count: impl FnMut(Told)) {
     for record in &RECORDS_OF_ALL {
-        if record.state.load(Ordering::Relaxed) != ENDED {
+        if record.state.load(Ordering::Relaxed) != TOLD {
             continue;
         }
         fence(Ordering::Acquire);
-        let ended = record.copy_ended();
+        let told = record.copy_told();
         record.state.store(FREE, Ordering::Release);
-        count(ended);
+        count(told);
     }
 }
 
 impl Record {
-    fn copy_ended(&self) -> Ended {
+    fn copy_told(&self) -> Told {
         let load = |words: &[AtomicUsize], len: &AtomicUsize| -> Vec<usize> {
             let len = len.load(Ordering::Relaxed);
             let words = words[..len].iter();
@@ -333,10 +448,18 @@ impl Record {
         }
         // SAFETY: only `&'static Location`s are stored.
         let created_at = unsafe { self.created_at.load(Ordering::Relaxed).as_ref() };
-        Ended {
+        Told {
             call: (call != COMPUTING).then_some(call),
             duration_ns: self.duration_ns.load(Ordering::Relaxed),
-            id: self.id.load(Ordering::Relaxed),
+            tell: match self.is_told.load(Ordering::Relaxed) {
+                _ if self.is_copy.load(Ordering::Relaxed) => Tell::SoFar,
+                true => Tell::TheRest,
+                false => Tell::All,
+            },
+            who: Who {
+                id: self.id.load(Ordering::Relaxed),
+                since_ns: self.since_ns.load(Ordering::Relaxed),
+            },
             created_at,
             in_call,
             at_end: load(&self.addresses, &self.addresses_len),
