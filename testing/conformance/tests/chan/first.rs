@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use gort::chan::{self, Receiver, RecvError, Sender, select};
 use gort::runtime::PanicPolicy;
 use gort_conformance::child;
-use gort_conformance::support::{eventually, eventually_parked, go_named, panic_text, reason_of};
+use gort_conformance::support::{
+    assert_not_for_a_while, eventually, eventually_parked, go_named, panic_text, reason_of,
+};
 
 use super::Counted;
 
@@ -250,6 +252,7 @@ fn s023_d04_the_owner_ends_only_if_it_has_a_done_arm() {
     });
     drop(deposits);
     eventually_parked("s023 without", "select");
+    assert_not_for_a_while("the owner ends", || leaked.is_finished());
     // The test ends it; the account's drop has not.
     stop.close();
     leaked.join().unwrap();
@@ -259,7 +262,9 @@ fn s023_d04_the_owner_ends_only_if_it_has_a_done_arm() {
     eventually_parked("s023 with", "select");
     done.close();
     owner.join().unwrap();
-    drop(account);
+    assert_eq!(reason_of("s023 with"), None);
+    // The account is there still, and nobody owns its balance.
+    assert_eq!(account.balance(), Err(RecvError));
 }
 
 #[gort::test]

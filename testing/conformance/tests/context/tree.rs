@@ -218,8 +218,8 @@ fn cx10_a_cancel_from_inside() {
     inner.join().unwrap();
 }
 
-/// Random layers of values, cancels and timeouts; ended by any one of them.
-fn layers(seed: u64, ends_by_time: bool) {
+/// Random layers of values, cancels and timeouts show their values, and any one of them ends what is below.
+fn assert_layers_hold(seed: u64, ends_by_time: bool) {
     /// Four types of keys, which hide each other's like.
     #[derive(PartialEq, Debug)]
     struct Layer<const KEY: u64>(u64);
@@ -290,10 +290,10 @@ fn layers(seed: u64, ends_by_time: bool) {
 #[gort::test]
 fn cx11_thirty_random_layers() {
     for seed in 1..=100 {
-        layers(seed, false);
+        assert_layers_hold(seed, false);
     }
     for seed in 1..=10 {
-        layers(seed, true);
+        assert_layers_hold(seed, true);
     }
 }
 
