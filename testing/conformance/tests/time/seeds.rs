@@ -1,5 +1,7 @@
-//! S19, S142 to S145.
+//! S19, S142 to S146.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -7,6 +9,7 @@ use std::time::{Duration, Instant};
 use gort::chan;
 use gort::sync::Mutex;
 use gort::time::{Timer, after_func, sleep};
+use gort_conformance::look::sized;
 use gort_conformance::support::{A_WHILE, eventually};
 
 use super::assert_in_time;
@@ -177,4 +180,53 @@ fn s145_ten_thousand_sleepers_need_no_threads() {
     sleepers
         .into_iter()
         .for_each(|sleeper| sleeper.join().unwrap());
+}
+
+/// The article's: uniform below `below`.
+fn random_duration(below: Duration) -> Duration {
+    let below = u64::try_from(below.as_nanos()).expect("a short time");
+    Duration::from_nanos(RandomState::new().hash_one(()) % below)
+}
+
+#[test]
+fn s146_random_delays_are_uniform() {
+    const DRAWS: usize = 20_000;
+    let mut counts = [0_usize; 20];
+    for _ in 0..DRAWS {
+        let drawn = random_duration(Duration::from_secs(1));
+        // Past the last is a second or more.
+        counts[(drawn.as_secs_f64() * counts.len() as f64) as usize] += 1;
+    }
+    let expected = (DRAWS / counts.len()) as f64;
+    let errors = counts.map(|count| (count as f64 - expected).powi(2) / expected);
+    // Chi squared with 19 degrees of freedom: once in 10^11 runs it is more.
+    assert!(errors.iter().sum::<f64>() < 95.0, "{counts:?}");
+}
+
+/// And so are the times at which timers with such delays fire.
+#[gort::test]
+fn s146_timers_with_random_delays_fire_at_uniform_times() {
+    let timers = sized(1_000, 100, 10_000);
+    // How far from uniform they may be, by Kolmogorov and Smirnov: by chance it is more once in 10^9 runs.
+    let bound = 3.3 / (timers as f64).sqrt();
+    assert_in_time(Duration::from_millis(200), |below| {
+        let (tx, rx) = chan::bounded(timers);
+        for _ in 0..timers {
+            let (tx, delay) = (tx.clone(), random_duration(below));
+            let start = Instant::now();
+            after_func(delay, move || tx.send((delay, start.elapsed())).unwrap()).detach();
+        }
+        drop(tx);
+        let mut fired: Vec<_> = rx.iter().collect();
+        assert_eq!(fired.len(), timers);
+        assert!(fired.iter().all(|(delay, after)| after >= delay));
+        fired.sort_unstable_by_key(|(_, after)| *after);
+        for (i, (_, after)) in fired.iter().enumerate() {
+            let distance = after.as_secs_f64() / below.as_secs_f64() - i as f64 / timers as f64;
+            if distance.abs() > bound {
+                return Err(format!("number {i} after {after:?}"));
+            }
+        }
+        Ok(())
+    });
 }
