@@ -219,7 +219,7 @@ fn a_context_ends_the_wait_for_a_child_without_a_descriptor() {
             let waiting = gort::Builder::new().name("waits").context(&ctx);
             let waiting = waiting.go(move || (child.wait(), child)).unwrap();
             // In a select over the end and the context.
-            wait_until_parked("waits", "select");
+            eventually_parked("waits", "select");
             cancel.cancel();
             let (waited, mut child) = waiting.join().unwrap();
             assert_ended(waited, ContextError::Canceled);
