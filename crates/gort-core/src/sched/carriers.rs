@@ -23,7 +23,7 @@ use gort_queue::list::List;
 
 use super::entry::{self, SpawnOptions};
 use super::m::M;
-use super::switch::{self, Action, GLOBAL_TICKS};
+use super::switch::{self, Action};
 use super::{p, park, stackless};
 use crate::g::{self, G, GRef, Kind};
 use crate::inside;
@@ -221,7 +221,7 @@ fn pop(mp: &'static M) -> Next {
     let mut inherits = false;
     // SAFETY: our M holds `pp`: we own its queue.
     unsafe {
-        if tick.is_multiple_of(GLOBAL_TICKS) {
+        if switch::is_globals_turn(pp) {
             found = p::take_global(pp, 1);
         }
         if found.is_none()

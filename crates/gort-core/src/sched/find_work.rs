@@ -1,5 +1,5 @@
 //! From where the next goroutine comes, on the system stack. The order is Go's `findRunnable`:
-//! due timers; every 61st time the global queue; the own queue; the global queue; the poller without
+//! due timers; every 61st time, and every 1024th switch, the global queue; the own queue; the global queue; the poller without
 //! waiting; other Ps' queues; those that were stopped, which in Go stand in the global queue; and then, with the P given up, all of it once more before sleeping, the
 //! last one in the poller until the next timer.
 
@@ -9,7 +9,7 @@ use gort_arch::stack;
 
 use super::m::{self, M};
 use super::p::{self, P, attention};
-use super::switch::GLOBAL_TICKS;
+use super::switch;
 use super::{SCHED, callbacks, shake, stopped, wake};
 use crate::clock::{self, NEVER};
 use crate::g::GRef;
@@ -87,7 +87,7 @@ fn take_own(pp: &'static P) -> Option<GRef> {
     let mut inherits = false;
     // Once in a slice too: those that hand over to each other all the time make one schedule of it, and the
     // global queue would have its turn once in 61 slices.
-    if tick.is_multiple_of(GLOBAL_TICKS) || pp.asks(attention::YIELD) {
+    if switch::is_globals_turn(pp) || pp.asks(attention::YIELD) {
         // SAFETY: our M holds `pp`.
         found = unsafe { p::take_global(pp, 1) };
     }

@@ -38,7 +38,10 @@ pub(crate) enum Action {
 }
 
 /// How often a P looks at the global queue first: 61, as Go's `schedtick`.
-pub(crate) const GLOBAL_TICKS: u32 = 61;
+const GLOBAL_TICKS: u32 = 61;
+/// And at every so many switches: those who hand over to each other, beside one that a timer wakes, start a slice
+/// per period of the timer, and 61 of these may be long. Some 100 µs of nothing but switches.
+const GLOBAL_SWITCHES: u64 = 1024;
 /// How often a switch between goroutines looks at the clock, if the P has timers.
 const TIMER_TICKS: u64 = 16;
 
@@ -135,6 +138,14 @@ unsafe fn fetch_stack(pp: &P) {
     }
 }
 
+/// Whether it is the global queue's turn, before all others.
+#[inline(always)]
+pub(super) fn is_globals_turn(pp: &P) -> bool {
+    let tick = pp.sched_tick.load(Ordering::Relaxed);
+    let switches = pp.switches.load(Ordering::Relaxed);
+    tick.is_multiple_of(GLOBAL_TICKS) || switches.is_multiple_of(GLOBAL_SWITCHES)
+}
+
 /// The next goroutine for this P, if it can be had in a few instructions. `None` sends the caller to
 /// the system stack, where everything is considered.
 ///
@@ -161,7 +172,7 @@ unsafe fn pick(mp: &'static M, pp: &'static P) -> Option<GRef> {
         return None;
     }
     let mut picked = None;
-    if tick.is_multiple_of(GLOBAL_TICKS) {
+    if is_globals_turn(pp) {
         // SAFETY: the caller's M holds `pp`.
         picked = unsafe { p::take_global(pp, 1) };
     }

@@ -168,6 +168,47 @@ fn s045_a_pair_does_not_starve_the_global_queue() {
     .passes();
 }
 
+/// Whoever a timer wakes has a slice of its own, so that the pair's begins anew each time: the end of a slice
+/// is no occasion for the global queue then, and 61 such schedules are 61 periods of the timer.
+#[test]
+fn s045_a_pair_and_a_ticker_do_not_starve_the_global_queue() {
+    child::of(|| {
+        gort::run(|| {
+            const TURNS: usize = 20;
+            const TICKS_PER_TURN: usize = 10;
+            let pair = Pair::start();
+            let stop = Arc::new(AtomicBool::new(false));
+            let ticks = Arc::new(AtomicUsize::new(0));
+            let ticker = {
+                let (stop, ticks) = (Arc::clone(&stop), Arc::clone(&ticks));
+                gort::go(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        gort::time::sleep(Duration::from_millis(1)); // waits: it is a ticker
+                        ticks.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            };
+            until("it ticks", || ticks.load(Ordering::Relaxed) > 2);
+            let (ask, asked) = gort::chan::bounded::<()>(0);
+            let answers = gort::go(move || asked.iter().count());
+            // What a thread outside wakes comes to the global queue.
+            let before = ticks.load(Ordering::Relaxed);
+            let thread = std::thread::spawn(move || (0..TURNS).for_each(|_| ask.send(()).unwrap()));
+            gort::blocking(|| thread.join().unwrap());
+            assert_eq!(answers.join().unwrap(), TURNS);
+            let waited = ticks.load(Ordering::Relaxed) - before;
+            stop.store(true, Ordering::Relaxed);
+            ticker.join().unwrap();
+            pair.stop();
+            println!("{TURNS} turns in {waited} ticks");
+            assert!(waited < TURNS * TICKS_PER_TURN, "{waited} ticks");
+        });
+    })
+    .procs(1)
+    .unshaken()
+    .passes();
+}
+
 /// What the queues held when a goroutine ran.
 #[derive(Clone, Copy, Debug)]
 struct Lengths {
