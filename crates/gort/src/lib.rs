@@ -48,9 +48,9 @@ pub mod context;
 mod deadlock;
 pub mod debug;
 mod dump;
-pub mod fs;
 #[macro_use]
 mod fd;
+pub mod fs;
 mod go;
 pub mod io;
 pub mod net;

@@ -351,20 +351,7 @@ macro_rules! read_methods {
             }
         }
 
-        impl ::std::io::Read for $name {
-            #[track_caller]
-            fn read(&mut self, buf: &mut [u8]) -> ::std::io::Result<usize> {
-                (&*self).read(buf)
-            }
-
-            #[track_caller]
-            fn read_vectored(
-                &mut self,
-                bufs: &mut [::std::io::IoSliceMut<'_>],
-            ) -> ::std::io::Result<usize> {
-                (&*self).read_vectored(bufs)
-            }
-        }
+        read_by_reference!($name);
     };
 }
 
@@ -397,6 +384,41 @@ macro_rules! write_methods {
             }
         }
 
+        write_by_reference!($name);
+    };
+}
+
+/// `Read` for a type, by that for references to it: `read_by_reference!(Name, read_to_end(Vec<u8>) -> usize)`
+/// for one with a way of its own to read to the end.
+macro_rules! read_by_reference {
+    ($name:ident $(, $method:ident($buf:ty) -> $result:ty)*) => {
+        impl ::std::io::Read for $name {
+            #[track_caller]
+            fn read(&mut self, buf: &mut [u8]) -> ::std::io::Result<usize> {
+                (&*self).read(buf)
+            }
+
+            #[track_caller]
+            fn read_vectored(
+                &mut self,
+                bufs: &mut [::std::io::IoSliceMut<'_>],
+            ) -> ::std::io::Result<usize> {
+                (&*self).read_vectored(bufs)
+            }
+
+            $(
+                #[track_caller]
+                fn $method(&mut self, buf: &mut $buf) -> ::std::io::Result<$result> {
+                    (&*self).$method(buf)
+                }
+            )*
+        }
+    };
+}
+
+/// `Write` for a type, by that for references to it.
+macro_rules! write_by_reference {
+    ($name:ident) => {
         impl ::std::io::Write for $name {
             #[track_caller]
             fn write(&mut self, buf: &[u8]) -> ::std::io::Result<usize> {
@@ -411,9 +433,9 @@ macro_rules! write_methods {
                 (&*self).write_vectored(bufs)
             }
 
-            /// Does nothing: what `write` has taken is the kernel's.
+            #[track_caller]
             fn flush(&mut self) -> ::std::io::Result<()> {
-                Ok(())
+                (&*self).flush()
             }
         }
     };

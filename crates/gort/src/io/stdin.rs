@@ -166,32 +166,12 @@ impl Read for &Stdin {
     }
 }
 
-impl Read for Stdin {
-    #[track_caller]
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buf)
-    }
-
-    #[track_caller]
-    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        (&*self).read_vectored(bufs)
-    }
-
-    #[track_caller]
-    fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
-        (&*self).read_to_end(buf)
-    }
-
-    #[track_caller]
-    fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
-        (&*self).read_to_string(buf)
-    }
-
-    #[track_caller]
-    fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
-        (&*self).read_exact(buf)
-    }
-}
+read_by_reference!(
+    Stdin,
+    read_to_end(Vec<u8>) -> usize,
+    read_to_string(String) -> usize,
+    read_exact([u8]) -> ()
+);
 
 impl AsFd for Stdin {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -5,7 +5,7 @@
 //! child or as a descriptor, waits in the kernel again.
 #![forbid(unsafe_code)]
 
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::process::{self, Stdio};
 
@@ -75,29 +75,9 @@ macro_rules! reader {
     ($(#[$doc:meta])* $name:ident) => {
         end!($(#[$doc])* $name(PipeReader));
 
-        impl Read for &$name {
-            #[track_caller]
-            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-                (&self.0).read(buf)
-            }
-
-            #[track_caller]
-            fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-                (&self.0).read_vectored(bufs)
-            }
-        }
-
-        impl Read for $name {
-            #[track_caller]
-            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-                self.0.read(buf)
-            }
-
-            #[track_caller]
-            fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-                self.0.read_vectored(bufs)
-            }
-        }
+        read_methods!($name, |end, buf| (&end.0).read(buf), |end, bufs| {
+            (&end.0).read_vectored(bufs)
+        });
     };
 }
 
@@ -122,36 +102,6 @@ reader! {
     ChildStderr
 }
 
-impl Write for &ChildStdin {
-    #[track_caller]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        (&self.0).write(buf)
-    }
-
-    #[track_caller]
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&self.0).write_vectored(bufs)
-    }
-
-    /// Does nothing: there is no buffer of ours.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Write for ChildStdin {
-    #[track_caller]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.write(buf)
-    }
-
-    #[track_caller]
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.write_vectored(bufs)
-    }
-
-    /// Does nothing: there is no buffer of ours.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+write_methods!(ChildStdin, |end, buf| (&end.0).write(buf), |end, bufs| {
+    (&end.0).write_vectored(bufs)
+});
