@@ -8,7 +8,8 @@
 mod model;
 
 use gort_queue::local::{CAPACITY, LocalQueue};
-use loom::{cell::UnsafeCell, thread};
+use loom::cell::UnsafeCell;
+use loom::thread::{self, JoinHandle};
 use model::model;
 // Not loom's `Arc`, whose counting would add interleavings of no interest.
 use std::{ptr::NonNull, sync::Arc};
@@ -93,6 +94,11 @@ impl World {
     }
 }
 
+fn spawn(world: &Arc<World>, act: impl FnOnce(&World) + Send + 'static) -> JoinHandle<()> {
+    let world = world.clone();
+    thread::spawn(move || act(&world))
+}
+
 fn take(item: NonNull<Item>) {
     // SAFETY: the items live as long as their `World`.
     step(unsafe { item.as_ref() }, QUEUED, TAKEN);
@@ -113,11 +119,8 @@ fn owner_and_thief_take_each_item_once() {
         let world = World::new(3, 1);
         world.push(0);
         world.push(1);
-        let thief = thread::spawn({
-            let world = world.clone();
-            move || {
-                world.steal(0, &world.queue, false);
-            }
+        let thief = spawn(&world, |world| {
+            world.steal(0, &world.queue, false);
         });
         world.pop();
         world.push(2);
@@ -136,8 +139,7 @@ fn two_thieves_and_the_owner_take_each_item_once() {
         }
         let thieves: Vec<_> = (0..2)
             .map(|thief| {
-                let world = world.clone();
-                thread::spawn(move || {
+                spawn(&world, move |world| {
                     world.steal(thief, &world.queue, false);
                 })
             })
@@ -157,11 +159,8 @@ fn an_overflow_races_with_a_thief() {
         for i in 0..4 {
             world.push(i);
         }
-        let thief = thread::spawn({
-            let world = world.clone();
-            move || {
-                world.steal(0, &world.queue, false);
-            }
+        let thief = spawn(&world, |world| {
+            world.steal(0, &world.queue, false);
         });
         world.push(4); // Overflows, or finds room that the thief has made.
         thief.join().unwrap();
@@ -176,11 +175,8 @@ fn a_slot_is_not_overwritten_under_a_thief_that_wins() {
         for i in 0..4 {
             world.push(i);
         }
-        let thief = thread::spawn({
-            let world = world.clone();
-            move || {
-                world.steal(0, &world.queue, false);
-            }
+        let thief = spawn(&world, |world| {
+            world.steal(0, &world.queue, false);
         });
         // The ring goes round: items 4 to 6 come to lie where the thief reads.
         for i in 4..7 {
@@ -197,12 +193,9 @@ fn run_next_is_taken_once() {
     model(|| {
         let world = World::new(3, 1);
         world.push_next(0);
-        let thief = thread::spawn({
-            let world = world.clone();
-            move || {
-                world.steal(0, &world.queue, true);
-                world.steal(0, &world.queue, true);
-            }
+        let thief = spawn(&world, |world| {
+            world.steal(0, &world.queue, true);
+            world.steal(0, &world.queue, true);
         });
         world.push_next(1);
         world.pop();
@@ -219,18 +212,12 @@ fn stolen_items_can_be_stolen_again() {
         for i in 0..4 {
             world.push(i);
         }
-        let first = thread::spawn({
-            let world = world.clone();
-            move || {
-                world.steal(0, &world.queue, false);
-            }
+        let first = spawn(&world, |world| {
+            world.steal(0, &world.queue, false);
         });
         // Gets from the first thief what the owner wrote: the chain of tails has to carry it.
-        let second = thread::spawn({
-            let world = world.clone();
-            move || {
-                world.steal(1, &world.others[0], false);
-            }
+        let second = spawn(&world, |world| {
+            world.steal(1, &world.others[0], false);
         });
         first.join().unwrap();
         second.join().unwrap();
@@ -252,11 +239,8 @@ fn a_thief_with_a_wrapped_ring_keeps_its_own_items() {
         for i in 3..7 {
             world.push(i);
         }
-        let thief = thread::spawn({
-            let world = world.clone();
-            move || {
-                assert!(world.steal(0, &world.queue, false));
-            }
+        let thief = spawn(&world, |world| {
+            assert!(world.steal(0, &world.queue, false));
         });
         world.pop();
         thief.join().unwrap();
@@ -278,10 +262,7 @@ fn sc10_an_observer_never_misses_what_was_there_all_the_time() {
                 }
             };
             put(0, next.0);
-            let observer = thread::spawn({
-                let world = world.clone();
-                move || assert!(!world.queue.is_empty())
-            });
+            let observer = spawn(&world, |world| assert!(!world.queue.is_empty()));
             put(1, next.1);
             assert!(world.pop());
             observer.join().unwrap();
