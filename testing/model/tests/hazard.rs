@@ -15,33 +15,15 @@ use std::sync::Arc;
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use loom::thread;
 
+mod ground;
 #[path = "../../../crates/gort/src/sync/hazard.rs"]
 mod hazard;
 #[path = "../../../crates/gort/src/sync/striped.rs"]
 mod striped;
 
+use ground::{at_once, atomic, sched, stripe};
 use hazard::{Loans, Shared};
-
-mod atomic {
-    pub use loom::sync::atomic::{AtomicPtr, Ordering};
-}
-
-mod sched {
-    pub fn yield_now() {
-        loom::thread::yield_now();
-    }
-}
-
-mod stripe {
-    pub fn count() -> usize {
-        1
-    }
-    pub fn current() -> usize {
-        0
-    }
-}
 
 /// What is shared: alive while somebody has a share.
 struct Value {
@@ -163,20 +145,6 @@ impl Scene {
     }
 }
 
-/// Runs them all at once.
-fn at_once(scene: &Arc<Scene>, acts: Vec<fn(&Scene)>) {
-    let threads: Vec<_> = acts
-        .into_iter()
-        .map(|act| {
-            let scene = scene.clone();
-            thread::spawn(move || act(&scene))
-        })
-        .collect();
-    threads
-        .into_iter()
-        .for_each(|thread| thread.join().unwrap());
-}
-
 fn model(f: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(2);
@@ -187,7 +155,7 @@ fn model(f: impl Fn() + Sync + Send + 'static) {
 fn what_is_read_is_not_freed() {
     model(|| {
         let scene = Scene::new([1, 1]);
-        at_once(&scene, vec![|it| it.read(), |it| it.put(1)]);
+        at_once(&scene, &[|it| it.read(), |it| it.put(1)]);
         scene.assert_settled(1);
     });
 }
@@ -196,7 +164,7 @@ fn what_is_read_is_not_freed() {
 fn an_owner_keeps_what_it_reads() {
     model(|| {
         let scene = Scene::new([1, 1]);
-        at_once(&scene, vec![|it| it.read_as_owner(), |it| it.put(1)]);
+        at_once(&scene, &[|it| it.read_as_owner(), |it| it.put(1)]);
         scene.assert_settled(1);
     });
 }
@@ -206,7 +174,7 @@ fn an_owner_keeps_what_it_reads() {
 fn readers_beyond_the_slots_become_owners() {
     model(|| {
         let scene = Scene::new([1, 1]);
-        at_once(&scene, vec![|it| it.read(), |it| it.read(), |it| it.put(1)]);
+        at_once(&scene, &[|it| it.read(), |it| it.read(), |it| it.put(1)]);
         scene.assert_settled(1);
     });
 }
@@ -219,7 +187,7 @@ fn a_loan_is_not_lost_when_a_link_comes_back() {
         let scene = Scene::new([2, 2]);
         at_once(
             &scene,
-            vec![
+            &[
                 |it| {
                     it.read();
                     it.read();
@@ -239,7 +207,7 @@ fn a_loan_is_not_lost_when_a_link_comes_back() {
 fn two_writers_settle_each_their_own() {
     model(|| {
         let scene = Scene::new([2, 1]);
-        at_once(&scene, vec![|it| it.put(1), |it| it.put(0), |it| it.read()]);
+        at_once(&scene, &[|it| it.put(1), |it| it.put(0), |it| it.read()]);
         let last = usize::from(scene.source.load(Ordering::Relaxed) == scene.values[1].as_raw());
         assert_eq!(scene.values[last].shares.load(Ordering::Relaxed), 1);
         assert_eq!(scene.values[1 - last].shares.load(Ordering::Relaxed), 0);

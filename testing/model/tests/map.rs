@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering as StdOrdering};
 
 use loom::cell::UnsafeCell;
-use loom::thread;
 
+mod ground;
 #[path = "../../../crates/gort/src/sync/hazard.rs"]
 mod hazard;
 #[path = "../../../crates/gort/src/sync/map/item.rs"]
@@ -28,27 +28,9 @@ mod striped;
 #[path = "../../../crates/gort/src/sync/map/trie.rs"]
 mod trie;
 
+use ground::{at_once, atomic, sched, stripe};
 use item::NewItem;
 use trie::Trie;
-
-mod atomic {
-    pub use loom::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
-}
-
-mod sched {
-    pub fn yield_now() {
-        loom::thread::yield_now();
-    }
-}
-
-mod stripe {
-    pub fn count() -> usize {
-        1
-    }
-    pub fn current() -> usize {
-        0
-    }
-}
 
 /// What is stored.
 struct Value {
@@ -151,16 +133,7 @@ fn model(
         for &key in keys {
             scene.store(key, 1);
         }
-        let threads: Vec<_> = acts
-            .iter()
-            .map(|&act| {
-                let scene = scene.clone();
-                thread::spawn(move || act(&scene))
-            })
-            .collect();
-        threads
-            .into_iter()
-            .for_each(|thread| thread.join().unwrap());
+        at_once(&scene, acts);
         check(&scene);
         assert_eq!(alive.load(StdOrdering::Relaxed), scene.range().len());
         drop(scene);
