@@ -7,9 +7,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use gort::chan::{
@@ -20,6 +19,7 @@ use gort_queue::status::State;
 
 use crate::Decisions;
 use crate::channel_model::{Arm, Fate, Model, Party, Result};
+use crate::polled::Polled;
 
 const CHANNELS: usize = 3;
 const GOROUTINES: usize = 4;
@@ -211,31 +211,7 @@ struct Worker<'a> {
 struct Pending<'a> {
     party: Party,
     arms: Vec<Arm>,
-    future: Pin<Box<dyn Future<Output = Done> + 'a>>,
-    wakes: Arc<Wakes>,
-    /// How many there were at the latest poll.
-    wakes_seen: usize,
-}
-
-#[derive(Default)]
-struct Wakes(AtomicUsize);
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-impl Pending<'_> {
-    fn poll(&mut self) -> Poll<Done> {
-        self.wakes_seen = self.wakes.0.load(Ordering::SeqCst);
-        let waker = Waker::from(Arc::clone(&self.wakes));
-        self.future.as_mut().poll(&mut Context::from_waker(&waker))
-    }
-
-    fn was_woken(&self) -> bool {
-        self.wakes.0.load(Ordering::SeqCst) > self.wakes_seen
-    }
+    future: Polled<'a, Done>,
 }
 
 /// A program that runs.
@@ -435,12 +411,10 @@ impl<'a> Session<'a> {
         let mut pending = Pending {
             party,
             arms: order.arms.clone(),
-            future: future_of(&order, self.ends),
-            wakes: Arc::default(),
-            wakes_seen: 0,
+            future: Polled::new(future_of(&order, self.ends)),
         };
         let is_ready = order.arms.iter().any(|&arm| self.model.is_ready(arm));
-        match pending.poll() {
+        match pending.future.poll() {
             Poll::Ready(done) => {
                 self.settle();
                 self.perform(&order, done);
@@ -452,8 +426,8 @@ impl<'a> Session<'a> {
             Poll::Pending => {
                 // It has met a goroutine's select, which sends the value as soon as it runs.
                 self.settle();
-                self.agree(pending.was_woken(), "nobody has woken the future");
-                match pending.poll() {
+                self.agree(pending.future.was_woken(), "nobody has woken the future");
+                match pending.future.poll() {
                     Poll::Ready(done) => self.perform(&order, done),
                     Poll::Pending => self.agree(false, "the future need not wait"),
                 }
@@ -465,8 +439,8 @@ impl<'a> Session<'a> {
         let pending = &mut self.futures[index];
         let party = pending.party;
         self.log.push(format!("poll {party:?}"));
-        let was_woken = pending.was_woken();
-        let polled = pending.poll();
+        let was_woken = pending.future.was_woken();
+        let polled = pending.future.poll();
         let fate = self.model.fate(party);
         match (polled, fate) {
             (Poll::Pending, None) => return,
@@ -526,7 +500,7 @@ impl<'a> Session<'a> {
         for pending in &self.futures {
             let has_fate = self.model.fate(pending.party).is_some();
             let text = format!("{:?} was not woken", pending.party);
-            self.agree(!has_fate || pending.was_woken(), &text);
+            self.agree(!has_fate || pending.future.was_woken(), &text);
         }
         for (channel, (s, r)) in self.ends.iter().enumerate() {
             let expected = self.model.len(channel);

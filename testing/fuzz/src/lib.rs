@@ -23,6 +23,7 @@
 mod channel_model;
 pub mod channels;
 mod decisions;
+mod polled;
 pub mod timers;
 
 pub use decisions::{Decisions, program};

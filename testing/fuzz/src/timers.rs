@@ -8,17 +8,16 @@
 //! without having been polled, unless the timer was set anew meanwhile.
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use gort::chan::{RecvError, TryRecvError};
 use gort::time::{Timer, after_func};
 
 use crate::Decisions;
+use crate::polled::Polled;
 
 const TIMERS: usize = 3;
 const FUTURES_MAX: usize = 4;
@@ -102,32 +101,9 @@ struct Line {
 struct Pending<'a> {
     number: usize,
     timer: usize,
-    future: Pin<Box<dyn Future<Output = Result<Instant, RecvError>> + 'a>>,
-    wakes: Arc<Wakes>,
-    wakes_seen: usize,
+    future: Polled<'a, Result<Instant, RecvError>>,
     /// What it was given, and after how many settings of the timer.
     given: Option<(Due, usize)>,
-}
-
-#[derive(Default)]
-struct Wakes(AtomicUsize);
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-impl Pending<'_> {
-    fn poll(&mut self) -> Poll<Result<Instant, RecvError>> {
-        self.wakes_seen = self.wakes.0.load(Ordering::SeqCst);
-        let waker = Waker::from(Arc::clone(&self.wakes));
-        self.future.as_mut().poll(&mut Context::from_waker(&waker))
-    }
-
-    fn was_woken(&self) -> bool {
-        self.wakes.0.load(Ordering::SeqCst) > self.wakes_seen
-    }
 }
 
 /// A program that runs.
@@ -216,13 +192,11 @@ impl Session<'_> {
         let mut pending = Pending {
             number,
             timer,
-            future: Box::pin(self.timers[timer].chan().recv_async()),
-            wakes: Arc::default(),
-            wakes_seen: 0,
+            future: Polled::new(Box::pin(self.timers[timer].chan().recv_async())),
             given: None,
         };
         let before = Instant::now();
-        match (pending.poll(), self.lines[timer].set) {
+        match (pending.future.poll(), self.lines[timer].set) {
             (Poll::Ready(Ok(value)), Some(due)) => {
                 self.agree_on_value(value, due);
                 self.lines[timer].set = None;
@@ -253,7 +227,7 @@ impl Session<'_> {
             let index = self.index_of(first);
             self.futures[index].given = Some((due, settings));
             self.soon("the future is woken", |this| {
-                this.futures[index].was_woken()
+                this.futures[index].future.was_woken()
             });
         }
     }
@@ -266,7 +240,7 @@ impl Session<'_> {
     fn poll(&mut self, index: usize) {
         let pending = &mut self.futures[index];
         self.log.push(format!("poll {}", pending.number));
-        match (pending.poll(), pending.given) {
+        match (pending.future.poll(), pending.given) {
             (Poll::Pending, None) => {}
             (Poll::Ready(Ok(value)), Some((due, _))) => {
                 self.futures.swap_remove(index);
