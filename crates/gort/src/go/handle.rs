@@ -1,0 +1,156 @@
+//! Waiting for a goroutine, and how it can end.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use gort_core::clock;
+use gort_core::sched;
+use gort_core::sched::join::Outcome;
+
+use super::Goroutine;
+
+/// Waits for a goroutine. Dropping it detaches the goroutine, which runs on.
+///
+/// It is a future as well: awaiting it gives what [`join`](JoinHandle::join) gives. In the goroutine itself
+/// it is pending for ever; it does not panic as `join` does, for the task that awaits it may be one of many.
+///
+/// There is no abort:
+/// a goroutine is ordinary code, and ending it at an arbitrary point would leave its locks held and its
+/// invariants broken. Tell it to stop, by a channel or a [context](crate::context).
+#[derive(Debug)]
+pub struct JoinHandle<T> {
+    inner: sched::JoinHandle<T>,
+    goroutine: Goroutine,
+}
+
+impl<T> JoinHandle<T> {
+    pub(super) fn new(inner: sched::JoinHandle<T>) -> JoinHandle<T> {
+        JoinHandle {
+            goroutine: Goroutine::new(inner.goroutine()),
+            inner,
+        }
+    }
+
+    /// Parks until the goroutine has ended, its thread-local destructors included, and gives its
+    /// result.
+    ///
+    /// # Errors
+    ///
+    /// It panicked, or called [`goexit`](super::goexit).
+    ///
+    /// # Panics
+    ///
+    /// In the goroutine itself: it would wait for ever. And if it was awaited, and has given its result.
+    #[track_caller]
+    pub fn join(self) -> Result<T, JoinError> {
+        result_of(self.inner.join())
+    }
+
+    /// As [`join`](Self::join), for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// The handle back, if the goroutine has not ended by then.
+    ///
+    /// # Panics
+    ///
+    /// As [`join`](Self::join).
+    #[track_caller]
+    pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, JoinError>, JoinHandle<T>> {
+        match self.inner.join_until(clock::deadline_after(timeout)) {
+            Ok(outcome) => Ok(result_of(outcome)),
+            Err(inner) => Err(JoinHandle::new(inner)),
+        }
+    }
+
+    /// Whether the goroutine has ended; then `join` does not park.
+    pub fn is_finished(&self) -> bool {
+        self.inner.is_finished()
+    }
+
+    /// The goroutine.
+    pub fn goroutine(&self) -> &Goroutine {
+        &self.goroutine
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.inner.poll_join(cx).map(result_of)
+    }
+}
+
+pub(super) fn result_of<T>(outcome: Outcome<T>) -> Result<T, JoinError> {
+    match outcome {
+        Outcome::Returned(value) => Ok(value),
+        Outcome::Panicked(payload) => Err(JoinError {
+            payload: Some(payload),
+        }),
+        Outcome::Exited => Err(JoinError { payload: None }),
+    }
+}
+
+/// Why a goroutine has no result.
+pub struct JoinError {
+    /// `None` for a goexit.
+    payload: Option<Box<dyn Any + Send>>,
+}
+
+impl JoinError {
+    /// Whether it panicked.
+    pub fn is_panic(&self) -> bool {
+        self.payload.is_some()
+    }
+
+    /// Whether it called [`goexit`](super::goexit).
+    pub fn is_goexit(&self) -> bool {
+        self.payload.is_none()
+    }
+
+    /// The panic's payload, for `std::panic::resume_unwind`.
+    ///
+    /// # Panics
+    ///
+    /// If it did not panic.
+    #[track_caller]
+    pub fn into_panic(self) -> Box<dyn Any + Send> {
+        self.payload
+            .expect("the goroutine did not panic: it called goexit")
+    }
+
+    fn message(&self) -> Option<&str> {
+        let payload = self.payload.as_deref()?;
+        payload
+            .downcast_ref::<&'static str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.payload, self.message()) {
+            (None, _) => f.write_str("JoinError::Goexit"),
+            (Some(_), Some(message)) => write!(f, "JoinError::Panic({message:?})"),
+            (Some(_), None) => f.write_str("JoinError::Panic(..)"),
+        }
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.payload, self.message()) {
+            (None, _) => f.write_str("the goroutine called goexit"),
+            (Some(_), Some(message)) => write!(f, "the goroutine panicked: {message}"),
+            (Some(_), None) => f.write_str("the goroutine panicked"),
+        }
+    }
+}
+
+impl std::error::Error for JoinError {}
