@@ -1,12 +1,11 @@
-//! Starting a goroutine with a name and a stack size, and waiting for it.
+//! Starting a goroutine with a name and a stack size.
 
-use std::fmt;
 use std::io;
 
-use super::Result;
 use super::current::Thread;
-use super::scope::{Scope, ScopedJoinHandle};
-use crate::go::{self, JoinError};
+use super::handle::{JoinHandle, ScopedJoinHandle};
+use super::scope::Scope;
+use crate::go;
 
 /// Starts a goroutine; see [`gort::go`](crate::go). Never blocks.
 ///
@@ -99,7 +98,7 @@ impl Builder {
     {
         let (builder, thread) = self.into_parts();
         let inner = builder.go(run_as(&thread, f))?;
-        Ok(JoinHandle { inner, thread })
+        Ok(JoinHandle::new(inner, thread))
     }
 
     /// Starts a goroutine whose closure may borrow, and leaves it to the caller that it ends in time.
@@ -136,7 +135,7 @@ impl Builder {
         let (builder, thread) = self.into_parts();
         // SAFETY: the caller's contract is the same; what we add to the closure is 'static.
         let inner = unsafe { builder.go_unchecked(run_as(&thread, f)) }?;
-        Ok(JoinHandle { inner, thread })
+        Ok(JoinHandle::new(inner, thread))
     }
 
     /// Starts a goroutine in a scope.
@@ -202,72 +201,5 @@ fn run_as<F: FnOnce() -> T, T>(thread: &Thread, f: F) -> impl FnOnce() -> T + us
         thread.set_current();
         drop(thread);
         f()
-    }
-}
-
-/// Waits for a goroutine that [`spawn`] has started. Dropping it detaches the goroutine, which runs on.
-pub struct JoinHandle<T> {
-    inner: go::JoinHandle<T>,
-    thread: Thread,
-}
-
-impl<T> JoinHandle<T> {
-    /// The goroutine, for [`Thread::unpark`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let handle = gort::thread::spawn(gort::thread::park);
-    /// handle.thread().unpark();
-    /// handle.join().unwrap();
-    /// ```
-    #[must_use]
-    pub fn thread(&self) -> &Thread {
-        &self.thread
-    }
-
-    /// Parks until the goroutine has ended, its thread-local destructors included, and gives its
-    /// result.
-    ///
-    /// # Errors
-    ///
-    /// The payload of its panic; a [`JoinError`] if it called [`goexit`](crate::goexit).
-    ///
-    /// # Panics
-    ///
-    /// In the goroutine itself: it would wait for ever.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let handle = gort::thread::spawn(|| "result");
-    /// assert_eq!(handle.join().unwrap(), "result");
-    /// ```
-    #[track_caller]
-    pub fn join(self) -> Result<T> {
-        self.inner.join().map_err(payload_of)
-    }
-
-    /// Whether the goroutine has ended; then `join` does not park.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.inner.is_finished()
-    }
-}
-
-/// What std's handles give.
-pub(super) fn payload_of(error: JoinError) -> Box<dyn std::any::Any + Send> {
-    if error.is_panic() {
-        error.into_panic()
-    } else {
-        Box::new(error)
-    }
-}
-
-impl<T> fmt::Debug for JoinHandle<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle")
-            .field("thread", &self.thread)
-            .finish_non_exhaustive()
     }
 }

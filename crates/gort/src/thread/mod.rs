@@ -40,11 +40,13 @@
 
 mod builder;
 mod current;
+mod handle;
 mod scope;
 
-pub use builder::{Builder, JoinHandle, spawn};
+pub use builder::{Builder, spawn};
 pub use current::{Thread, ThreadId, current, park, park_timeout};
-pub use scope::{Scope, ScopedJoinHandle, scope};
+pub use handle::{JoinHandle, ScopedJoinHandle};
+pub use scope::{Scope, scope};
 
 /// A key of a thread-local, and the error of one that is gone: std's, as each goroutine has thread-locals of
 /// its own.

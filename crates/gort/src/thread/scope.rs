@@ -1,10 +1,7 @@
 //! Scopes in std's words, over those of [`go`](crate::go).
 
-use std::fmt;
-
-use super::Result;
-use super::builder::{Builder, payload_of};
-use super::current::Thread;
+use super::builder::Builder;
+use super::handle::ScopedJoinHandle;
 use crate::go;
 
 /// A scope whose goroutines may borrow from outside it; see [`scope`].
@@ -63,48 +60,5 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             Ok(handle) => handle,
             Err(error) => panic!("failed to spawn thread: {error}"),
         }
-    }
-}
-
-/// Waits for a goroutine of a scope.
-pub struct ScopedJoinHandle<'scope, T> {
-    inner: go::ScopedJoinHandle<'scope, T>,
-    thread: Thread,
-}
-
-impl<'scope, T> ScopedJoinHandle<'scope, T> {
-    pub(super) fn new(inner: go::ScopedJoinHandle<'scope, T>, thread: Thread) -> Self {
-        ScopedJoinHandle { inner, thread }
-    }
-
-    /// The goroutine, for [`Thread::unpark`].
-    #[must_use]
-    pub fn thread(&self) -> &Thread {
-        &self.thread
-    }
-
-    /// Parks until the goroutine has ended, and gives its result.
-    ///
-    /// # Errors
-    ///
-    /// The payload of its panic; a [`JoinError`](crate::JoinError) if it called
-    /// [`goexit`](crate::goexit).
-    #[track_caller]
-    pub fn join(self) -> Result<T> {
-        self.inner.join().map_err(payload_of)
-    }
-
-    /// Whether the goroutine has ended.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.inner.is_finished()
-    }
-}
-
-impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScopedJoinHandle")
-            .field("thread", &self.thread)
-            .finish_non_exhaustive()
     }
 }
