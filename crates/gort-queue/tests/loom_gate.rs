@@ -70,14 +70,17 @@ impl World {
     }
 }
 
+/// Starts the thread that owns the P; true if it still had it at the end.
+fn start_owner(world: &Arc<World>, act: fn(&World) -> bool) -> thread::JoinHandle<bool> {
+    let world = world.clone();
+    thread::spawn(move || act(&world))
+}
+
 #[test]
 fn a_p_has_one_user() {
     model(|| {
         let world = World::new();
-        let owner = {
-            let world = Arc::clone(&world);
-            thread::spawn(move || world.visit() && world.visit())
-        };
+        let owner = start_owner(&world, |world| world.visit() && world.visit());
         let taken = world.take();
         let kept = owner.join().unwrap();
         // The owner may have made both visits before it was taken.
@@ -91,10 +94,7 @@ fn a_question_may_be_left_and_asked_again() {
     model(|| {
         let world = World::new();
         assert!(world.gate.ask());
-        let owner = {
-            let world = Arc::clone(&world);
-            thread::spawn(move || world.visit() && world.visit())
-        };
+        let owner = start_owner(&world, |world| world.visit() && world.visit());
         let taken = world.take();
         let kept = owner.join().unwrap();
         assert!(taken || kept);
@@ -105,25 +105,22 @@ fn a_question_may_be_left_and_asked_again() {
 fn a_p_that_was_given_away_is_not_taken() {
     model(|| {
         let world = World::new();
-        let owner = {
-            let world = Arc::clone(&world);
-            thread::spawn(move || {
-                let used = world.gate.enter(|| fence(Ordering::SeqCst));
-                if used && world.gate.answer() == Answer::Lost {
-                    world.gate.leave();
-                    return false;
-                }
-                world.gate.announce();
-                // Somebody else has the P now; here nobody uses it.
+        let owner = start_owner(&world, |world| {
+            let used = world.gate.enter(|| fence(Ordering::SeqCst));
+            if used && world.gate.answer() == Answer::Lost {
                 world.gate.leave();
-                assert!(world.gate.enter(|| fence(Ordering::SeqCst)));
-                assert_eq!(world.gate.answer(), Answer::Announced);
-                world.use_p();
-                world.gate.end_announced();
-                world.gate.leave();
-                true
-            })
-        };
+                return false;
+            }
+            world.gate.announce();
+            // Somebody else has the P now; here nobody uses it.
+            world.gate.leave();
+            assert!(world.gate.enter(|| fence(Ordering::SeqCst)));
+            assert_eq!(world.gate.answer(), Answer::Announced);
+            world.use_p();
+            world.gate.end_announced();
+            world.gate.leave();
+            true
+        });
         let taken = world.take();
         let had = owner.join().unwrap();
         assert!(taken || had);
