@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
-use std::{env, fs, panic, process, thread};
+use std::{env, fs, panic, thread};
 
 use gort::net::{TcpListener, TcpStream};
 use gort_core::snapshot;
@@ -22,28 +22,10 @@ pub(crate) fn run(case: impl FnOnce() + Send + 'static) {
     }
 }
 
-const ALONE: &str = "GORT_TEST_ALONE";
-
 /// Runs the case `name` (with its path) in a process of its own, where nothing else happens.
 #[track_caller]
 pub(crate) fn alone(name: &str, case: impl FnOnce() + Send + 'static) {
-    if env::var(ALONE).is_ok_and(|alone| alone == name) {
-        return case();
-    }
-    let output = process::Command::new(env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(ALONE, name)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{}\n{text}\n{error}",
-        output.status
-    );
-    assert!(text.contains("1 passed"), "the case did not run:\n{text}");
-    print!("{text}");
+    print!("{}", gort_test_support::alone(name, case));
 }
 
 /// Waits until `is_true`, letting others run meanwhile.
