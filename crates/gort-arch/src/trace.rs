@@ -12,7 +12,8 @@
 //! shows std's symbolizer a single address: a saved frame is made up that resumes there, on a stack of
 //! zeros.
 //!
-//! Of a thread that sleeps in the kernel a copy is walked ([`copied`]), as it may wake at any moment.
+//! Of a thread that sleeps in the kernel a copy is walked ([`copied`]), as it may wake at any moment; so it is
+//! of a context that may be resumed ([`parked_copy`]).
 //!
 //! Elsewhere: keeping a parked context parked meanwhile (`gort_queue::status`); what addresses mean.
 //! Checked by `tests/trace.rs`.
@@ -209,6 +210,24 @@ pub fn copied(pc: usize, sp: usize, words: &[usize], addresses: &mut [usize]) ->
     #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
     {
         let _ = (pc, sp, words, addresses);
+        Walk {
+            len: 0,
+            is_cut: true,
+        }
+    }
+}
+
+/// Walks the copy of the stack of a context that is not running: `words` is what lay at its saved stack pointer `sp` and
+/// above it. One that has not begun is its first frame, as in [`parked`].
+///
+/// Reads nothing but the copy and the program's tables, so it is sound whatever the words are: if the context ran while
+/// they were copied, the addresses are wrong. Nowhere else than on x86-64 with glibc is anything found.
+pub fn parked_copy(sp: usize, words: &[usize], addresses: &mut [usize]) -> Walk {
+    #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+    return crate::unwind::walk_saved(crate::unwind::Copy { sp, words }, addresses);
+    #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+    {
+        let _ = (sp, words, addresses);
         Walk {
             len: 0,
             is_cut: true,

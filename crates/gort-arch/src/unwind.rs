@@ -1,10 +1,10 @@
-//! Walking a stack of which only a copy, the stack pointer and the program counter are known: that of a
-//! thread that sleeps in the kernel.
+//! Walking a stack of which only a copy is known: that of a thread that sleeps in the kernel, or of a context
+//! that may be resumed at any moment.
 //!
-//! Of such a thread the kernel tells no other registers, so the unwinder cannot be used: it follows
-//! whatever the registers say. This one reads the same tables (`.eh_frame`; DWARF 5, section 6.4, as the
-//! x86-64 ABI has them), knows of each register whether it is known, and reads the stack from the copy
-//! alone: it cannot fault, whatever it finds.
+//! Of such a thread the kernel tells two registers, stack pointer and program counter; and of such a context the
+//! copy may be torn. So the unwinder cannot be used: it follows whatever the registers say. This one reads the
+//! same tables (`.eh_frame`; DWARF 5, section 6.4, as the x86-64 ABI has them), knows of each register whether it
+//! is known, and reads the stack from the copy alone: it cannot fault, whatever it finds.
 //!
 //! Most frames are found by the stack pointer. Where one needs a frame pointer that nobody has saved yet
 //! (std is built with them), the frame's end is looked for: the first place above that holds a return
@@ -69,26 +69,28 @@ pub(crate) fn walk(pc: usize, copy: Copy<'_>, addresses: &mut [usize]) -> Walk {
         registers: [None; REGISTERS],
     };
     frame.registers[RSP] = Some(copy.sp);
-    let mut walk = Walk {
-        len: 0,
-        is_cut: false,
-    };
-    loop {
-        let Some(place) = addresses.get_mut(walk.len) else {
-            walk.is_cut = true;
-            return walk;
+    frame.walk(copy, addresses)
+}
+
+/// Walks the copy of the stack of a context that the switch has left: all registers that count are on it, as `switch`
+/// in `x86_64.rs` pushes them.
+pub(crate) fn walk_saved(copy: Copy<'_>, addresses: &mut [usize]) -> Walk {
+    const R15_TO_RBP: [usize; 6] = [15, 14, 13, 12, 3, RBP];
+    let Some((&[r15, r14, r13, r12, rbx, rbp, pc], _)) = copy.words.split_first_chunk() else {
+        return Walk {
+            len: 0,
+            is_cut: true,
         };
-        *place = frame.pc;
-        walk.len += 1;
-        match frame.step_out(copy) {
-            Step::Caller => {}
-            Step::Outermost => return walk,
-            Step::Unknown => {
-                walk.is_cut = true;
-                return walk;
-            }
-        }
+    };
+    let mut frame = Frame {
+        pc,
+        registers: [None; REGISTERS],
+    };
+    for (register, value) in R15_TO_RBP.into_iter().zip([r15, r14, r13, r12, rbx, rbp]) {
+        frame.registers[register] = Some(value);
     }
+    frame.registers[RSP] = Some(copy.sp + 7 * size_of::<usize>());
+    frame.walk(copy, addresses)
 }
 
 /// What is known of a frame at a call.
@@ -107,6 +109,30 @@ enum Step {
 }
 
 impl Frame {
+    /// Writes where it is, and where all its callers are that are found.
+    fn walk(mut self, copy: Copy<'_>, addresses: &mut [usize]) -> Walk {
+        let mut walk = Walk {
+            len: 0,
+            is_cut: false,
+        };
+        loop {
+            let Some(place) = addresses.get_mut(walk.len) else {
+                walk.is_cut = true;
+                return walk;
+            };
+            *place = self.pc;
+            walk.len += 1;
+            match self.step_out(copy) {
+                Step::Caller => {}
+                Step::Outermost => return walk,
+                Step::Unknown => {
+                    walk.is_cut = true;
+                    return walk;
+                }
+            }
+        }
+    }
+
     /// Becomes the caller's frame, if it has one and all goes well.
     fn step_out(&mut self, copy: Copy<'_>) -> Step {
         // The byte before a return address belongs to the call, and maybe alone to its function.

@@ -74,6 +74,20 @@ fn a_parked_stack_is_walked_from_another_thread() {
     // SAFETY: still parked.
     let walk = unsafe { trace::parked(sp, &mut few) };
     assert!(walk.is_cut && walk.len == 2 && few == addresses[..2]);
+    if cfg!(target_env = "gnu") {
+        let words = copy_of_stack(sp);
+        let mut copied = [0; 64];
+        let walk = trace::parked_copy(sp, &words, &mut copied);
+        assert!(!walk.is_cut);
+        assert_eq!(copied[..walk.len], addresses);
+        let walk = trace::parked_copy(sp, &words[..3], &mut copied);
+        assert!(walk.is_cut && walk.len == 0);
+        // Whatever it is: at worst there is no such place.
+        for torn in 0..words.len() {
+            let words = [&words[torn..], &words[..torn]].concat();
+            trace::parked_copy(sp, &words, &mut copied);
+        }
+    }
     m.finish(&go);
     assert!(go.take_panic().is_none());
 }
@@ -88,6 +102,12 @@ fn a_context_that_has_not_begun_is_its_first_frame() {
     let walk = unsafe { trace::parked(go.sp(), &mut addresses) };
     assert_eq!(walk.len, 1);
     assert!(names(addresses[0]).contains("first_entry"));
+    if cfg!(target_env = "gnu") {
+        let mut copied = [0; 8];
+        let walk = trace::parked_copy(go.sp(), &copy_of_stack(go.sp()), &mut copied);
+        assert_eq!((walk.len, walk.is_cut), (1, false));
+        assert_eq!(copied[0], addresses[0]);
+    }
     m.finish(&go);
 }
 

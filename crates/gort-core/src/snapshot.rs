@@ -53,10 +53,11 @@ pub fn goroutines() -> Vec<Goroutine> {
     collect(None, false)
 }
 
-/// All goroutines with the stacks of those that are parked, and the caller's.
+/// All goroutines with the stacks of those that are parked or runnable, and the caller's.
 ///
-/// Each is held where it is while its stack is walked, for some microseconds; a wake-up that comes
-/// meanwhile takes effect after that. Those that use a processor are interrupted and asked for theirs.
+/// A parked one is held where it is while its stack is walked, for some microseconds; a wake-up that comes
+/// meanwhile takes effect after that. Of a runnable one a copy is walked. Those that use a processor are interrupted
+/// and asked for theirs.
 pub fn goroutines_with_stacks() -> Vec<Goroutine> {
     collect(Some(Tracer::new()), false)
 }
@@ -121,7 +122,9 @@ fn describe_with_stack(
     }
     let Some(mut held) = tracer.hold(gp) else {
         let mut goroutine = describe(gp, now_ns)?;
-        if is_on_a_thread(goroutine.state) {
+        if goroutine.state == State::Runnable {
+            goroutine.stack = tracer.copy(gp);
+        } else if is_on_a_thread(goroutine.state) {
             // One that waits in a handler sleeps in a call of ours.
             let may = may_interrupt || goroutine.state == State::Preempted;
             goroutine.stack = tracer.ask(gp, goroutine.id, may);

@@ -5,6 +5,10 @@
 //! nobody waits but the goroutine itself. Between those two steps nothing is allocated and no lock taken
 //! that somebody could hold who waits for the goroutine.
 //!
+//! A Runnable goroutine cannot be kept so: who takes it from its queue owns it at once, in the midst of a switch. Its
+//! stack is copied, and the copy walked (`gort_arch::trace::parked_copy`), which follows no pointer of it. Two copies
+//! that are the same, of a goroutine that is Runnable before and after, are taken for its stack.
+//!
 //! The caller's own stack is walked as it is; a goroutine that is on another thread is asked for its own
 //! ([`ask`]).
 //!
@@ -14,13 +18,15 @@ mod ask;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
+use gort_arch::stack;
 use gort_arch::trace::{self as arch, Walk};
 use gort_queue::status::State;
 
 use crate::clock;
-use crate::g::{self, GRef, Kind};
+use crate::g::{self, GRef, Kind, flags};
+use crate::os::thread;
 use crate::sched;
 
 pub use ask::{on_signal, set_answered};
@@ -31,6 +37,12 @@ const FRAMES_MAX: usize = 100;
 const SILENCES_MAX: u32 = 10;
 /// How long to wait for another tracer.
 const OTHER_TRACER_NS: u64 = 100_000_000;
+
+/// Words copied of a Runnable goroutine's stack: 28 KiB, which `thread::copy_words` takes wherever they begin, or what
+/// there is.
+const WORDS_MAX: usize = 3584;
+/// Attempts to copy it; after so many it is too busy.
+const COPIES_MAX: u32 = 3;
 
 /// Return addresses on a stack, innermost first.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -46,6 +58,9 @@ pub struct Stack {
 pub(crate) struct Tracer {
     buffer: [usize; FRAMES_MAX],
     seen: HashSet<Arc<[usize]>>,
+    /// Copies of a stack.
+    first: Vec<AtomicUsize>,
+    second: Vec<AtomicUsize>,
     /// How many threads may still be waited for in vain.
     silences_left: u32,
 }
@@ -55,6 +70,8 @@ impl Tracer {
         Tracer {
             buffer: [0; FRAMES_MAX],
             seen: HashSet::new(),
+            first: Vec::new(),
+            second: Vec::new(),
             silences_left: SILENCES_MAX,
         }
     }
@@ -91,6 +108,35 @@ impl Tracer {
         Some(self.keep(walk?))
     }
 
+    /// The stack of `gp`, if it is Runnable for long enough, and on a stack of ours. It has no frames if it has not
+    /// begun.
+    pub(crate) fn copy(&mut self, gp: GRef) -> Option<Stack> {
+        for _ in 0..COPIES_MAX {
+            let sp = sp_of_runnable(gp)?;
+            let slot = stack::find(sp).filter(|slot| sp < slot.top() as usize)?;
+            let len = ((slot.top() as usize - sp) / size_of::<usize>()).min(WORDS_MAX);
+            self.first.resize_with(len, Default::default);
+            self.second.resize_with(len, Default::default);
+            if thread::copy_words(sp, &self.first) != len
+                || thread::copy_words(sp, &self.second) != len
+            {
+                return None;
+            }
+            fence(Ordering::Acquire);
+            let words: Vec<usize> = self.first.iter().map(value).collect();
+            let is_same = self.second.iter().map(value).eq(words.iter().copied());
+            if !is_same || sp_of_runnable(gp) != Some(sp) {
+                continue;
+            }
+            let mut walk = arch::parked_copy(sp, &words, &mut self.buffer);
+            if walk.len == 1 && !walk.is_cut {
+                walk.len = 0;
+            }
+            return Some(self.keep(walk));
+        }
+        None
+    }
+
     /// The caller's stack.
     pub(crate) fn own(&mut self) -> Stack {
         let walk = arch::own(&mut self.buffer);
@@ -113,6 +159,20 @@ impl Tracer {
             is_cut: walk.is_cut,
         }
     }
+}
+
+fn value(word: &AtomicUsize) -> usize {
+    word.load(Ordering::Relaxed)
+}
+
+/// Where `gp` has saved its registers, if it is Runnable and has left its stack.
+fn sp_of_runnable(gp: GRef) -> Option<usize> {
+    let g = gp.get();
+    // Acquires what the switch saved. In a handler it has not left.
+    let has_left = g.status.load() == State::Runnable
+        && g.kind.get() == Kind::Stackful
+        && !g.has_flag(flags::PREEMPTED);
+    has_left.then(|| g.sp.load(Ordering::Relaxed))
 }
 
 /// A goroutine that stays parked as long as this is there: not long.

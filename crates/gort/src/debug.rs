@@ -1,7 +1,8 @@
 //! What every goroutine is doing: who, in which state, why and since when it waits, on which stack.
 //!
 //! Parked goroutines are not woken for this: they are walked where they are. A goroutine whose wake-up comes
-//! just while its stack is walked goes on some microseconds later. One that uses a processor is interrupted
+//! just while its stack is walked goes on some microseconds later. Of one that is ready to run the stack is copied,
+//! and shown if it has not run meanwhile; one that has not run yet has none. One that uses a processor is interrupted
 //! by a signal, for some microseconds too, to walk its own. One whose thread sleeps in a system call is left
 //! alone, since a signal would end some calls early, and is shown without a stack; so is one that does not
 //! answer within 100 ms.

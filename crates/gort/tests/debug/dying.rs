@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use gort::{Config, PanicPolicy, chan};
 
-use crate::stacks::waiting;
+use crate::stacks::{has_own_stacks, waiting};
 
 /// Which program to be.
 const CHILD: &str = "GORT_TEST_CHILD";
@@ -110,6 +110,67 @@ fn sigquit_shows_all_goroutines_and_ends_with_2() {
     if std::env::var("GORT_TLS").as_deref() != Ok("thread") {
         assert!(stderr.contains("waits_for_the_quit(...)\n\t"), "{stderr}");
     }
+}
+
+#[inline(never)]
+fn yields_deep_inside() {
+    loop {
+        gort::yield_now();
+        std::hint::black_box(());
+    }
+}
+
+/// With more above it on the stack than is looked at.
+#[inline(never)]
+fn yields_below_a_large_frame() {
+    let room = std::hint::black_box([0_u8; 40_000]);
+    yields_deep_inside();
+    std::hint::black_box(&room);
+}
+
+/// One P, and nobody loses it: while one runs, all others are as they are.
+#[test]
+fn runnable_goroutines_have_stacks_too() {
+    let Some(child) = child("runnable_goroutines_have_stacks_too") else {
+        let config = Config::new().procs(1).preempt(false);
+        return config
+            .run(|| {
+                let named = |name: &str| gort::Builder::new().name(name);
+                named("yields").go(yields_below_a_large_frame).unwrap();
+                // It comes before us in the line now, or was there and has put us before itself.
+                gort::yield_now();
+                gort::yield_now();
+                named("new").go(yields_deep_inside).unwrap();
+                let all = gort::debug::goroutines();
+                for name in ["yields", "new"] {
+                    let mut all = all.iter();
+                    let info = all.find(|info| info.name.as_deref() == Some(name));
+                    let info = info.expect("it is there");
+                    assert_eq!(info.state, gort::debug::State::Runnable, "{name}");
+                    let frames = info.frames();
+                    let mut functions = frames.iter().map(|frame| &*frame.function);
+                    if name == "new" || !has_own_stacks() {
+                        assert_eq!(functions.next(), None, "{name}: {frames:#?}");
+                        continue;
+                    }
+                    let at_top = functions.next().unwrap_or_default();
+                    assert!(at_top.contains("yield_now"), "{frames:#?}");
+                    assert!(
+                        functions.any(|function| function.contains("yields_deep_inside")),
+                        "{frames:#?}"
+                    );
+                    assert!(!info.addresses().is_empty());
+                }
+                let text = gort::debug::stacks();
+                let (_, new) = text.split_once(" \"new\" [runnable").expect(&text);
+                let second_line = new.lines().nth(1).unwrap_or_default();
+                assert!(second_line.starts_with("created at "), "{text}");
+            })
+            .unwrap();
+    };
+    let output = end(child);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
 }
 
 #[test]
