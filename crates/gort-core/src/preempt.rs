@@ -187,18 +187,22 @@ pub(crate) fn ask_to_stop(pp: &'static P, switches: u64) -> bool {
         return false;
     }
     pp.stop_at.store(switches, Ordering::Relaxed);
-    send(mp.tid.load(Ordering::Relaxed))
+    send(mp)
 }
 
-/// Sends a thread that computes into the handler. False: it has gone to sleep, and a signal would end that.
-fn send(tid: u32) -> bool {
-    // Looked at last.
-    if matches!(thread::doing(tid), Doing::Blocked(_)) {
-        return false;
-    }
-    SIGNALS.fetch_add(1, Ordering::Relaxed);
-    signal::send(tid, libc::SIGURG);
-    true
+/// Sends a thread that computes into the handler. False: it has gone to sleep, or is about to and has said so, and a
+/// signal would end that.
+fn send(mp: &'static M) -> bool {
+    syscall::send_signal(mp, || {
+        let tid = mp.tid.load(Ordering::Relaxed);
+        // Looked at last.
+        if matches!(thread::doing(tid), Doing::Blocked(_)) {
+            return false;
+        }
+        SIGNALS.fetch_add(1, Ordering::Relaxed);
+        signal::send(tid, libc::SIGURG);
+        true
+    })
 }
 
 /// Takes the P from the M that holds it, if that is in user code, and hands it on. False: it is not, or there
@@ -300,7 +304,7 @@ impl LostList {
                 watch.looked_ns = now;
                 watch.cpu_ns = cpu;
                 if used * BURNING_SHARE >= elapsed && mp.gate.is_taken() && may_signal() {
-                    acted |= send(tid);
+                    acted |= send(mp);
                 }
             }
             link = &raw mut watch.next;

@@ -165,6 +165,11 @@ impl Gate {
     pub fn is_taken(&self) -> bool {
         self.request.load(Ordering::Relaxed) == TAKEN
     }
+
+    /// Whether the M is in a call that it has announced. A hint, unless a fence goes with it.
+    pub fn is_announced(&self) -> bool {
+        self.request.load(Ordering::Relaxed) == ANNOUNCED
+    }
 }
 
 impl Default for Gate {

@@ -27,6 +27,7 @@ use gort_queue::status::State;
 
 use super::p::{self, Global, P, Still};
 use super::switch::{self, Action};
+use super::syscall::SignalOnWay;
 use super::{SCHED, carriers, find_work, wake};
 use crate::fork;
 use crate::g::{G, GRef, Kind};
@@ -87,6 +88,8 @@ pub(crate) struct M {
     pub(crate) stack: Cell<Option<thread::Stack>>,
     /// How often it found that its P was taken. Writer: the M's own thread.
     pub(crate) losses: AtomicU32,
+    /// A signal on its way to it: see `syscall::send_signal`.
+    pub(crate) signal: SignalOnWay,
     /// The record of a stall that its goroutine is to complete, or 0: see `stall::record`.
     pub(crate) stall: AtomicU32,
     /// What sysmon knows of it after it took its P; sysmon's alone.
@@ -188,6 +191,7 @@ impl M {
             signals: Cell::new(ThreadSignals::default()),
             stack: Cell::new(None),
             losses: AtomicU32::new(0),
+            signal: SignalOnWay::new(),
             stall: AtomicU32::new(0),
             watch: UnsafeCell::new(Watch {
                 next: ptr::null(),

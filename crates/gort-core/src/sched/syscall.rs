@@ -6,6 +6,9 @@
 //! the P away; the goroutine notices at its next entry into the runtime ([`lost`]) or, if it computes,
 //! in a signal handler ([`wait_for_p`]; see `preempt`).
 
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::thread;
+
 use gort_queue::gate::Answer;
 use gort_queue::status::State;
 
@@ -55,7 +58,56 @@ fn give_up_p(gp: GRef) -> Option<(GRef, &'static P)> {
     mp.gate.announce();
     let pp = mp.release();
     wake::hand_off(pp);
+    mp.signal.let_pass();
     Some((gp, pp))
+}
+
+/// Sends a signal to the thread of `mp` by `send`, which says whether it did, unless that is in a call that it has
+/// announced: no such call ends early because of us. For sysmon alone.
+pub(crate) fn send_signal(mp: &M, send: impl FnOnce() -> bool) -> bool {
+    mp.signal.0.store(SIGNAL_MAY_COME, Ordering::Relaxed);
+    // Pairs with the fence of `let_pass`: either we see the call announced, or it sees the signal.
+    fence(Ordering::SeqCst);
+    let is_sent = !mp.gate.is_announced() && send();
+    let state = if is_sent { SIGNAL_SENT } else { NO_SIGNAL };
+    mp.signal.0.store(state, Ordering::Release);
+    is_sent
+}
+
+/// Whether sysmon is about to send a signal to an M's thread, or has sent one. Writers: sysmon; the thread, when a
+/// signal that was sent must have come.
+#[derive(Debug)]
+pub(crate) struct SignalOnWay(AtomicU32);
+
+const NO_SIGNAL: u32 = 0;
+const SIGNAL_MAY_COME: u32 = 1;
+const SIGNAL_SENT: u32 = 2;
+
+impl SignalOnWay {
+    pub(crate) const fn new() -> SignalOnWay {
+        SignalOnWay(AtomicU32::new(NO_SIGNAL))
+    }
+
+    /// Returns when a signal that is on its way has come. For the thread itself, inside, with its call announced.
+    fn let_pass(&self) {
+        fence(Ordering::SeqCst);
+        if self.0.load(Ordering::Acquire) != NO_SIGNAL {
+            self.let_pass_slow();
+        }
+    }
+
+    #[cold]
+    fn let_pass_slow(&self) {
+        while self.0.load(Ordering::Acquire) == SIGNAL_MAY_COME {
+            // sysmon is between its look and its signal, and waits for nobody.
+            thread::yield_now();
+        }
+        if self.0.load(Ordering::Relaxed) == SIGNAL_SENT {
+            // What is pending comes before any call of the kernel's has returned.
+            thread::yield_now();
+            self.0.store(NO_SIGNAL, Ordering::Relaxed);
+        }
+    }
 }
 
 /// For a park inside `blocking`: parking takes a P, so the call is left for its length and announced
