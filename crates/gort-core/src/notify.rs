@@ -61,10 +61,13 @@ pub fn start() -> io::Result<()> {
     }
     let counter = PollFd::new(epoll::counter_create()?)?;
     // If somebody was faster, theirs is as good.
-    let counter = COUNTER.get_or_init(|| counter);
-    let fd = counter.expose().expect("nobody closes it");
-    OWNER.store(std::process::id(), Ordering::Relaxed);
-    COUNTER_FD.store(fd.as_raw_fd(), Ordering::Release);
+    COUNTER.get_or_init(|| {
+        // Before anybody finds the counter, and installs the handler.
+        let fd = counter.expose().expect("nobody closes it").as_raw_fd();
+        OWNER.store(std::process::id(), Ordering::Relaxed);
+        COUNTER_FD.store(fd, Ordering::Release);
+        counter
+    });
     Ok(())
 }
 

@@ -2,11 +2,12 @@
 
 use std::panic;
 use std::process::Command;
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 use gort::chan::{self, RecvError, TryRecvError, select};
 use gort::signal::{BUFFER, Signal, ignore, notify, stop};
-use gort_test_support::eventually;
+use gort_test_support::{alone, eventually, is_alone};
 
 use super::support::{action, receive, send};
 
@@ -94,6 +95,40 @@ fn a_full_subscription_loses_what_comes_and_no_other_does() {
     eventually("it is full", || lazy.is_full());
     stop(&lazy);
     assert_eq!(lazy.iter().count(), BUFFER);
+}
+
+/// Whoever comes while the first of all is still making what the handler needs must not meet a handler without it.
+#[test]
+fn the_first_subscriptions_may_come_at_once() {
+    let rounds = if is_alone() { 1 } else { 30 };
+    for _ in 0..rounds {
+        alone(
+            "subscriptions::the_first_subscriptions_may_come_at_once",
+            subscribe_at_once,
+        );
+    }
+}
+
+fn subscribe_at_once() {
+    const THREADS: i32 = 8;
+    gort::go(|| ()).join().unwrap();
+    let start = Arc::new(Barrier::new(THREADS as usize));
+    let threads: Vec<_> = (0..THREADS)
+        .map(|i| {
+            let start = Arc::clone(&start);
+            let signal = Signal::from_raw(libc::SIGRTMIN() + i).unwrap();
+            thread::spawn(move || {
+                start.wait();
+                let receiver = notify(&[signal]);
+                // SAFETY: the signal is handled.
+                unsafe { libc::raise(signal.as_raw()) };
+                assert_eq!(receive(&receiver), signal);
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
 }
 
 /// Those of one kind may become one, but never none.
