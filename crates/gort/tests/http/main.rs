@@ -1,5 +1,6 @@
 //! The example `http_server`, loaded and mistreated: keep-alive, pipelines, limits, malformed requests,
-//! peers that are slow, half-open or gone. Whatever comes, each connection ends, and leaves nothing.
+//! peers that are slow, half-open or gone. Whatever comes, each connection ends, and leaves nothing: after each
+//! case the server's goroutines and the process's sockets are counted. So one runs at a time.
 
 #[path = "../../examples/http_server/request.rs"]
 mod request;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use gort::JoinHandle;
 use gort::net::{TcpListener, TcpStream};
+use gort::sync::{Mutex, MutexGuard};
 
 use request::{Limits, Request};
 use server::{Response, Server};
@@ -21,6 +23,55 @@ struct Running {
     listener: TcpListener,
     addr: SocketAddr,
     server: JoinHandle<io::Result<()>>,
+    before: Before,
+}
+
+/// What there was before a server, and is to be there after it.
+#[must_use = "it is to be compared with what there is after"]
+struct Before {
+    sockets: usize,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Before {
+    fn now() -> Before {
+        static ALONE: Mutex<()> = Mutex::new(());
+        Before {
+            _alone: ALONE.lock(),
+            sockets: sockets(),
+        }
+    }
+
+    /// Returns when what there was is all that there is: connections let the server go on a little before their end.
+    #[track_caller]
+    fn assert_nothing_left(self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while sockets() != self.sockets || goroutines_of_servers() != 0 {
+            assert!(
+                Instant::now() < deadline,
+                "{} sockets instead of {}:\n{}",
+                sockets(),
+                self.sockets,
+                gort::debug::stacks()
+            );
+            gort::time::sleep(Duration::from_millis(1)); // waits: looks again, until the deadline
+        }
+    }
+}
+
+/// The sockets of the process. The runtime and the test harness have none; of other descriptors they have, now and then.
+fn sockets() -> usize {
+    let all = std::fs::read_dir("/proc/self/fd").unwrap();
+    let is_socket = |name: &std::path::PathBuf| name.to_string_lossy().starts_with("socket:");
+    all.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .filter(is_socket)
+        .count()
+}
+
+fn goroutines_of_servers() -> usize {
+    let all = gort::debug::goroutines().into_iter();
+    all.filter(|it| it.created_at.file().ends_with("http_server/server.rs"))
+        .count()
 }
 
 fn answer(request: &Request) -> Response {
@@ -34,6 +85,7 @@ fn answer(request: &Request) -> Response {
 
 impl Running {
     fn start(limits: Limits) -> Running {
+        let before = Before::now();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let server = Server::new(listener.try_clone().unwrap(), limits, answer);
@@ -41,9 +93,11 @@ impl Running {
             listener,
             addr,
             server: gort::go(move || server.serve()),
+            before,
         }
     }
 
+    #[track_caller]
     fn stop_after(self, client: Client) {
         drop(client);
         self.stop();
@@ -56,10 +110,17 @@ impl Running {
         Client(BufReader::new(stream))
     }
 
-    /// Returns when the last connection has ended.
+    /// For a test whose clients are gone.
+    #[track_caller]
     fn stop(self) {
+        self.end().assert_nothing_left();
+    }
+
+    /// Returns when the last connection has ended.
+    fn end(self) -> Before {
         self.listener.close().unwrap();
         self.server.join().unwrap().unwrap();
+        self.before
     }
 }
 
@@ -114,6 +175,7 @@ fn a_connection_serves_many_requests() {
     client.send("GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert_eq!(client.answer(true), (200, "/last".into()));
     client.assert_end();
+    drop(client);
     // The old version closes, unless it asks for more.
     let mut client = server.connect();
     client.send("GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
@@ -121,7 +183,7 @@ fn a_connection_serves_many_requests() {
     client.send("GET /2 HTTP/1.0\r\n\r\n");
     assert_eq!(client.answer(true).1, "/2");
     client.assert_end();
-    server.stop();
+    server.stop_after(client);
 }
 
 #[gort::test]
@@ -243,7 +305,7 @@ fn bad_requests_get_a_clear_refusal() {
     assert_eq!(client.answer(true), (200, "/1".into()));
     assert_eq!(client.answer(true).0, 400);
     client.assert_end();
-    server.stop();
+    server.stop_after(client);
 }
 
 #[gort::test]
@@ -272,7 +334,7 @@ fn a_panic_in_the_handler_ends_its_connection_alone() {
     one.assert_end();
     other.get("/after");
     assert_eq!(other.answer(true).1, "/after");
-    drop(other);
+    drop((one, other));
     server.stop();
 }
 
@@ -319,8 +381,10 @@ fn peers_that_are_too_slow_are_ended() {
     let mut client = server.connect();
     client.get("/large");
     client.0.fill_buf().unwrap();
-    server.stop();
+    // Ended although the client is still there.
+    let before = server.end();
     drop(client);
+    before.assert_nothing_left();
 }
 
 #[gort::test]
@@ -391,6 +455,57 @@ fn many_clients_at_once() {
         })
         .collect();
     for client in clients {
+        client.join().unwrap();
+    }
+    server.stop();
+}
+
+/// Those that behave are served as if they were alone.
+#[gort::test]
+fn many_clients_beside_bad_ones() {
+    let limits = Limits {
+        body_bytes: 1_000,
+        ..Limits::default()
+    };
+    let server = Running::start(limits);
+    let bad = [
+        // Malformed; oversized; ends in the middle of a request, by half and whole.
+        "nonsense\r\n\r\n".to_owned(),
+        format!("GET /{} HTTP/1.1\r\n", "x".repeat(100_000)),
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n\r\n".into(),
+        "GET / HTTP/1.1\r\nHo".into(),
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1".into(),
+        // Reads nothing of what it gets.
+        "GET /large HTTP/1.1\r\nHost: x\r\n\r\n".into(),
+    ];
+    let bad = (0..60).map(|i| {
+        let (mut client, text) = (server.connect(), bad[i % bad.len()].clone());
+        gort::go(move || {
+            client.send(text);
+            match i % 3 {
+                0 => drop(client),
+                1 => {
+                    client.0.get_ref().shutdown(Shutdown::Write).unwrap();
+                    // Until the server has ended it, or given up.
+                    let _ = io::copy(&mut client.0, &mut io::sink());
+                }
+                _ => gort::time::sleep(Duration::from_millis(200)), // waits: it is the slow peer
+            }
+        })
+    });
+    let bad: Vec<_> = bad.collect();
+    let good = (0..60).map(|i| {
+        let mut client = server.connect();
+        gort::go(move || {
+            for round in 0..20 {
+                let target = format!("/{i}/{round}");
+                client.get(&target);
+                assert_eq!(client.answer(true), (200, target));
+            }
+        })
+    });
+    let good: Vec<_> = good.collect();
+    for client in good.into_iter().chain(bad) {
         client.join().unwrap();
     }
     server.stop();
