@@ -129,6 +129,14 @@ in_both_modes! {
         assert_eq!((&*ended.stdout, &*ended.stderr), ("", ""), "{ended}");
     }
 
+    fn an_implicit_runtime_leaves_signals_to_the_handlers_that_were_there(program) {
+        for (way, status) in [("fault", 42), ("fault goroutine", 42), ("urgent", 43)] {
+            let ended = program(env!("CARGO_BIN_EXE_implicit_runtime")).arg(way).run();
+            ended.assert_status(status);
+            assert_eq!((&*ended.stdout, &*ended.stderr), ("", ""), "{way}: {ended}");
+        }
+    }
+
     fn d9_there_is_no_alarm_while_somebody_can_be_woken(program) {
         for waker in [
             "timer", "after_func", "thread", "blocking", "sleeping", "socket", "signal", "child", "run",
