@@ -5,7 +5,7 @@
 //! From the ground up: `os` (kernel facilities, no policy), `clock`, `wait_reason`, `lock`,
 //! `thread_state` (the only thread-local), `g` (a goroutine: descriptor, entry, join), `timer` and
 //! `netpoll` (sources of work: they return goroutines and never schedule them), `sched` (P, M,
-//! `find_work`, `park`, `ready`), `cancel` and `poll_fd` (waits that can be called off, and for descriptors), `trace` and `symbol` (stacks and their names), `snapshot` (a read-only
+//! `find_work`, `park`, `ready`), `halt` (all stop when the process ends), `cancel` and `poll_fd` (waits that can be called off, and for descriptors), `trace` and `symbol` (stacks and their names), `snapshot` (a read-only
 //! view), `dump` (the same as text), `stall` (who keeps others waiting), `report` (panics, SIGQUIT), `sysmon`, `runtime` (start, configuration). `ARCHITECTURE.md` has
 //! the protocols.
 //!
@@ -49,6 +49,7 @@ pub mod poll_fd;
 
 pub mod deadlock;
 pub mod dump;
+mod halt;
 pub mod hang;
 pub mod notify;
 pub mod overflow;

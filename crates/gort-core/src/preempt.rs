@@ -45,6 +45,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
 
 use crate::clock;
 use crate::g::GRef;
+use crate::halt;
 use crate::inside;
 use crate::os::thread::{self, CpuSeen, Doing};
 use crate::os::{membarrier, signal};
@@ -111,6 +112,7 @@ pub(crate) fn start(may_signal: bool) {
     if may_signal {
         signal::install(libc::SIGURG, on_signal, libc::SA_ONSTACK | libc::SA_RESTART);
         trace::set_answered();
+        halt::set_answered();
     }
 }
 
@@ -127,9 +129,12 @@ pub(crate) fn may_signal() -> bool {
     MAY_SIGNAL.load(Ordering::Relaxed)
 }
 
-/// SIGURG: from sysmon to a thread that computes without a P, from whoever wants to see its stack, or from
-/// somebody else. Async-signal-safe.
+/// SIGURG: from sysmon to a thread that computes without a P, from whoever wants to see its stack or ends the
+/// process, or from somebody else. Async-signal-safe.
 extern "C" fn on_signal(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    if halt::has_begun() {
+        return halt::stay();
+    }
     // SAFETY: errno's address is valid in every thread, and in a goroutine's block.
     let errno = unsafe { *libc::__errno_location() };
     // SAFETY: the kernel's context of this signal.

@@ -6,8 +6,8 @@
 //! ours with it.
 //!
 //! *`PanicPolicy::Abort`.* A panic that leaves its goroutine ends the process with Go's text and status 2. By
-//! then the stack is unwound; the hook has kept the one that panicked. Others run on until the end of the
-//! dump.
+//! then the stack is unwound; the hook has kept the one that panicked. Others run on while the dump is made, and
+//! are stopped before it is written (`halt`).
 //!
 //! *SIGQUIT.* Its handler asks the [`reporter`], which writes the dump and ends the process with status 2. The
 //! handler is used once: a second SIGQUIT, should the first dump hang, ends the process as
@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::dump;
 use crate::fatal;
 use crate::g::{self, GRef};
+use crate::halt;
 use crate::os::signal;
 use crate::reporter::{self, Job};
 use crate::sched;
@@ -107,9 +108,10 @@ fn die_of_panic() -> ! {
     exit_with(&format!("\n{}", dump::text(&goroutines)))
 }
 
-/// Writes to stderr, past std's lock of it, and ends the process with status 2. No destructor or atexit
-/// handler runs: the other goroutines are still at work.
+/// Stops all others, writes to stderr, past std's lock of it, and ends the process with status 2. No destructor or
+/// atexit handler runs: the other goroutines were at work.
 fn exit_with(text: &str) -> ! {
+    halt::others();
     fatal::write_bytes(text.as_bytes());
     fatal::exit()
 }

@@ -73,6 +73,7 @@ const LAYERS: [Layers; 2] = [
             "netpoll",
             // One layer: its files are one state machine, and all know the one scheduler.
             "sched",
+            "halt",
             "cancel",
             "on_thread",
             // A descriptor's locks park their waiters.

@@ -11,7 +11,7 @@
 //!     wake-up for each sleep.
 //! M2. `next_p` is written before the note is set and read after it was seen.
 //! M3. An M's memory is never freed, so that whoever has seen one may look at it; the next thread uses it
-//!     again. (That of a bound goroutine's M is: nobody but the goroutine knows it.)
+//!     again. All are on one list that only grows.
 
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
@@ -48,6 +48,9 @@ static MS_MAX: AtomicU32 = AtomicU32::new(10_000);
 /// How many of them goroutines with a thread of their own leave to the others.
 const MS_RESERVED: u32 = 100;
 
+/// All Ms (M3), the newest first. Writer: `M::new`.
+static MADE: AtomicPtr<M> = AtomicPtr::new(ptr::null_mut());
+
 /// A thread that runs goroutines.
 #[repr(C)]
 pub(crate) struct M {
@@ -81,7 +84,12 @@ pub(crate) struct M {
     /// M1.
     note: AtomicU32,
     next_idle: Cell<*mut M>,
+    /// The M made before it. Written before it is on the list [`MADE`].
+    next_made: Cell<*mut M>,
+    /// The kernel's number of its thread; 0 before that has begun, and after it has ended.
     pub(crate) tid: AtomicU32,
+    /// It has stopped for good, as the process is ending (`halt`).
+    pub(crate) has_halted: AtomicBool,
     /// What it had when it began, and each goroutine finds. Writer: the M. Not for bound ones.
     pub(crate) signals: Cell<ThreadSignals>,
     /// The thread's own stack, for an M whose goroutine runs on it.
@@ -143,7 +151,8 @@ impl CurrentG {
     }
 }
 
-// SAFETY: the cells belong to the M's own thread, but for `next_p` (M2) and `next_idle` (global lock).
+// SAFETY: the cells belong to the M's own thread, but for `next_p` (M2), `next_idle` (global lock) and `next_made`,
+// which does not change once others know the M.
 unsafe impl Sync for M {}
 // SAFETY: an M is made by one thread and used by another from its first moment on.
 unsafe impl Send for M {}
@@ -170,7 +179,7 @@ impl M {
     /// An M for a thread that is about to be made; never freed while on any list. Outside the global
     /// lock, as it allocates.
     fn new(id: u64) -> &'static M {
-        Box::leak(Box::new(M {
+        let mp = Box::leak(Box::new(M {
             gate: Gate::new(),
             id,
             tls: UnsafeCell::new(ThreadTls::default()),
@@ -187,7 +196,9 @@ impl M {
             is_ending: Cell::new(false),
             note: AtomicU32::new(0),
             next_idle: Cell::new(ptr::null_mut()),
+            next_made: Cell::new(ptr::null_mut()),
             tid: AtomicU32::new(0),
+            has_halted: AtomicBool::new(false),
             signals: Cell::new(ThreadSignals::default()),
             stack: Cell::new(None),
             losses: AtomicU32::new(0),
@@ -200,7 +211,16 @@ impl M {
                 looked_ns: 0,
                 still: Still::since(0),
             }),
-        }))
+        }));
+        let mut newest = MADE.load(Ordering::Relaxed);
+        loop {
+            mp.next_made.set(newest);
+            // Release: who finds it there reads it.
+            match MADE.compare_exchange_weak(newest, mp, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return mp,
+                Err(other) => newest = other,
+            }
+        }
     }
 
     /// Counts an M that is about to be made; gives its number.
@@ -291,6 +311,17 @@ fn thread_exhaustion() -> ! {
         MS_MAX.load(Ordering::Relaxed)
     ));
     crate::fatal::exit_with(format_args!("thread exhaustion"))
+}
+
+/// Calls `f` with each M, also those whose threads have ended or not begun.
+pub(crate) fn each(mut f: impl FnMut(&'static M)) {
+    // SAFETY: null or an M, which is never freed (M3).
+    let mut next = unsafe { MADE.load(Ordering::Acquire).as_ref() };
+    while let Some(mp) = next {
+        f(mp);
+        // SAFETY: as above. Each was on the list before the one that points to it.
+        next = unsafe { mp.next_made.get().as_ref() };
+    }
 }
 
 /// The M on whose system stack the caller stands, or which runs the current goroutine; `None` on a

@@ -1,4 +1,4 @@
-//! PN08 to PN15: what a panic says, what becomes of it, and of the process.
+//! PN08 to PN15, PN18: what a panic says, what becomes of it, and of the process.
 
 use std::any::Any;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gort::PanicPolicy;
 use gort::chan::{self, RecvError, SendError, TryRecvError, TrySendError};
@@ -339,4 +339,35 @@ fn pn15_a_panic_that_leaves_a_destructor_during_another_ends_the_process() {
     let (_, after_the_first) = output.stderr.split_once("panic1").expect("the first text");
     assert!(after_the_first.contains("panic2"), "{output}");
     assert!(!output.stdout.contains("joined"), "{output}");
+}
+
+#[test]
+fn pn18_a_panic_while_many_run_ends_the_process_soon() {
+    let start = Instant::now();
+    let output = child::of(|| {
+        run_with_gos_rule(|| {
+            for _ in 0..100 {
+                gort::go(|| {
+                    loop {
+                        // SAFETY: writes one byte of a string. Not by std, whose lock would order the writes.
+                        unsafe { libc::write(2, c"~".as_ptr().cast(), 1) };
+                        gort::yield_now();
+                    }
+                });
+            }
+            let dying = gort::go(|| panic!("the message"));
+            let ended: Result<(), _> = dying.join();
+            println!("joined: {ended:?}");
+        });
+    })
+    .output();
+    assert!(start.elapsed() < Duration::from_secs(30), "{output}");
+    assert_eq!(output.status.code(), Some(2), "{output}");
+    assert!(!output.stdout.contains("joined"), "{output}");
+    // What the others write may stand between the letters of what the panic hook writes, but not in the dump, which is
+    // the last.
+    let (before, dump) = output.stderr.split_once(" [running").expect("the dump");
+    assert!(!dump.contains('~'), "{dump}");
+    let before: String = before.chars().filter(|c| *c != '~').collect();
+    assert!(before.contains("\nthe message\n"), "{before}");
 }
