@@ -337,19 +337,25 @@ fn owner(symbol: &Symbol) -> Owner {
 }
 
 fn owner_by_file(function: &str, file: Option<&str>) -> Owner {
-    let Some(file) = file else {
-        return match function {
-            "_start"
+    // libc's have files where its debug information is installed.
+    if matches!(
+        function,
+        "_start"
             | "clone"
             | "clone3"
             | "__clone"
             | "__clone3"
             | "start_thread"
-            | "main"
             | "__rust_try"
             | "__libc_start_main"
             | "__libc_start_call_main"
-            | "__libc_start_main_impl" => Owner::Std,
+            | "__libc_start_main_impl"
+    ) {
+        return Owner::Std;
+    }
+    let Some(file) = file else {
+        return match function {
+            "main" => Owner::Std,
             _ if function.starts_with("0x") => Owner::Std,
             _ => Owner::Other,
         };
@@ -440,6 +446,26 @@ mod tests {
         );
         assert_eq!(trimmed(&["std::a", "app::b"]), ["std::a", "app::b"]);
         assert_eq!(trimmed(&["gort_core::a"]), ["gort_core::a"]);
+    }
+
+    #[test]
+    fn frames_of_libc_are_cut_off_with_their_files_or_without() {
+        for file in [None, Some("./nptl/pthread_create.c")] {
+            let symbol = |function: &str, file: Option<&str>| Symbol {
+                function: function.to_owned(),
+                file: file.map(str::to_owned),
+                line: Some(442),
+            };
+            let mut frames = vec![
+                symbol("app::computes", Some("/app/src/main.rs")),
+                symbol("gort_core::sched::entry::run", None),
+                symbol("std::thread::start", None),
+                symbol("start_thread", file),
+                symbol("clone3", file),
+            ];
+            trim(&mut frames);
+            assert_eq!(frames.len(), 1, "{frames:?}");
+        }
     }
 
     #[test]
