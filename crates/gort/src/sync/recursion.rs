@@ -14,10 +14,11 @@
 //!
 //! The models of the locks have a stand-in that does nothing.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::Location;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
-use std::thread::{self, ThreadId};
 
 use super::wait_table::{Key, NEVER};
 use super::{fork, g};
@@ -26,7 +27,7 @@ use super::{fork, g};
 #[derive(Clone, Copy, PartialEq)]
 enum Who {
     Goroutine(u64),
-    Thread(ThreadId),
+    Thread(u64),
 }
 
 /// A reader that is inside.
@@ -55,8 +56,22 @@ fn current() -> Who {
     if gp.is_goroutine() {
         Who::Goroutine(gp.id())
     } else {
-        Who::Thread(thread::current().id())
+        Who::Thread(number_of_thread())
     }
+}
+
+/// A plain thread's number, given once. Not `ThreadId`: std has none for a thread whose thread-locals are
+/// being destroyed, where locks work.
+fn number_of_thread() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        /// 0: none yet.
+        static NUMBER: Cell<u64> = const { Cell::new(0) };
+    }
+    if NUMBER.get() == 0 {
+        NUMBER.set(LAST.fetch_add(1, Ordering::Relaxed) + 1);
+    }
+    NUMBER.get()
 }
 
 fn is_on() -> bool {
