@@ -3,4 +3,4 @@
 set -eu
 cd "$(dirname "$0")/.."
 cargo clippy --workspace --all-targets -- -D warnings
-exec cargo clippy --package gort --features futures --all-targets -- -D warnings
+exec cargo clippy --package gort --features futures,tracing --all-targets -- -D warnings

@@ -7,4 +7,7 @@ cargo test --workspace
 # What features add.
 cargo test --package gort --features futures --test stream
 cargo test --package gort --features futures --doc chan
+cargo test --package gort --features tracing --test tracing
+cargo test --package gort --features tracing --doc tracing
+cargo build --package gort --features tracing --example traced
 exec cargo test --release --package gort-crash --package gort-soundness

@@ -63,6 +63,8 @@ pub mod sync;
 mod task;
 pub mod thread;
 pub mod time;
+#[cfg(feature = "tracing")]
+pub mod tracing;
 
 pub use go::{
     Builder, Goroutine, GoroutineId, JoinError, JoinHandle, OsThreadGuard, Scope, ScopedJoinHandle,

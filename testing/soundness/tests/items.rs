@@ -141,6 +141,30 @@ const EXEMPT: &[(&str, &str)] = &[
         "of the feature `futures`; see gort's tests/stream.rs",
     ),
     (
+        "tracing::Registry:Default",
+        "of the feature `tracing`; see gort's tests/tracing",
+    ),
+    (
+        "tracing::Registry:Subscriber",
+        "of the feature `tracing`; see gort's tests/tracing",
+    ),
+    (
+        "tracing::Registry:LookupSpan",
+        "of the feature `tracing`; see gort's tests/tracing",
+    ),
+    (
+        "tracing::Data:SpanData",
+        "of the feature `tracing`; see gort's tests/tracing",
+    ),
+    (
+        "forget(tracing::Registry)",
+        "of the feature `tracing`; a global one is never dropped",
+    ),
+    (
+        "forget(tracing::Data)",
+        "of the feature `tracing`; see gort's tests/tracing",
+    ),
+    (
         "runtime::shutdown_timeout",
         "for good; see gort's tests/shutdown.rs",
     ),

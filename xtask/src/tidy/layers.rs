@@ -100,7 +100,7 @@ const LAYERS: [Layers; 2] = [
         modules: &[
             "task", "chan", "context", "go", "sync", "time", "fd", "net", "io", "fs", "process",
             "signal", "blocking", "dump", "debug", "deadlock", "runtime", "thread", "alloc",
-            "pages",
+            "tracing", "pages",
         ],
         exceptions: &[],
     },

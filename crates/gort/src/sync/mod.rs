@@ -51,7 +51,7 @@ mod semaphore;
 mod single_flight;
 mod spin;
 mod stripe;
-mod striped;
+pub(crate) mod striped;
 mod wait_group;
 mod wait_table;
 

@@ -13,7 +13,7 @@ use super::atomic::{AtomicPtr, Ordering};
 use super::stripe;
 
 /// The copies.
-pub(super) struct Striped<T> {
+pub(crate) struct Striped<T> {
     /// The first of [`stripe::count`], or null. Release when they are put here pairs with acquire.
     first: AtomicPtr<Stripe<T>>,
     owns: PhantomData<T>,
@@ -30,7 +30,7 @@ unsafe impl<T: Send + Sync> Sync for Striped<T> {}
 impl<T> Striped<T> {
     /// None yet.
     #[cfg(not(loom))]
-    pub(super) const fn new() -> Striped<T> {
+    pub(crate) const fn new() -> Striped<T> {
         Striped {
             first: AtomicPtr::new(ptr::null_mut()),
             owns: PhantomData,
@@ -38,7 +38,7 @@ impl<T> Striped<T> {
     }
 
     #[cfg(loom)]
-    pub(super) fn new() -> Striped<T> {
+    pub(crate) fn new() -> Striped<T> {
         Striped {
             first: AtomicPtr::new(ptr::null_mut()),
             owns: PhantomData,
@@ -50,7 +50,7 @@ impl<T> Striped<T> {
     /// SeqCst, so that who finds none here, after a SeqCst change of something, is before the one who
     /// makes them.
     #[inline]
-    pub(super) fn all(&self) -> impl Iterator<Item = &T> + Clone {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &T> + Clone {
         self.stripes().iter().map(|stripe| &stripe.0)
     }
 
@@ -68,7 +68,7 @@ impl<T> Striped<T> {
 impl<T: Default> Striped<T> {
     /// The copy that the caller should use now. May allocate.
     #[inline]
-    pub(super) fn own(&self) -> &T {
+    pub(crate) fn own(&self) -> &T {
         let stripes = match self.stripes() {
             [] => self.make(),
             made => made,

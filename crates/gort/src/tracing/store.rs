@@ -1,0 +1,268 @@
+//! The spans with what layers keep in them: the slab, and extensions out of the stock registry.
+//!
+//! Layers get an `Extensions`, and only tracing-subscriber's own registry can make one (its issue 1415). So
+//! an entry that is asked for extensions gets a span of a stock registry, of which nothing else is used.
+//! That registry numbers the threads that open or clear a span in it, for as long as they live, up to
+//! 4,096; those that only look are not numbered. So opening and clearing is done for many entries at a time,
+//! in a goroutine that ends afterwards and gives its number back. Looking is done where it is asked for.
+//!
+//! What layers have put into a span is dropped when its entry is renewed: when [`RENEW`] spans of a P have
+//! closed, or [`RENEW_AFTER`] later. A plain thread keeps to what stock does: it opens by itself, has a
+//! number, and renews when it opens the next span. (It starts no runtime for the sake of a log line.)
+//!
+//! S1. Nobody looks at the extensions of an entry that is used up: the stock span's last guard is gone
+//!     before the entry's last pin. So clearing is done by the one who renews, and never put off to
+//!     a guard's drop in another goroutine.
+//! S2. The stock registry has a filter registered that nobody uses. Spans may be opened in the midst of
+//!     somebody's filtering, and it asserts that filters are known to it then.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use tracing_core::callsite::{Callsite, DefaultCallsite};
+use tracing_core::field::FieldSet;
+use tracing_core::metadata::{Kind, Level, Metadata};
+use tracing_core::span::{Attributes, Id};
+use tracing_core::{Subscriber, identify_callsite};
+use tracing_subscriber::filter::FilterId;
+use tracing_subscriber::layer::{Identity, Layer, Layered};
+use tracing_subscriber::registry::{self, Extensions, ExtensionsMut, LookupSpan, SpanData};
+
+use super::filters;
+use super::slab::{Entry, Pin, Slab};
+use crate::go;
+use crate::sync::Mutex;
+use crate::time::{Duration, after_func};
+
+/// So many closed spans make it worth starting a goroutine: that costs each of them a few ns.
+const RENEW: u32 = 256;
+/// A few closed spans are renewed so much later. Nobody waits for it but values that do something when
+/// they are dropped.
+const RENEW_AFTER: Duration = Duration::from_millis(10);
+/// New extensions are made this many at a time, or half as many as there are.
+const MAKE_MIN: u32 = 16;
+const MAKE_MAX: u32 = 4096;
+
+/// The stock registry under a layer that does nothing: by such a pair alone can a span be cleared.
+type Stock = Layered<Identity, registry::Registry>;
+type StockData<'a> = <Stock as LookupSpan<'a>>::Data;
+
+static CALLSITE: DefaultCallsite = DefaultCallsite::new(&METADATA);
+static METADATA: Metadata<'static> = Metadata::new(
+    "extensions",
+    "gort::tracing",
+    Level::TRACE,
+    None,
+    None,
+    None,
+    FieldSet::new(&[], identify_callsite!(&CALLSITE)),
+    Kind::SPAN,
+);
+
+/// Spans and extensions of one registry.
+pub(super) struct Store {
+    pub(super) slab: Slab,
+    stock: Stock,
+    /// Extensions that belong to no entry yet.
+    spare: Mutex<Vec<u64>>,
+    made: AtomicU32,
+    /// Whether a timer will renew what is used up.
+    is_timed: AtomicBool,
+}
+
+/// What [`Registry`](super::Registry) knows of a span, as layers see it.
+///
+/// Layers have it inside a [`SpanRef`](registry::SpanRef). While it is there, so is what is in it, also if the
+/// span closes meanwhile.
+pub struct Data<'a> {
+    store: &'a Store,
+    /// Dropped before the pin (S1).
+    extensions: OnceLock<StockData<'a>>,
+    pin: Pin<'a>,
+    parent: Option<Id>,
+}
+
+impl Store {
+    pub(super) fn new() -> Arc<Store> {
+        let mut stock = registry::Registry::default();
+        // S2.
+        let _ = stock.register_filter();
+        Arc::new(Store {
+            slab: Slab::new(),
+            stock: Identity::new().with_subscriber(stock),
+            spare: Mutex::new(Vec::new()),
+            made: AtomicU32::new(0),
+            is_timed: AtomicBool::new(false),
+        })
+    }
+
+    #[inline]
+    pub(super) fn data(&self, id: &Id) -> Option<Data<'_>> {
+        let pin = self.slab.pin(id)?;
+        let parent = pin.body().parent;
+        Some(Data {
+            store: self,
+            extensions: OnceLock::new(),
+            pin,
+            parent: (parent != 0).then(|| Id::from_u64(parent)),
+        })
+    }
+
+    /// Opens a stock span. Whoever calls this has a number from then on.
+    fn make(&self) -> u64 {
+        let fields = CALLSITE.metadata().fields();
+        let values = fields.value_set(&[]);
+        let attributes = Attributes::new_root(&METADATA, &values);
+        self.stock.new_span(&attributes).into_u64()
+    }
+
+    /// Extensions for an entry that has none. Parks the goroutine while they are made.
+    #[cold]
+    fn provide(&self, entry: &Entry) -> u64 {
+        let spare = self.spare.lock().pop();
+        let extensions = spare.unwrap_or_else(|| self.make_many());
+        let earlier =
+            entry
+                .extensions
+                .compare_exchange(0, extensions, Ordering::AcqRel, Ordering::Acquire);
+        match earlier {
+            Ok(_) => extensions,
+            Err(earlier) => {
+                self.spare.lock().push(extensions);
+                earlier
+            }
+        }
+    }
+
+    /// Makes one, and more to spare, in a goroutine of their own.
+    fn make_many(&self) -> u64 {
+        let count = (self.made.load(Ordering::Relaxed) / 2).clamp(MAKE_MIN, MAKE_MAX);
+        let make = || {
+            let made: Vec<u64> = (1..count).map(|_| self.make()).collect();
+            self.made.fetch_add(count, Ordering::Relaxed);
+            self.spare.lock().extend(made);
+            self.make()
+        };
+        if go::try_current().is_none() {
+            return make();
+        }
+        let made = go::scope(|scope| {
+            let builder = go::Builder::new().name("gort::tracing");
+            // No memory for a goroutine: one alone, under a number that the caller keeps.
+            builder.go_scoped(scope, make).ok()?.join().ok()
+        });
+        made.unwrap_or_else(|| self.make())
+    }
+
+    /// Drops what is in the extensions of closed spans, and has their entries used again.
+    fn renew(&self) {
+        self.slab.renew(|entry| {
+            let cleared = Id::from_u64(entry.extensions.swap(0, Ordering::Relaxed));
+            self.stock.try_close(cleared);
+            entry.extensions.store(self.make(), Ordering::Relaxed);
+        });
+    }
+
+    /// Renews what a plain thread left. Not while it closes a span: stock clears nothing then.
+    #[cold]
+    pub(super) fn renew_on_thread(&self) {
+        if go::try_current().is_none() {
+            self.renew();
+        }
+    }
+
+    /// Sees to it that what a goroutine used up is renewed, in another goroutine, now or later. May yield.
+    #[inline]
+    pub(super) fn renew_elsewhere(self: &Arc<Store>) {
+        let used_up = self.slab.used_up_len();
+        if used_up >= RENEW || used_up > 0 && !self.is_timed.load(Ordering::Relaxed) {
+            self.start_renewal(used_up);
+        }
+    }
+
+    #[cold]
+    fn start_renewal(self: &Arc<Store>, used_up: u32) {
+        if go::try_current().is_none() {
+            return;
+        }
+        let store = Arc::clone(self);
+        if used_up < RENEW {
+            if self.is_timed.swap(true, Ordering::Relaxed) {
+                return;
+            }
+            let renew = move || {
+                store.is_timed.store(false, Ordering::Relaxed);
+                store.renew();
+            };
+            after_func(RENEW_AFTER, renew).detach();
+            return;
+        }
+        let builder = go::Builder::new().name("gort::tracing");
+        // No memory for a goroutine: the next span that closes tries again.
+        if builder.go(move || store.renew()).is_ok() {
+            // Spans close no faster than they are renewed, also with one P.
+            go::yield_now();
+        }
+    }
+}
+
+impl<'a> Data<'a> {
+    fn stock(&self) -> &StockData<'a> {
+        self.extensions.get_or_init(|| {
+            let entry = self.pin.entry();
+            let id = match entry.extensions.load(Ordering::Acquire) {
+                0 => self.store.provide(entry),
+                made => made,
+            };
+            let data = self.store.stock.span_data(&Id::from_u64(id));
+            data.expect("it is open until the entry is renewed (S1)")
+        })
+    }
+}
+
+impl<'a> SpanData<'a> for Data<'a> {
+    fn id(&self) -> Id {
+        self.pin.id()
+    }
+
+    fn metadata(&self) -> &'static Metadata<'static> {
+        self.pin.body().metadata
+    }
+
+    fn parent(&self) -> Option<&Id> {
+        self.parent.as_ref()
+    }
+
+    fn extensions(&self) -> Extensions<'_> {
+        self.stock().extensions()
+    }
+
+    fn extensions_mut(&self) -> ExtensionsMut<'_> {
+        // Whoever frees the entry has seen the end of this pin, and so this.
+        self.pin.entry().is_extended.store(true, Ordering::Relaxed);
+        self.stock().extensions_mut()
+    }
+
+    fn is_enabled_for(&self, filter: FilterId) -> bool {
+        let disabled = self.pin.body().disabled;
+        disabled == 0 || disabled & filters::bits(filter) == 0
+    }
+}
+
+impl fmt::Debug for Data<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Data")
+            .field("id", &self.id())
+            .field("name", &self.metadata().name())
+            .field("parent", &self.parent)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.slab.fmt(f)
+    }
+}
