@@ -25,16 +25,17 @@
 //!
 //! Elsewhere: the queues (`core`), parking (`sender`, `receiver`, `select`), polling (`future`), channels that the clock
 //! fills (`timed`).
+//! Checked by `crates/gort/tests/chan`, `testing/fuzz`, and under loom by `testing/model/tests/chan.rs`.
 
 use std::alloc::Layout;
 use std::fmt;
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use gort_core::light_lock::{LightGuard, LightMutex};
 
+use super::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use super::buffer::{Buffer, Memory};
 use super::core::{Ahead, Core};
 use super::timed::{self, TimedChan};
@@ -443,6 +444,7 @@ impl Chan {
     /// `core` is this channel's, which is for `T`s.
     unsafe fn refill<T>(&self, core: &mut Core, after: &mut After) {
         while core.buffer.len() < core.limit
+            && !cfg!(gort_fault = "chan_refill")
             && let Some(sender) = core.pop_sender()
         {
             // SAFETY: won, so ours and in place (W1, W4).

@@ -20,6 +20,7 @@
 //!
 //! Elsewhere: what `select!` expands to (`arms`, `select_macro`), the same for a set made at run
 //! time (`set`) and in a future (`future`).
+//! Checked as `state` is.
 
 pub(super) mod arms;
 mod future;
@@ -602,7 +603,9 @@ pub(super) fn break_promise(chan: &Chan, promised: Promised) {
             unsafe { (chan.ops.refill)(chan, &mut core, &mut after) };
         }
         Promised::Peer(ticket) => {
-            if let Some(receiver) = core.pop_held(ticket) {
+            if let Some(receiver) = core.pop_held(ticket)
+                && !cfg!(gort_fault = "chan_retry")
+            {
                 // SAFETY: held receivers were won; off the queue.
                 unsafe { after.finish(receiver, Outcome::Retry) };
             }
