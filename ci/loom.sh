@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the loom models of gort-queue and gort::sync, and shows that they find what they are there to find: each of
+# Runs the loom models of gort-queue, gort::sync and gort::chan, and shows that they find what they are there to find: each of
 # the faults below breaks one step of a protocol, and the named model has to fail then.
 #
 #   ci/loom.sh              models and faults, three preemptions
@@ -19,7 +19,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/loom
 # For one test binary, in seconds. A model that takes longer is a failure.
 limit=${LOOM_TIMEOUT:-240}
 
-models=(loom_claim loom_gate loom_idle loom_local loom_poll_slot loom_status loom_wait_list loom_wake_word hazard map sync)
+models=(loom_claim loom_gate loom_idle loom_local loom_poll_slot loom_status loom_wait_list loom_wake_word chan hazard map sync)
 
 # The package of a test binary.
 package_of() {
@@ -43,6 +43,9 @@ faults=(
     "local_head loom_local two_thieves_and_the_owner_take_each_item_once"
     "poll_fence loom_poll_slot a_deadline_is_seen_before_the_park_or_sees_who_parks"
     "wake_word_begin loom_wake_word no_call_is_lost_and_each_park_has_one_ready"
+    "chan_refill chan a_receive_lets_a_sender_in"
+    "chan_retry chan a_broken_promise_is_for_others"
+    "chan_win chan a_select_that_wins_one_arm_leaves_the_other_to_others"
     "mutex_recheck sync the_mutex_excludes_and_wakes"
     "rw_hand_over sync the_rw_lock_excludes_and_wakes"
     "wait_group_recheck sync a_wait_group_wakes_its_waiters_and_shows_them_the_work"

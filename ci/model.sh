@@ -1,6 +1,6 @@
 #!/bin/sh
-# Every interleaving, up to a bound, of the state machines of `gort::sync` and of the channels' lock,
-# under loom; and that loom finds what is broken on purpose.
+# Every interleaving, up to a bound, of the state machines of `gort::sync`, of channels and `select`, and of the
+# channels' lock, under loom; and that loom finds what is broken on purpose.
 #
 #     LOOM_MAX_PREEMPTIONS=3 ci/model.sh     deeper, and slower
 set -eu
