@@ -45,7 +45,7 @@ faults=(
     "wake_word_begin loom_wake_word no_call_is_lost_and_each_park_has_one_ready"
     "chan_refill chan a_receive_lets_a_sender_in"
     "chan_retry chan a_broken_promise_is_for_others"
-    "chan_win chan a_select_that_wins_one_arm_leaves_the_other_to_others"
+    "chan_win chan a_select_receives_what_comes_in_either"
     "mutex_recheck sync the_mutex_excludes_and_wakes"
     "rw_hand_over sync the_rw_lock_excludes_and_wakes"
     "wait_group_recheck sync a_wait_group_wakes_its_waiters_and_shows_them_the_work"
