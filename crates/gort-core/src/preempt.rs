@@ -324,7 +324,9 @@ pub(crate) enum Thread {
     Computes,
     /// It sleeps in a system call.
     Sleeps,
-    /// It waits for a processor or a page, both there soon; or this is the first look at it.
+    /// It waits for a processor.
+    Waits,
+    /// It waits for a page, there soon; or this is the first look at it.
     Unsure,
 }
 
@@ -354,7 +356,8 @@ pub(crate) fn look_at_thread(pp: &P, seen: &mut CpuSeen, now_ns: u64) -> Thread 
         return Thread::Computes;
     }
     match thread::doing(tid) {
-        Doing::Running | Doing::Blocked(-1) => Thread::Unsure,
+        Doing::Running => Thread::Waits,
+        Doing::Blocked(-1) => Thread::Unsure,
         Doing::Blocked(_) | Doing::Unknown => Thread::Sleeps,
     }
 }

@@ -59,8 +59,11 @@ const STILL_MIN_NS: u64 = 50_000;
 /// How long a goroutine that was asked to stop has for it, before its P is taken: its thread may not be on a
 /// processor.
 const ASKED_NS: u64 = 200_000;
-/// After how many slices a P is taken from a thread that waits for a processor.
-const WAITING_SLICES: u64 = 10;
+/// After how many slices a P is taken from a thread that waits for a page.
+const PAGE_SLICES: u64 = 10;
+/// And from one that waits for a processor: it gives up its P when it has one. Another thread would wait as well,
+/// and make it more who wait; but this one may be bound to a processor, or come last by the user's own wish.
+const PROCESSOR_SLICES: u64 = 100;
 /// For how long an M that lost its P is looked at more often.
 const FRESH_NS: u64 = 20_000_000;
 
@@ -253,9 +256,12 @@ fn take_back(pp: &'static P, seen: &mut Seen, wants: Wants, lost: &mut LostList,
     }
     // Due at the last look too, and no switch since.
     let is_early = wants.early && (wants.a_p && is_asleep || wants.timers && seen.was_due);
-    // One that waits for a processor gives up its P when it has one: another thread would wait as well.
-    let is_over =
-        is_over && (thread != Thread::Unsure || still_ns >= WAITING_SLICES * wants.slice_ns);
+    let slices = match thread {
+        Thread::Computes | Thread::Sleeps => 1,
+        Thread::Unsure => PAGE_SLICES,
+        Thread::Waits => PROCESSOR_SLICES,
+    };
+    let is_over = is_over && still_ns >= slices * wants.slice_ns;
     let taken = (is_over || is_early) && preempt::retake(pp, seen.still.since_ns, lost);
     if taken {
         seen.still = Still::since(now);
