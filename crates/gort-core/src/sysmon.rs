@@ -5,6 +5,7 @@
 //!   or loses its P (`preempt`). So it is when a timer is due.
 //! - A P with a due timer, or with work that it does not get to, while others are idle: somebody is
 //!   woken. If all are busy, the P is asked to look at its timers.
+//! - A P that waits for a thread which has not begun for a slice goes to another.
 //! - Threads that lost their P and compute are sent a signal.
 //! - Who has held a P for more than 10 ms, or lost it and is not back, is reported (`stall`).
 //! - Where goroutines were stopped, a P is asked once a slice to give one of them a turn (T2 of
@@ -26,6 +27,7 @@ use crate::limits;
 use crate::netpoll;
 use crate::os::{futex, thread};
 use crate::preempt::{self, LostList, Thread};
+use crate::sched::m;
 use crate::sched::p::{self, P, Seen, Still, attention};
 use crate::sched::stopped::{self, BACKGROUND_NS};
 use crate::sched::{SCHED, find_work, shake, wake};
@@ -193,6 +195,12 @@ fn look(lost: &mut LostList, now: u64) -> bool {
         } else if now - seen.turn_ns >= slice_ns {
             seen.turn_ns = now;
             pp.ask(attention::STOPPED);
+        }
+        if is_running || !pp.is_left() {
+            seen.left_ns = now;
+        } else if now - seen.left_ns >= SLICE_NS {
+            seen.left_ns = now;
+            acted |= m::take_back_left(pp);
         }
         if is_still && is_short && now - seen.still.since_ns >= STILL_MIN_NS {
             let wants = Wants {

@@ -25,6 +25,7 @@ use gort_arch::tls::{self, ThreadTls};
 use gort_queue::gate::Gate;
 use gort_queue::status::State;
 
+use super::arrival::{Arrival, Found};
 use super::p::{self, Global, P, Still};
 use super::switch::{self, Action};
 use super::syscall::SignalOnWay;
@@ -96,6 +97,8 @@ pub(crate) struct M {
     pub(crate) stack: Cell<Option<thread::Stack>>,
     /// How often it found that its P was taken. Writer: the M's own thread.
     pub(crate) losses: AtomicU32,
+    /// Whether its thread has come to wait for a P.
+    arrival: Arrival,
     /// A signal on its way to it: see `syscall::send_signal`.
     pub(crate) signal: SignalOnWay,
     /// The record of a stall that its goroutine is to complete, or 0: see `stall::record`.
@@ -202,6 +205,7 @@ impl M {
             signals: Cell::new(ThreadSignals::default()),
             stack: Cell::new(None),
             losses: AtomicU32::new(0),
+            arrival: Arrival::here(),
             signal: SignalOnWay::new(),
             stall: AtomicU32::new(0),
             watch: UnsafeCell::new(Watch {
@@ -496,13 +500,58 @@ impl GRef {
     }
 }
 
+impl GRef {
+    /// Whether it has an M of its own that waits for a P, if it is Runnable.
+    pub(super) fn has_own_m_waiting(self) -> bool {
+        // SAFETY: bound or locked: its M is set.
+        self.wants_own_m() && unsafe { &M::of(self).arrival }.is_here()
+    }
+}
+
 /// A goroutine that only its own M may run has come up: that M gets our P, we sleep.
 fn give_to_own_m(mp: &'static M, gp: GRef) {
     wake::found_work(mp);
     let pp = mp.release();
-    // SAFETY: bound or locked: its M is set and lives as long as it does.
-    unsafe { M::of(gp) }.give(pp);
+    // SAFETY: bound or locked: its M is set, and lives as long as it does.
+    let own = unsafe { M::of(gp) };
+    pp.left_to
+        .store(ptr::from_ref(own).cast_mut(), Ordering::Release);
+    if !own.arrival.leave(pp) {
+        pp.left_to.store(ptr::null_mut(), Ordering::Relaxed);
+        own.give(pp);
+    }
     stop(mp);
+}
+
+/// The thread of a new bound goroutine waits for its first P. It holds one when this returns.
+pub(super) fn arrive(mp: &'static M, gp: GRef) {
+    match mp.arrival.arrive() {
+        Found::P(pp) => {
+            pp.left_to.store(ptr::null_mut(), Ordering::Relaxed);
+            return mp.acquire(pp);
+        }
+        Found::PassedOver => {
+            p::push_global_one(gp);
+            wake::submitted();
+        }
+        Found::Nothing => {}
+    }
+    mp.sleep();
+    take_next_p(mp);
+}
+
+/// Takes a P that was left to a thread, which has not come, and hands it on. For sysmon.
+pub(crate) fn take_back_left(pp: &'static P) -> bool {
+    // SAFETY: null or an M, which is never freed (M3).
+    let Some(mp) = (unsafe { pp.left_to.load(Ordering::Acquire).as_ref() }) else {
+        return false;
+    };
+    if !has_spare() || !mp.arrival.take_back(pp) {
+        return false;
+    }
+    pp.left_to.store(ptr::null_mut(), Ordering::Relaxed);
+    wake::hand_off(pp);
+    true
 }
 
 /// This M's locked goroutine has stopped: without a P until another M sends us one to run it with.
@@ -581,7 +630,9 @@ pub(crate) fn make_bound() -> io::Result<&'static M> {
     let id = M::count(&mut global);
     let reused = global.take_dead();
     drop(global);
-    Ok(reused.unwrap_or_else(|| M::new(id)))
+    let mp = reused.unwrap_or_else(|| M::new(id));
+    mp.arrival.expect_thread();
+    Ok(mp)
 }
 
 /// The thread that `gp` is on or is bound to, if it is on one. It may have gone on meanwhile.
@@ -601,6 +652,7 @@ pub(crate) fn tid_of(gp: GRef) -> Option<u32> {
 pub(crate) unsafe fn free_bound(mp: &'static M) {
     mp.current.set(None);
     mp.tid.store(0, Ordering::Relaxed);
+    mp.arrival.reset();
     let mut global = SCHED.global.lock();
     global.ms_alive -= 1;
     mp.next_idle.set(global.dead_ms);

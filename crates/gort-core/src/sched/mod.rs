@@ -29,6 +29,7 @@
 //!     GOMAXPROCS covers a P is asked under the global lock before it is put there, as only under that
 //!     lock it changes.
 
+mod arrival;
 pub mod callbacks;
 pub(crate) mod carriers;
 pub mod entry;

@@ -61,6 +61,9 @@ pub(crate) struct P {
     /// The goroutine that runs since this switch was stopped before (`stopped`). Writer: whoever gave it the
     /// P. Reader: sysmon.
     pub(super) resumed_at: AtomicU64,
+    /// The M of a thread that has not come yet, which it is left to (`arrival`). Writers: who leaves it, who takes it.
+    /// Reader: sysmon.
+    pub(super) left_to: AtomicPtr<M>,
     /// Whether that one runs in the background.
     pub(super) in_background: AtomicBool,
     /// The M that holds it, or null. Writer: that M. Readers: sysmon, dumps.
@@ -89,6 +92,8 @@ pub(crate) struct Seen {
     pub(crate) was_asleep: bool,
     /// When it last had a turn for the stopped, or they no need of one (T2 of `stopped`).
     pub(crate) turn_ns: u64,
+    /// Since when it has been left to a thread.
+    pub(crate) left_ns: u64,
     /// When its goroutine was asked to stop.
     pub(crate) asked_ns: u64,
     pub(crate) cpu: CpuSeen,
@@ -229,6 +234,7 @@ impl P {
             switches: AtomicU64::new(0),
             stop_at: AtomicU64::new(u64::MAX),
             resumed_at: AtomicU64::new(u64::MAX),
+            left_to: AtomicPtr::new(ptr::null_mut()),
             in_background: AtomicBool::new(false),
             m: AtomicPtr::new(ptr::null_mut()),
             live: AtomicI64::new(0),
@@ -293,6 +299,11 @@ impl P {
     /// Whether GOMAXPROCS has been lowered below it.
     pub(crate) fn is_retired(&self) -> bool {
         self.index >= SCHED.procs.load(Ordering::Relaxed)
+    }
+
+    /// Whether it waits for a thread to come (`arrival`).
+    pub(crate) fn is_left(&self) -> bool {
+        !self.left_to.load(Ordering::Relaxed).is_null()
     }
 
     /// Puts a runnable goroutine at the end of the ring; a full ring spills into the global queue. True
@@ -556,14 +567,18 @@ impl Global {
         }
     }
 
-    /// Whether a runnable goroutine has an M of its own, which waits for a P.
+    /// Whether a runnable goroutine has an M of its own that waits for a P.
     pub(crate) fn has_with_own_m(&self) -> bool {
-        !self.stopped.is_empty() || self.queue.iter().any(|gp| GRef(gp).wants_own_m())
+        !self.stopped.is_empty() || self.queue.iter().any(|gp| GRef(gp).has_own_m_waiting())
     }
 
-    /// A runnable goroutine that has an M of its own.
+    /// A runnable goroutine that has an M of its own, which waits for a P.
     pub(crate) fn take_with_own_m(&mut self) -> Option<GRef> {
-        match self.queue.iter().position(|gp| GRef(gp).wants_own_m()) {
+        match self
+            .queue
+            .iter()
+            .position(|gp| GRef(gp).has_own_m_waiting())
+        {
             Some(index) => self.take_at(index),
             None => self.take_stopped(),
         }

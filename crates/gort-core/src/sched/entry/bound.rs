@@ -119,8 +119,7 @@ unsafe fn bound_main<F>(start: *mut Header, gp: GRef, mp: &'static M, bytes: usi
     thread_state::set_running_m(ptr::from_ref(mp) as usize);
     mp.tid.store(thread::tid(), Ordering::Relaxed);
     mp.stack.set(stack);
-    mp.sleep();
-    m::take_next_p(mp);
+    m::arrive(mp, gp);
     switch::begin(mp, gp);
     inside::leave_raw();
     // SAFETY: as the caller promises. `run` moves the closure out of the box.
