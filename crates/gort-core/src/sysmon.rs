@@ -5,7 +5,7 @@
 //!   or loses its P (`preempt`). So it is when a timer is due.
 //! - A P with a due timer, or with work that it does not get to, while others are idle: somebody is
 //!   woken. If all are busy, the P is asked to look at its timers.
-//! - A P that waits for a thread which has not begun for a slice goes to another.
+//! - A P that waits for a thread which does not begin goes to another.
 //! - Threads that lost their P and compute are sent a signal.
 //! - Who has held a P for more than 10 ms, or lost it and is not back, is reported (`stall`).
 //! - Where goroutines were stopped, a P is asked once a slice to give one of them a turn (T2 of
@@ -51,6 +51,9 @@ const LIMITS_NS: u64 = 1_000_000_000;
 /// How long all Ps must have been idle before the long sleep.
 const CALM_NS: u64 = 1_000_000_000;
 
+/// After how many slices a P is taken back that waits for a thread to begin. It has goroutines change places, so
+/// not while the thread may be on its way.
+const LEFT_SLICES: u64 = 5;
 /// For how long an M that lost its P keeps sysmon from the long sleep: its stall is told of after a second.
 const STALL_NS: u64 = 2_000_000_000;
 
@@ -197,9 +200,9 @@ fn look(lost: &mut LostList, now: u64) -> bool {
             pp.ask(attention::STOPPED);
         }
         if is_running || !pp.is_left() {
-            seen.left_ns = now;
-        } else if now - seen.left_ns >= SLICE_NS {
-            seen.left_ns = now;
+            seen.left_ns = None;
+        } else if now - *seen.left_ns.get_or_insert(now) >= LEFT_SLICES * SLICE_NS {
+            seen.left_ns = None;
             acted |= m::take_back_left(pp);
         }
         if is_still && is_short && now - seen.still.since_ns >= STILL_MIN_NS {

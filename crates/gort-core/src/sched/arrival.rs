@@ -3,7 +3,7 @@
 //! Such a goroutine is queued as soon as it is made, and may come up before its thread is there. Whoever takes it
 //! from its queue leaves the P to the thread, which finds it when it comes. Until then the P is nobody's: the
 //! start of a thread takes locks of libc and std, and who holds one of those may have been stopped in a signal
-//! handler and wait for a P. So sysmon takes a P back that has waited for a slice. (Without that S52 in thread
+//! handler and wait for a P. So sysmon takes a P back that has waited for long. (Without that S52 in thread
 //! mode hung in one of eight runs: each P waited for a thread, and the threads for a goroutine without a P.)
 //!
 //! | word        | meaning                                           | next                                  |

@@ -92,8 +92,8 @@ pub(crate) struct Seen {
     pub(crate) was_asleep: bool,
     /// When it last had a turn for the stopped, or they no need of one (T2 of `stopped`).
     pub(crate) turn_ns: u64,
-    /// Since when it has been left to a thread.
-    pub(crate) left_ns: u64,
+    /// Since when it has been seen left to a thread.
+    pub(crate) left_ns: Option<u64>,
     /// When its goroutine was asked to stop.
     pub(crate) asked_ns: u64,
     pub(crate) cpu: CpuSeen,

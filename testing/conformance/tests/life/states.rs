@@ -216,11 +216,18 @@ fn s037_a_dump_shows_each_state_and_reason() {
             let dead = gort::go(|| ());
             let dead_id = dead.goroutine().id();
             dead.join().unwrap();
-            // On the only P, which is ours, it does not run before we stop.
-            let fresh = gort::go(|| ());
+            // On the only P, which is ours, it does not run before we stop; but the P may be taken from us while
+            // we wait for the stack of one that has a thread.
+            let mut tries = (0..20).map(|_| {
+                let fresh = gort::go(|| ());
+                let text = stacks();
+                (fresh, text)
+            });
+            let (fresh, text) = tries
+                .find(|(fresh, _)| !fresh.is_finished())
+                .expect("it waits for its turn while the dump is made");
             let fresh_id = fresh.goroutine().id();
             let me = gort::current().id();
-            let text = stacks();
             println!("{text}");
             let shows = |id: gort::GoroutineId, what: &str| {
                 let own_stack = format!("goroutine {id} [{what}]:\n");
