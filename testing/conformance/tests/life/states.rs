@@ -219,12 +219,16 @@ fn s037_a_dump_shows_each_state_and_reason() {
             // On the only P, which is ours, it does not run before we stop; but the P may be taken from us while
             // we wait for the stack of one that has a thread.
             let mut tries = (0..20).map(|_| {
+                // Whoever was stopped is stopped again soon, until its next switch.
+                gort::yield_now();
                 let fresh = gort::go(|| ());
                 let text = stacks();
                 (fresh, text)
             });
             let (fresh, text) = tries
-                .find(|(fresh, _)| !fresh.is_finished())
+                .find(|(fresh, text)| {
+                    text.contains(&format!("goroutine {} [", fresh.goroutine().id()))
+                })
                 .expect("it waits for its turn while the dump is made");
             let fresh_id = fresh.goroutine().id();
             let me = gort::current().id();
