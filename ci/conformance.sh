@@ -30,6 +30,8 @@ packages=$(cargo xtask conformance --packages | sed 's/^/--package=/')
 
 # run CONFIGURATION VARIABLE=VALUE...
 #
+# What goroutines write to stderr, as when they panic, is not captured: it would stand in the midst of a result.
+#
 # A hang of one test must not take the others' results with it: `timeout` ends the run, and what was
 # printed so far counts.
 run() {
@@ -38,7 +40,8 @@ run() {
     echo "conformance: $configuration ($*)"
     env "$@" timeout --kill-after=10 600 \
         cargo test $packages --tests --no-fail-fast -- --show-output $filters \
-        >"$out/$configuration.txt" 2>&1 || echo "conformance: $configuration: not all passed"
+        >"$out/$configuration.txt" 2>"$out/$configuration.stderr" ||
+        echo "conformance: $configuration: not all passed"
 }
 
 cargo test --quiet $packages --tests --no-run
