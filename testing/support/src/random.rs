@@ -23,6 +23,11 @@ impl Random {
         self.number() % bound.max(1)
     }
 
+    /// An index into what is `len` long.
+    pub fn index(&mut self, len: usize) -> usize {
+        (self.number() % len.max(1) as u64) as usize
+    }
+
     /// A generator of its own for a goroutine.
     pub fn fork(&mut self) -> Random {
         Random::new(self.number())
@@ -54,5 +59,7 @@ mod tests {
         }
         assert_eq!(found, [true; 3]);
         assert_eq!(random.below(0), 0);
+        assert_eq!((0..100).map(|_| random.index(3)).max(), Some(2));
+        assert_eq!(random.index(0), 0);
     }
 }

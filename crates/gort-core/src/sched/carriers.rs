@@ -221,7 +221,7 @@ fn pop(mp: &'static M) -> Next {
     let mut inherits = false;
     // SAFETY: our M holds `pp`: we own its queue.
     unsafe {
-        if switch::is_globals_turn(pp) {
+        if switch::is_globals_turn(pp, tick) {
             found = p::take_global(pp, 1);
         }
         if found.is_none()

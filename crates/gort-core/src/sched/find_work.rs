@@ -87,7 +87,7 @@ fn take_own(pp: &'static P) -> Option<GRef> {
     let mut inherits = false;
     // Once in a slice too: those that hand over to each other all the time make one schedule of it, and the
     // global queue would have its turn once in 61 slices.
-    if switch::is_globals_turn(pp) || pp.asks(attention::YIELD) {
+    if switch::is_globals_turn(pp, tick) || pp.asks(attention::YIELD) {
         // SAFETY: our M holds `pp`.
         found = unsafe { p::take_global(pp, 1) };
     }

@@ -61,11 +61,11 @@ pub(crate) struct P {
     /// The goroutine that runs since this switch was stopped before (`stopped`). Writer: whoever gave it the
     /// P. Reader: sysmon.
     pub(super) resumed_at: AtomicU64,
+    /// Whether that one runs in the background.
+    pub(super) in_background: AtomicBool,
     /// The M of a thread that has not come yet, which it is left to (`arrival`). Writers: who leaves it, who takes it.
     /// Reader: sysmon.
     pub(super) left_to: AtomicPtr<M>,
-    /// Whether that one runs in the background.
-    pub(super) in_background: AtomicBool,
     /// The M that holds it, or null. Writer: that M. Readers: sysmon, dumps.
     pub(crate) m: AtomicPtr<M>,
     /// Goroutines started minus goroutines ended while this P was held: a term of the count.
@@ -234,8 +234,8 @@ impl P {
             switches: AtomicU64::new(0),
             stop_at: AtomicU64::new(u64::MAX),
             resumed_at: AtomicU64::new(u64::MAX),
-            left_to: AtomicPtr::new(ptr::null_mut()),
             in_background: AtomicBool::new(false),
+            left_to: AtomicPtr::new(ptr::null_mut()),
             m: AtomicPtr::new(ptr::null_mut()),
             live: AtomicI64::new(0),
             is_idle: AtomicBool::new(false),

@@ -140,8 +140,7 @@ unsafe fn fetch_stack(pp: &P) {
 
 /// Whether it is the global queue's turn, before all others.
 #[inline(always)]
-pub(super) fn is_globals_turn(pp: &P) -> bool {
-    let tick = pp.sched_tick.load(Ordering::Relaxed);
+pub(super) fn is_globals_turn(pp: &P, tick: u32) -> bool {
     let switches = pp.switches.load(Ordering::Relaxed);
     tick.is_multiple_of(GLOBAL_TICKS) || switches.is_multiple_of(GLOBAL_SWITCHES)
 }
@@ -172,7 +171,7 @@ unsafe fn pick(mp: &'static M, pp: &'static P) -> Option<GRef> {
         return None;
     }
     let mut picked = None;
-    if is_globals_turn(pp) {
+    if is_globals_turn(pp, tick) {
         // SAFETY: the caller's M holds `pp`.
         picked = unsafe { p::take_global(pp, 1) };
     }

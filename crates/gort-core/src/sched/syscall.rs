@@ -4,7 +4,7 @@
 //! the way back the M takes its old P if that is idle, else any idle P; else the goroutine goes to
 //! the global queue and its M sleeps. From a call that blocks and that nobody announced, sysmon takes
 //! the P away; the goroutine notices at its next entry into the runtime ([`lost`]) or, if it computes,
-//! in a signal handler ([`wait_for_p`]; see `preempt`).
+//! in a signal handler ([`stop_in_place`]; see `preempt`).
 
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::thread;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gort::context::{Cancel, Context, StopFunc, background};
 use gort::sync::Mutex;
-use gort_test_support::eventually;
+use gort_test_support::{Random, eventually};
 
 /// One place of the pool that all share.
 #[derive(Default)]
@@ -16,33 +16,22 @@ struct Place {
     stop: Option<StopFunc>,
 }
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
-}
-
 /// Counts, in its context, and in functions that wait for one.
 struct Counted(#[expect(dead_code, reason = "held")] Arc<()>);
 
 /// Makes, cancels, drops and waits at random places. What is taken out is dropped without the lock, which is
 /// how a context goes away under those who cancel it.
 fn disturb(seed: u64, places: &[Mutex<Place>], counted: &Arc<()>, runs: &Arc<AtomicUsize>) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     for _ in 0..3000 {
-        let from = &places[random.below(places.len())];
-        let to = &places[random.below(places.len())];
+        let from = &places[random.index(places.len())];
+        let to = &places[random.index(places.len())];
         let ctx = from.lock().ctx.clone().unwrap_or_else(background);
         match random.below(10) {
             0..=2 => {
                 let (ctx, cancel) = match random.below(3) {
                     0 => ctx.with_cancel(),
-                    1 => ctx.with_timeout(Duration::from_micros(random.below(400) as u64)),
+                    1 => ctx.with_timeout(Duration::from_micros(random.below(400))),
                     _ => ctx.with_timeout(Duration::from_secs(3600)),
                 };
                 let ctx = ctx.with_value(Counted(Arc::clone(counted)));
@@ -74,12 +63,12 @@ fn disturb(seed: u64, places: &[Mutex<Place>], counted: &Arc<()>, runs: &Arc<Ato
             }
             7 => drop(std::mem::take(&mut *to.lock())),
             8 => {
-                let waited = Duration::from_micros(random.below(100) as u64);
+                let waited = Duration::from_micros(random.below(100));
                 let outcome = ctx.done().recv_timeout(waited).unwrap_err();
                 assert!(outcome.is_timeout() || ctx.err().is_some());
             }
             // waits: at random, under a context that others may end.
-            _ => ctx.enter(|| gort::time::sleep(Duration::from_micros(random.below(50) as u64))),
+            _ => ctx.enter(|| gort::time::sleep(Duration::from_micros(random.below(50)))),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! The program opens spans (under the current one, under a given one, under none), enters and leaves them in any
 //! order, clones and drops handles, records and logs. The stacks differ in layers and filters.
 
+use gort_test_support::Random;
 use tracing::subscriber::{Interest, with_default};
 use tracing::{Dispatch, Level, Metadata, Span, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, dynamic_filter_fn, filter_fn};
@@ -16,20 +17,8 @@ trait Base: Subscriber + for<'a> LookupSpan<'a> + Default + Send + Sync + 'stati
 impl Base for tracing_subscriber::Registry {}
 impl Base for gort::tracing::Registry {}
 
-/// xorshift64: the same numbers for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
-}
-
 fn open(random: &mut Random, spans: &[Span], n: u64) -> Span {
-    let parent = (!spans.is_empty()).then(|| spans[random.below(spans.len())].id());
+    let parent = (!spans.is_empty()).then(|| spans[random.index(spans.len())].id());
     match (random.below(6), parent) {
         (0, _) => tracing::info_span!(parent: None, "root", n),
         (1, Some(parent)) => tracing::info_span!(parent: parent, "child", n),
@@ -42,11 +31,11 @@ fn open(random: &mut Random, spans: &[Span], n: u64) -> Span {
 
 /// Runs the program of that seed in the current subscriber.
 fn program(seed: u64) {
-    let mut random = Random(seed * 2 + 1);
+    let mut random = Random::new(seed);
     let mut spans: Vec<Span> = Vec::new();
     let mut entered: Vec<(Dispatch, tracing::span::Id)> = Vec::new();
     for n in 0..300 {
-        let at = random.below(spans.len().max(1));
+        let at = random.index(spans.len().max(1));
         match random.below(12) {
             0..=2 => spans.push(open(&mut random, &spans, n)),
             3 if !spans.is_empty() => spans.push(spans[at].clone()),
@@ -58,7 +47,7 @@ fn program(seed: u64) {
                 });
             }
             6 | 7 if !entered.is_empty() => {
-                let (dispatch, id) = entered.remove(random.below(entered.len()));
+                let (dispatch, id) = entered.remove(random.index(entered.len()));
                 dispatch.exit(&id);
                 dispatch.try_close(id);
             }

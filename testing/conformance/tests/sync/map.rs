@@ -9,18 +9,7 @@ use std::time::Instant;
 
 use gort::sync::{Map, Mutex, RwLock};
 use gort_conformance::support::{eventually, eventually_parked, go_named};
-
-/// Numbers by chance, the same for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 8) % bound
-    }
-}
+use gort_test_support::Random;
 
 /// One of the nine operations on a map and on a `HashMap`, with the same arguments.
 #[track_caller]
@@ -74,7 +63,7 @@ fn contents<K: Clone + std::hash::Hash + Eq, V: Clone>(map: &Map<K, V>) -> HashM
 
 #[gort::test]
 fn s125_mp01_random_programs_agree_with_a_plain_map() {
-    let mut rng = Random(0x9E37_79B9_7F4A_7C15);
+    let mut rng = Random::new(1);
     for _ in 0..300 {
         let (map, mut plain) = (Map::new(), HashMap::new());
         for _ in 0..rng.below(200) {
@@ -95,7 +84,7 @@ fn s125_every_key_has_one_history() {
             .map(|own| {
                 let map = &map;
                 s.go(move || {
-                    let mut rng = Random(own + 1);
+                    let mut rng = Random::new(own);
                     let mut plain = HashMap::new();
                     for _ in 0..5_000 {
                         let key = rng.below(40) * GOROUTINES + own;
@@ -379,7 +368,7 @@ fn assert_faster_than_locked() {
             for own in 0..4 {
                 let (load, store) = (&load, &store);
                 s.go(move || {
-                    let mut rng = Random(own + 1);
+                    let mut rng = Random::new(own);
                     for _ in 0..100_000 {
                         let key = rng.below(1_000);
                         if rng.below(100) == 0 {
@@ -423,7 +412,7 @@ fn s130_a_range_sees_each_key_once_and_whole_values() {
         for own in 0..3 {
             let (map, is_done) = (&map, &is_done);
             s.go(move || {
-                let mut rng = Random(own + 1);
+                let mut rng = Random::new(own);
                 let mut round = 0;
                 while !is_done.load(Ordering::Relaxed) {
                     round += 1;

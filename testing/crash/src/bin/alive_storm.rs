@@ -11,21 +11,11 @@ use std::time::{Duration, Instant};
 use gort::chan;
 use gort::net::{TcpListener, TcpStream};
 use gort::sync::{Mutex, WaitGroup};
+use gort_test_support::Random;
 
-/// xorshift; any sequence will do.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 32) % bound
-    }
-
-    fn micros(&mut self, bound: u64) -> Duration {
-        Duration::from_micros(self.below(bound + 1))
-    }
+/// Up to `bound` microseconds.
+fn micros(random: &mut Random, bound: u64) -> Duration {
+    Duration::from_micros(random.below(bound + 1))
 }
 
 fn main() {
@@ -33,7 +23,7 @@ fn main() {
         .nth(1)
         .map_or(1, |arg| arg.parse().expect("seconds"));
     let end = Instant::now() + Duration::from_secs(seconds);
-    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let mut random = Random::new(1);
     gort_core::deadlock::set_calm(Duration::ZERO);
     let mut rounds = 0u64;
     while Instant::now() < end {
@@ -46,12 +36,12 @@ fn main() {
 
 fn round(random: &mut Random) {
     match random.below(8) {
-        0 => timer(random.micros(50)),
-        1 => after_func(random.micros(50)),
-        2 => os_thread(random.micros(50)),
-        3 => announced_call(random.micros(50)),
-        4 => unannounced_call(random.micros(50)),
-        5 => socket(random.micros(50)),
+        0 => timer(micros(random, 50)),
+        1 => after_func(micros(random, 50)),
+        2 => os_thread(micros(random, 50)),
+        3 => announced_call(micros(random, 50)),
+        4 => unannounced_call(micros(random, 50)),
+        5 => socket(micros(random, 50)),
         6 => last_of_many(random),
         _ => thread_pool_of_one(random),
     }
@@ -130,7 +120,7 @@ fn last_of_many(random: &mut Random) {
     for _ in 0..random.below(8) {
         let (sender, receiver) = chan::bounded(0);
         let before = std::mem::replace(&mut last, receiver);
-        let pause = random.micros(20);
+        let pause = micros(random, 20);
         gort::go(move || {
             let value: u32 = before.recv().unwrap();
             gort::time::sleep(pause); // waits: the sleep is what wakes
@@ -144,7 +134,7 @@ fn last_of_many(random: &mut Random) {
 /// A thread in a second `run`, whose main goroutine is woken by the first one's.
 fn thread_pool_of_one(random: &mut Random) {
     let (sender, receiver) = chan::bounded(0);
-    let pause = random.micros(30);
+    let pause = micros(random, 30);
     let other = thread::spawn(move || gort::run(move || receiver.recv().unwrap()));
     gort::time::sleep(pause); // waits: the sleep is what wakes
     sender.send(5).unwrap();
