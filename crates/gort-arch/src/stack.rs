@@ -18,8 +18,10 @@
 //! Invariants:
 //! * S1. A slot is in one place: handed out, on its class's free list, or never carved yet.
 //! * S2. The thread-local block of a slot that is handed out becomes a new thread's (`tls::renew`) before
-//!   anything else is put there. Until then it is untouched, or as its last goroutine left it: so a
-//!   goroutine that was parked for long ends without another miss for each line of its block.
+//!   anything else is put there. Until then it is untouched, or as its last goroutine left it, or that has
+//!   been done before (`tls::clean`). Left as it is, a goroutine that was parked for long ends without
+//!   another miss for each line of its block; cleaned where it ended, one that ran on another processor
+//!   than its starter's costs the next starter no such miss.
 //! * S3. Slots are never unmapped, so a stale address of one can be looked up, and is never another
 //!   mapping's.
 //!

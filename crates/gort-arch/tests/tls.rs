@@ -316,7 +316,7 @@ fn a_reused_slot_is_pristine() {
     };
     // A slot of a class that nobody else uses here.
     let class = Class::for_size(2 << 20).unwrap();
-    let first = go(class, || {
+    let leave_traces = || {
         VALUE.set(9);
         COUNTED.with(|c| c.0.set(1));
         LIST.with_borrow_mut(|l| l.push(1));
@@ -333,24 +333,29 @@ fn a_reused_slot_is_pristine() {
         let _ = std::panic::catch_unwind(|| std::panic::resume_unwind(Box::new(1)));
         std::hint::black_box(vec![1u8; 100]);
         park();
-    });
+    };
+    let first = go(class, leave_traces);
     let fresh = snapshot(&first);
     m.finish(&first);
-    let second = go(class, || ());
-    assert_eq!(first.slot, second.slot);
-    let reused = snapshot(&second);
-    // Compare from FS on, in words; the test's own thread-local names another G.
-    let fs_index = fresh.len() - 0x340 / 8;
-    let differing: Vec<isize> = (0..fresh.len())
-        .filter(|i| fresh[*i] != reused[*i])
-        .map(|i| (i as isize - fs_index as isize) * 8)
-        .filter(|at| *at != own_offset())
-        .collect();
-    assert!(
-        differing.is_empty(),
-        "words at {differing:x?} are not pristine"
-    );
-    m.finish(&second);
+    // Cleaned for the next one, and by the one before where that has ended.
+    for cleans in [true, false] {
+        let next = go(class, leave_traces);
+        assert_eq!(first.slot, next.slot);
+        let reused = snapshot(&next);
+        // Compare from FS on, in words; the test's own thread-local names another G.
+        let fs_index = fresh.len() - 0x340 / 8;
+        let differing: Vec<isize> = (0..fresh.len())
+            .filter(|i| fresh[*i] != reused[*i])
+            .map(|i| (i as isize - fs_index as isize) * 8)
+            .filter(|at| *at != own_offset())
+            .collect();
+        assert!(
+            differing.is_empty(),
+            "words at {differing:x?} are not pristine"
+        );
+        m.cleans.set(cleans);
+        m.finish(&next);
+    }
 }
 
 #[test]

@@ -271,6 +271,19 @@ pub unsafe fn renew(slot: Slot) -> Result<(), StackError> {
     unsafe { imp::renew(slot) }
 }
 
+/// Does most of the next [`renew`]'s work now, where the block is still in this processor's caches. Not for a
+/// goroutine that was parked for long: each line of its block would be a miss, here and there.
+///
+/// # Safety
+///
+/// The slot is the caller's alone. A goroutine ran there, which has called [`run_destructors`] and has switched
+/// away for good; [`renew`] comes before the next use. The caller runs on another FS base.
+#[inline]
+pub unsafe fn clean(slot: Slot) {
+    // SAFETY: the caller's contract is the same.
+    unsafe { imp::clean(slot) }
+}
+
 /// Runs `f` on the M's own FS base, for code that must meet the OS thread: the `set*id` family, and
 /// allocators that keep a cache per thread. A panic in `f` goes on in the caller.
 ///

@@ -57,6 +57,8 @@ pub(super) fn set_current_hook(_f: fn() -> Option<(Slot, *mut ThreadTls)>) {}
 
 pub(super) fn set_signals_hook(_f: fn()) {}
 
+pub(super) unsafe fn clean(_slot: Slot) {}
+
 pub(super) unsafe fn renew(_slot: Slot) -> Result<(), StackError> {
     Err(StackError(Why::NotReady))
 }

@@ -33,6 +33,8 @@ unsafe impl Send for Go {}
 pub(crate) struct M {
     tls: UnsafeCell<ThreadTls>,
     sp: Cell<usize>,
+    /// Whether it cleans the blocks of those that end on it.
+    pub(crate) cleans: Cell<bool>,
 }
 
 thread_local! {
@@ -94,6 +96,7 @@ impl M {
         M {
             tls: UnsafeCell::new(tls),
             sp: Cell::new(0),
+            cleans: Cell::new(false),
         }
     }
 
@@ -109,6 +112,9 @@ impl M {
             context::switch(self.sp.as_ptr(), go.sp.get(), fs, 0);
             tls::leave(&mut *self.tls.get(), fs);
             if go.done.get() {
+                if self.cleans.get() {
+                    tls::clean(go.slot);
+                }
                 stack::release_batch(&[go.slot]);
             }
         }

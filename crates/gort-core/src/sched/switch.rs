@@ -368,6 +368,11 @@ unsafe fn bury(mp: &'static M, gp: GRef) {
     // SAFETY: `slot` holds the slot the spawner put there; it is taken once.
     let slot = unsafe { Slot::from_raw(g.slot.replace(0)) };
     g.fs.store(0, Ordering::Relaxed);
+    // Short-lived, or at work until now: what it has left in its block is in the caches here.
+    if g.parked_coarse.load(Ordering::Relaxed) == clock::coarse_now() {
+        // SAFETY: the goroutine has run its destructors and left its stack for good; `give_slot` is next.
+        unsafe { tls::clean(slot) };
+    }
     match mp.p.get() {
         Some(pp) => {
             // SAFETY: we hold `pp`; the goroutine has left its stack and block for good.

@@ -3,7 +3,8 @@
 //!
 //! Invariants:
 //! * T1. The block of a slot is written in full the first time ([`write_fresh`]); from then on [`reset`]
-//!   brings back whatever a goroutine may have changed. Until the first time its DTV pointer is null.
+//!   brings back whatever a goroutine may have changed. The DTV pointer of a block that nobody runs on says
+//!   what it is: null, never written; with [`CLEAN`] set, a new thread's; else as its last goroutine left it.
 //! * T2. Malloc's words are in one place at a time: in the block that runs on an M, or in the M's.
 //!   Elsewhere they are stale, and overwritten before they are read.
 //!
@@ -83,6 +84,9 @@ pub(super) fn template() -> &'static Template {
     unsafe { TEMPLATE.load(Acquire).as_ref() }.expect("tls::init comes before the first slot")
 }
 
+/// In the DTV pointer, which is aligned to 16: the block has been reset and not been used since (T1).
+const CLEAN: usize = 1;
+
 /// Makes the block of a slot a new thread's (T1).
 ///
 /// # Safety
@@ -91,14 +95,34 @@ pub(super) fn template() -> &'static Template {
 #[inline]
 pub(in crate::tls) unsafe fn renew(slot: Slot) -> Result<(), StackError> {
     let fs = slot.fs();
+    let word = (fs + DTV) as *mut usize;
     // SAFETY: the word lies in the slot, which is the caller's.
-    if unsafe { ((fs + DTV) as *const usize).read() } == 0 {
+    match unsafe { word.read() } {
         // SAFETY: the caller's contract is the same; and it was never written (T1).
-        return unsafe { write_fresh(fs) };
+        0 => unsafe { write_fresh(fs) }?,
+        // SAFETY: as above for the word; what is left is the pointer.
+        dtv if dtv & CLEAN != 0 => unsafe { word.write(dtv & !CLEAN) },
+        // SAFETY: the caller's contract is the same; and it was written (T1).
+        _ => unsafe { reset(fs) },
     }
-    // SAFETY: the caller's contract is the same; and it was written (T1).
-    unsafe { reset(fs) };
     Ok(())
+}
+
+/// Resets the block of a goroutine that has just ended, so that [`renew`] has nothing left to do.
+///
+/// # Safety
+///
+/// As [`crate::tls::clean`].
+#[inline]
+pub(in crate::tls) unsafe fn clean(slot: Slot) {
+    let fs = slot.fs();
+    let word = (fs + DTV) as *mut usize;
+    // SAFETY: the caller's contract covers `reset`; a goroutine ran here, so the block was written. The
+    // word lies in the slot, which is the caller's.
+    unsafe {
+        reset(fs);
+        word.write(word.read() | CLEAN);
+    }
 }
 
 /// Writes the block of a slot that was never used.

@@ -19,7 +19,7 @@ use crate::stack::{self, Slot};
 use glibc::Glibc;
 use template::Template;
 
-pub(super) use block::{lend, renew, take_back};
+pub(super) use block::{clean, lend, renew, take_back};
 pub(super) use context::fs_base;
 pub(super) use exit::run_destructors;
 pub(super) use loaded::check_loaded;

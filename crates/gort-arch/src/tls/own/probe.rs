@@ -40,15 +40,20 @@ impl Drop for CountDrop {
     }
 }
 
-/// Runs the probe twice on one slot: the second time it is a used one. `Err` says what was wrong.
+/// Runs the probe on one slot that is new, used, and used and cleaned. `Err` says what was wrong.
 pub(super) fn run() -> Result<(), String> {
     check_loaded();
     let class = Class::for_size(256 << 10).map_err(|error| error.to_string())?;
     let slot = crate::stack::allocate(class).map_err(|error| error.to_string())?;
-    for _ in 0..2 {
+    for cleans in [false, true, false] {
         run_on(slot)?;
         // SAFETY: the probe ran its destructors and switched away for good.
-        unsafe { block::renew(slot) }.map_err(|error| error.to_string())?;
+        unsafe {
+            if cleans {
+                block::clean(slot);
+            }
+            block::renew(slot).map_err(|error| error.to_string())?;
+        }
     }
     crate::stack::release_batch(&[slot]);
     Ok(())
