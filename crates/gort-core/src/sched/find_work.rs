@@ -261,8 +261,14 @@ fn gcd(a: u32, b: u32) -> u32 {
 }
 
 /// Watches the queues' lengths for a while before the M sleeps. True: something came up.
+///
+/// Not if no other P is at work: nobody could queue anything there, and what the network brings is had sooner in
+/// the poller.
 fn look_longer(pp: &'static P) -> bool {
     for _ in 0..IDLE_LOOKS {
+        if busy() <= 1 {
+            return false;
+        }
         thread::pause(IDLE_PAUSES);
         if SCHED.has_work() || pp.attention.load(Ordering::Relaxed) != 0 {
             return true;
