@@ -52,8 +52,11 @@ pub(crate) fn install_panic_hook() {
             }
             before(info);
             if let Some(gp) = g::current_goroutine() {
+                // Made before stderr is locked: the runtime is asked for it, and one that has lost its P while
+                // it waited for stderr waits for another there.
+                let line = format!("{}\n", Who(gp));
                 // Not `eprintln`: if stderr is gone it panics, and a panic in a hook aborts.
-                let _ = writeln!(io::stderr(), "{}", Who(gp));
+                let _ = io::stderr().write_all(line.as_bytes());
             }
         }));
     });

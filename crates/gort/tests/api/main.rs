@@ -3,3 +3,4 @@
 mod edges;
 mod go;
 mod macros;
+mod panics;
