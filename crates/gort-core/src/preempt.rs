@@ -60,6 +60,9 @@ pub use crate::inside::{assert_outside, is_inside};
 
 /// How much of the time a thread must have been computing for its P to be worth a signal, as a divisor.
 const BURNING_SHARE: u64 = 4;
+/// How many Ms that lost their P are looked at in a row: each costs a system call or a few, and thousands may be
+/// blocked in a library's calls, while others wait for sysmon to come to the next P.
+const LOST_LOOKS: usize = 16;
 /// Between two looks at a thread's CPU clock: less says nothing.
 const LOOK_MIN_NS: u64 = 20_000;
 
@@ -248,6 +251,9 @@ pub(crate) fn retake(pp: &'static P, since_ns: u64, list: &mut LostList) -> bool
 #[derive(Debug)]
 pub(crate) struct LostList {
     first: *const M,
+    /// The one after which the next look goes on; null at the start. It is listed: only who comes by from the start
+    /// takes it off.
+    looked_at: *const M,
     /// When the last one came.
     added_ns: u64,
 }
@@ -256,6 +262,7 @@ impl LostList {
     pub(crate) const fn new() -> LostList {
         LostList {
             first: ptr::null(),
+            looked_at: ptr::null(),
             added_ns: 0,
         }
     }
@@ -279,14 +286,15 @@ impl LostList {
         }
     }
 
-    /// Sends those that compute into the handler, and forgets those that have noticed.
+    /// Sends those that compute into the handler, and forgets those that have noticed: some of the list at a time,
+    /// one after the other, to its end at most.
     pub(crate) fn look(&mut self) -> bool {
-        let mut link = &raw mut self.first;
+        let mut link = self.next_link();
         let mut acted = false;
-        loop {
+        for _ in 0..LOST_LOOKS {
             // SAFETY: the list's head or the link of an M on it; Ms are never freed.
             let Some(mp) = (unsafe { (*link).as_ref() }) else {
-                return acted;
+                break;
             };
             // SAFETY: `watch` is sysmon's, which we are.
             let watch = unsafe { &mut *mp.watch.get() };
@@ -313,7 +321,23 @@ impl LostList {
                 }
             }
             link = &raw mut watch.next;
+            self.looked_at = mp;
         }
+        acted
+    }
+
+    /// The link at which to go on.
+    fn next_link(&mut self) -> *mut *const M {
+        // SAFETY: null or an M on the list; Ms are never freed.
+        if let Some(mp) = unsafe { self.looked_at.as_ref() } {
+            // SAFETY: `watch` is sysmon's, which we are.
+            let watch = unsafe { &mut *mp.watch.get() };
+            if !watch.next.is_null() {
+                return &raw mut watch.next;
+            }
+        }
+        self.looked_at = ptr::null();
+        &raw mut self.first
     }
 }
 
@@ -359,5 +383,66 @@ pub(crate) fn look_at_thread(pp: &P, seen: &mut CpuSeen, now_ns: u64) -> Thread 
         Doing::Running => Thread::Waits,
         Doing::Blocked(-1) => Thread::Unsure,
         Doing::Blocked(_) | Doing::Unknown => Thread::Sleeps,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gort_queue::gate::Answer;
+
+    use super::*;
+
+    /// An M whose P was taken; its thread is the caller's.
+    fn lost(list: &mut LostList) -> &'static M {
+        let mp = M::for_tests();
+        mp.gate.leave();
+        assert!(mp.gate.ask() && mp.gate.conclude());
+        mp.tid.store(thread::tid(), Ordering::Relaxed);
+        list.add(mp, clock::now_ns());
+        mp
+    }
+
+    /// Replaces when it was looked at.
+    fn replace_looked_ns(mp: &M, looked_ns: u64) -> u64 {
+        // SAFETY: only this test knows the M, and only for a moment.
+        std::mem::replace(unsafe { &mut (*mp.watch.get()).looked_ns }, looked_ns)
+    }
+
+    #[test]
+    fn of_many_that_are_blocked_each_has_its_look_and_none_holds_up_the_rest() {
+        let mut list = LostList::new();
+        let mut all: Vec<_> = (0..LOST_LOOKS * 5 / 2).map(|_| lost(&mut list)).collect();
+        for round in 0..4 {
+            let mut unseen = all.clone();
+            for mp in &all {
+                replace_looked_ns(mp, 0);
+            }
+            while !unseen.is_empty() {
+                list.look();
+                let before = unseen.len();
+                unseen.retain(|mp| replace_looked_ns(mp, 0) == 0);
+                assert!(
+                    (1..=LOST_LOOKS).contains(&(before - unseen.len())),
+                    "{round}"
+                );
+            }
+            // Some notice, and one more comes, while a look at the list is half way through.
+            list.look();
+            for index in [all.len() - 1, all.len() / 2, 0] {
+                let mp = all.remove(index);
+                assert_eq!(mp.gate.answer(), Answer::Lost);
+            }
+            all.push(lost(&mut list));
+            // Twice by all, to be done with this half and to be through it once more.
+            for _ in 0..all.len() {
+                list.look();
+            }
+        }
+        for mp in all {
+            mp.gate.answer();
+        }
+        while !list.first.is_null() {
+            list.look();
+        }
     }
 }

@@ -179,6 +179,12 @@ impl Global {
 }
 
 impl M {
+    /// One without a thread.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> &'static M {
+        M::new(0)
+    }
+
     /// An M for a thread that is about to be made; never freed while on any list. Outside the global
     /// lock, as it allocates.
     fn new(id: u64) -> &'static M {
