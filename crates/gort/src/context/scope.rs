@@ -16,20 +16,22 @@
 //! S1. LIVE is left once, under the scope's lock, together with `Tree::cause`.
 //! S2. A child is on its parent's list from `join_parent` until `leave_parent`, which both take the
 //!     parent's lock. None is added once the parent is not LIVE: it begins ENDING instead.
-//! S3. **Error and `done` agree.** `done` may not exist yet. Who ends the scope leaves LIVE and then
-//!     looks for `done`; who makes it looks at the state after that; with a fence between on both
-//!     sides, so that one sees the other, and closes it. Nobody waits for them: who is told of an error, or
-//!     given `done` after the end, has closed `done` himself before that, if need be.
+//! S3. **Error and `done` agree.** `done` may not exist yet. That it does (HAS_DONE) and that the scope
+//!     has ended are bits of one word: so who ends the scope sees that there is `done`, or who makes it
+//!     sees the end, and closes it. Nobody waits for them: who is told of an error, or given `done`
+//!     after the end, has closed `done` himself before that, if need be.
 //! S4. A node with `Tail::Func` is kept by its parent's list, as nobody else need have it. That is no
 //!     leak: a scope ends at the latest when its last handle goes, and lets go of them.
+//! S5. `done` is written once, under the scope's lock, before HAS_DONE is set; who reads it has seen
+//!     HAS_DONE.
 //!
 //! Under the lock there is no allocation, no drop, no wake-up.
 //!
 //! Checked by the tests of `context`, `crates/gort/tests/context` and the CX cases.
 
+use std::cell::UnsafeCell;
 use std::ptr::NonNull;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use gort_core::cancel::Cancellation;
 use gort_core::lock::Mutex;
@@ -44,15 +46,17 @@ use crate::chan::signal::Signal;
 
 /// What a node that can end has.
 pub(super) struct Scope {
-    /// Error in the lower bits, and how far its end has come.
+    /// Error in the lower bits, how far its end has come, and whether there is `done`. Changed by
+    /// `fetch_or` alone, with Release: who sees a bit by an acquire sees `done` as well, if its bit came
+    /// before (S5).
     state: AtomicU8,
     tree: Mutex<Tree>,
     /// The place in the parent's list. Guarded by the parent's lock (S2).
     link: wait_list::Node<Child>,
     /// Who waits under this scope (`current`).
     pub(super) cancellation: Cancellation,
-    /// Made when somebody asks for it (S3).
-    done: OnceLock<Signal>,
+    /// Made when somebody asks for it (S3, S5).
+    done: UnsafeCell<Option<Signal>>,
     /// How many `Cancel`s there are.
     pub(super) handles: AtomicUsize,
     pub(super) tail: Tail,
@@ -94,6 +98,7 @@ const DEADLINE_EXCEEDED: u8 = 2;
 const ERROR: u8 = 3;
 const SETTLED: u8 = 4;
 const FINISHED: u8 = 8;
+const HAS_DONE: u8 = 16;
 
 impl Verdict {
     pub(super) fn canceled() -> Verdict {
@@ -115,7 +120,7 @@ impl Scope {
             }),
             link: wait_list::Node::new(Child(node)),
             cancellation: Cancellation::new(),
-            done: OnceLock::new(),
+            done: UnsafeCell::new(None),
             handles: AtomicUsize::new(1),
             tail,
         }
@@ -125,9 +130,7 @@ impl Scope {
     pub(super) fn error(&self) -> Option<ContextError> {
         let state = self.state.load(Ordering::Acquire);
         let error = error_of(state)?;
-        if state & SETTLED == 0 {
-            self.settle();
-        }
+        self.settle(state);
         Some(error)
     }
 
@@ -140,30 +143,53 @@ impl Scope {
 
     /// Closed by the end.
     pub(super) fn done(&self) -> &Receiver<()> {
-        let done = match self.done.get() {
-            Some(done) => done,
-            None => self.make_done(),
-        };
-        // S3. Who makes it may not have come to close it yet.
-        if self.state.load(Ordering::Acquire) != LIVE {
+        let mut state = self.state.load(Ordering::Acquire);
+        if state & HAS_DONE == 0 {
+            state = self.make_done();
+        }
+        let done = self.done_if(state).expect("S5: it is there by now");
+        // S3. Who has ended the scope may not have come to close it yet.
+        if !is_live(state) {
             done.close();
         }
         done.receiver()
     }
 
+    /// Returns the state with HAS_DONE, and with the end if that came before (S3).
     #[cold]
-    fn make_done(&self) -> &Signal {
-        let done = self.done.get_or_init(Signal::new);
-        // S3.
-        fence(Ordering::SeqCst);
-        done
+    fn make_done(&self) -> u8 {
+        let mut new = Some(Signal::new());
+        {
+            let _tree = self.tree.lock();
+            if self.state.load(Ordering::Relaxed) & HAS_DONE == 0 {
+                // SAFETY: nobody may look or write meanwhile: they look once HAS_DONE is set, and
+                // write under the lock, which we have (S5).
+                unsafe { *self.done.get() = new.take() };
+                self.state.fetch_or(HAS_DONE, Ordering::Release);
+            }
+        }
+        // Without the lock, if somebody else was first.
+        drop(new);
+        self.state.load(Ordering::Acquire)
     }
 
-    /// ENDING to SETTLED; anybody may do it.
-    fn settle(&self) {
+    /// `done`, if there is one by `state`, which the caller has seen by an acquire.
+    fn done_if(&self, state: u8) -> Option<&Signal> {
+        if state & HAS_DONE == 0 {
+            return None;
+        }
+        // SAFETY: it was written before the bit, which the caller's acquire has seen, and never is again
+        // (S5).
+        unsafe { &*self.done.get() }.as_ref()
+    }
+
+    /// ENDING to SETTLED; anybody may do it, who has seen `state`.
+    fn settle(&self, state: u8) {
+        if state & SETTLED != 0 {
+            return;
+        }
         // S3.
-        fence(Ordering::SeqCst);
-        if let Some(done) = self.done.get() {
+        if let Some(done) = self.done_if(state) {
             done.close();
         }
         self.state.fetch_or(SETTLED, Ordering::Release);
@@ -174,7 +200,7 @@ impl Scope {
     fn begin_end(&self, verdict: Verdict) {
         let is_first = {
             let mut tree = self.tree.lock();
-            let is_first = self.state.load(Ordering::Relaxed) == LIVE;
+            let is_first = is_live(self.state.load(Ordering::Relaxed));
             if is_first {
                 // Nothing is dropped: there was no cause before.
                 tree.cause = verdict.cause;
@@ -182,13 +208,11 @@ impl Scope {
                     ContextError::Canceled => CANCELED,
                     ContextError::DeadlineExceeded => DEADLINE_EXCEEDED,
                 };
-                self.state.store(code, Ordering::Release);
+                self.state.fetch_or(code, Ordering::Release);
             }
             is_first
         };
-        if self.state.load(Ordering::Acquire) & SETTLED == 0 {
-            self.settle();
-        }
+        self.settle(self.state.load(Ordering::Acquire));
         if is_first {
             // They ask for the error next, which is there.
             self.cancellation.cancel();
@@ -222,6 +246,10 @@ impl Scope {
     }
 }
 
+fn is_live(state: u8) -> bool {
+    state & ERROR == LIVE
+}
+
 fn error_of(state: u8) -> Option<ContextError> {
     match state & ERROR {
         LIVE => None,
@@ -251,7 +279,7 @@ impl Node {
         let kept = matches!(scope.tail, Tail::Func(_)).then(|| NodeRef::of(self));
         let is_live = {
             let mut tree = above.scope().tree.lock();
-            let is_live = above.scope().state.load(Ordering::Relaxed) == LIVE;
+            let is_live = is_live(above.scope().state.load(Ordering::Relaxed));
             if is_live {
                 // SAFETY: a new node is on no list. It stays in place until it is freed, before which
                 // it takes itself off (N1).

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use gort::chan::TryRecvError;
 use gort::context::{Cancel, Context, StopFunc, background};
 use gort::sync::Mutex;
 use gort_test_support::{Random, eventually};
@@ -99,4 +100,50 @@ fn a_tree_that_everybody_changes_stays_whole_and_goes_away() {
     // Nothing is left of what they made, once the functions that were started have run.
     drop(places);
     eventually("nothing is left", || Arc::strong_count(&counted) == 1);
+}
+
+/// Some ask for `done` for the first time, in the same moment as another ends the context. All get one
+/// channel, and it is closed in the end.
+fn assert_done_closes(askers: usize, rounds: usize) {
+    let all: Arc<Vec<_>> = Arc::new((0..rounds).map(|_| background().with_cancel()).collect());
+    let arrived = Arc::new(AtomicUsize::new(0));
+    // They come to a round together, as nearly as can be had.
+    let meet = move |round: usize| {
+        arrived.fetch_add(1, Ordering::Relaxed);
+        while arrived.load(Ordering::Relaxed) < (askers + 1) * (round + 1) {
+            gort::yield_now();
+        }
+    };
+    let ask = |_| {
+        let (all, meet) = (all.clone(), meet.clone());
+        gort::go(move || {
+            let ask = |(round, (ctx, _)): (usize, &(Context, Cancel))| {
+                meet(round);
+                ctx.done().clone()
+            };
+            all.iter().enumerate().map(ask).collect::<Vec<_>>()
+        })
+    };
+    let askers: Vec<_> = (0..askers).map(ask).collect();
+    for (round, (_, cancel)) in all.iter().enumerate() {
+        meet(round);
+        cancel.cancel();
+    }
+    for asker in askers {
+        for ((ctx, _), done) in all.iter().zip(asker.join().unwrap()) {
+            // Before `ctx.done()`, which would close it.
+            assert_eq!(done.try_recv(), Err(TryRecvError::Disconnected));
+            assert!(done.same_channel(ctx.done()));
+        }
+    }
+}
+
+#[gort::test(procs = 2)]
+fn done_closes_when_it_is_made_while_the_context_ends() {
+    assert_done_closes(1, 1000);
+}
+
+#[gort::test(procs = 4)]
+fn all_who_ask_for_done_at_once_get_the_same() {
+    assert_done_closes(3, 300);
 }
