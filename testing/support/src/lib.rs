@@ -17,4 +17,7 @@ mod wait;
 pub use alone::{alone, alone_until_replaced, is_alone};
 pub use random::Random;
 pub use stand_ins::{Dropped, Wakes, yield_once};
-pub use wait::{SOON, eventually, eventually_parked, eventually_within, go_named, is_parked};
+pub use wait::{
+    SOON, eventually, eventually_parked, eventually_parked_or_over, eventually_within, go_named,
+    is_parked,
+};

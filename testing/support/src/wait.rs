@@ -45,6 +45,27 @@ pub fn eventually_parked(name: &str, reason: &str) {
     eventually(&what, || is_parked(name, reason));
 }
 
+/// Waits until the goroutine of that name and handle is parked for that reason, or has ended; says whether
+/// it was seen parked. For one that may give up before it is looked at.
+///
+/// # Panics
+///
+/// If neither comes true [soon](SOON).
+#[track_caller]
+pub fn eventually_parked_or_over<T>(
+    name: &str,
+    reason: &str,
+    handle: &gort::JoinHandle<T>,
+) -> bool {
+    let mut was_parked = false;
+    let what = format!("{name:?} is parked in {reason}, or over");
+    eventually(&what, || {
+        was_parked = is_parked(name, reason);
+        was_parked || handle.is_finished()
+    });
+    was_parked
+}
+
 /// Whether a goroutine of that name is parked for that reason, in the words of dumps.
 pub fn is_parked(name: &str, reason: &str) -> bool {
     gort_core::snapshot::goroutines().iter().any(|goroutine| {
@@ -95,6 +116,17 @@ mod tests {
         );
         drop(tx);
         assert!(waiter.join().unwrap().is_err());
+    }
+
+    #[test]
+    fn one_that_is_parked_is_told_from_one_that_is_over() {
+        let (tx, rx) = gort::chan::bounded::<()>(0);
+        let waiter = go_named("parks, then ends", move || rx.recv());
+        let was_parked = || eventually_parked_or_over("parks, then ends", "chan receive", &waiter);
+        assert!(was_parked());
+        drop(tx);
+        eventually("it is over", || waiter.is_finished());
+        assert!(!was_parked());
     }
 
     #[test]

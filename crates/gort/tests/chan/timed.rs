@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use gort::chan::{self, RecvFuture, Select, TryRecvError, select};
 use gort::time::{Ticker, Timer};
-use gort_test_support::{Wakes, eventually, eventually_parked, go_named, is_parked};
+use gort_test_support::{
+    Wakes, eventually, eventually_parked, eventually_parked_or_over, go_named,
+};
 
 use super::{poll, poll_to_panic};
 
@@ -132,14 +134,6 @@ fn a_receiver_behind_one_that_left_is_woken() {
         has_left
     });
     assert!(was_in_time, "not even within 3 s");
-}
-
-/// Waits until the goroutine of that name is parked for that reason, or has ended.
-#[track_caller]
-fn eventually_parked_or_over<T>(name: &str, reason: &str, handle: &gort::JoinHandle<T>) {
-    eventually("it is parked or over", || {
-        handle.is_finished() || is_parked(name, reason)
-    });
 }
 
 #[gort::test]
