@@ -16,7 +16,7 @@ use std::mem;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Context;
 use super::scope::Scope;
@@ -175,10 +175,12 @@ impl Drop for NodeRef {
             if unsafe { &node.as_ref().refs }.fetch_sub(1, Ordering::Release) != 1 {
                 return;
             }
-            // What others did with the node comes before its end.
-            fence(Ordering::Acquire);
             // SAFETY: the count was taken to 0 here, so the memory stays until the next lines.
-            unsafe { node.as_ref() }.leave_parent();
+            let last = unsafe { node.as_ref() };
+            // What others did with the node comes before its end. A fence would do too, but that
+            // ThreadSanitizer does not know it.
+            last.refs.load(Ordering::Acquire);
+            last.leave_parent();
             // SAFETY: `new` made it as a box. Nobody can find the node any more: not by a reference, nor
             // on its parent's list, and children would have kept it (N1).
             let mut node_box = unsafe { Box::from_raw(node.as_ptr()) };
