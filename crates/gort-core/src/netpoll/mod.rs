@@ -43,9 +43,8 @@ mod slot;
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::clock::{self, NEVER};
 use crate::fork;
@@ -145,7 +144,7 @@ impl PollDesc {
         let slot = slot::take()?;
         let desc = PollDesc { slot };
         let interest = epoll::IN | epoll::OUT | epoll::RDHUP | epoll::EDGE_TRIGGERED;
-        epoll::add(poller.epoll.as_fd(), fd, interest, slot.tag())?;
+        epoll::add(poller.epoll, fd, interest, slot.tag())?;
         Ok(desc)
     }
 
@@ -269,11 +268,9 @@ impl PollDesc {
         if fork::is_forked() {
             return;
         }
-        let poller = POLLER
-            .get()
-            .expect("a descriptor exists, so the poller has been started");
+        let poller = poller().expect("a descriptor exists, so the poller has been started");
         // It fails only if somebody has closed the number behind our back; then it is out.
-        let _ = epoll::delete(poller.epoll.as_fd(), fd);
+        let _ = epoll::delete(poller.epoll, fd);
     }
 }
 
@@ -285,7 +282,7 @@ impl Drop for PollDesc {
 
 /// Whether the epoll instance exists, that is, whether somebody must poll.
 pub fn is_started() -> bool {
-    POLLER.get().is_some()
+    poller().is_some()
 }
 
 /// How many Gs wait for a descriptor at this moment.
@@ -303,7 +300,7 @@ pub fn waiters() -> u32 {
 /// Never parks, allocates or takes a lock; callable from a system stack.
 pub fn poll(delay_ns: i64, out: &mut ReadyList) -> usize {
     let timeout_ns = u64::try_from(delay_ns).ok();
-    let Some(poller) = POLLER.get() else {
+    let Some(poller) = poller() else {
         if delay_ns != 0 {
             sleep(timeout_ns);
         }
@@ -319,7 +316,7 @@ pub fn poll(delay_ns: i64, out: &mut ReadyList) -> usize {
     }
     let mut buffer = [MaybeUninit::uninit(); EVENTS_MAX];
     let events = loop {
-        match epoll::wait(poller.epoll.as_fd(), &mut buffer, timeout_ns) {
+        match epoll::wait(poller.epoll, &mut buffer, timeout_ns) {
             Ok(events) => break events,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 // The time left is the caller's to compute.
@@ -361,8 +358,8 @@ pub fn interrupt() {
     // Pairs with the fence in `poll`: if we do not see the epoll instance, a poll that does sees our
     // flag before it waits there.
     fence(Ordering::SeqCst);
-    match POLLER.get() {
-        Some(poller) => epoll::counter_raise(poller.counter.as_fd()),
+    match poller() {
+        Some(poller) => epoll::counter_raise(poller.counter),
         None => futex::wake(&raw const INTERRUPTED, 1),
     }
 }
@@ -371,8 +368,8 @@ pub fn interrupt() {
 ///
 /// The counter first: an `interrupt` that comes between the two finds the flag set and does nothing,
 /// which is right, as this poll is about to return.
-fn answer_interrupt(poller: &Poller) {
-    epoll::counter_clear(poller.counter.as_fd());
+fn answer_interrupt(poller: Poller) {
+    epoll::counter_clear(poller.counter);
     INTERRUPTED.swap(0, Ordering::SeqCst);
 }
 
@@ -410,13 +407,18 @@ fn deliver(event: &epoll::Event, out: &mut ReadyList) -> usize {
     count
 }
 
+/// What is never closed.
+#[derive(Clone, Copy)]
 struct Poller {
-    epoll: OwnedFd,
+    epoll: BorrowedFd<'static>,
     /// Readable while an interrupt is pending.
-    counter: OwnedFd,
+    counter: BorrowedFd<'static>,
 }
 
-static POLLER: OnceLock<Poller> = OnceLock::new();
+/// The numbers of the two, the epoll instance's in the upper half; NONE until there are. Written once,
+/// by `start` (release), and read by all (acquire): who finds the instance finds it with its counter in.
+static POLLER: AtomicU64 = AtomicU64::new(NONE);
+const NONE: u64 = u64::MAX;
 static STARTING: Mutex<()> = Mutex::new(());
 
 /// 1 while an interrupt is pending. Written by `interrupt` and by the `poll` that answers it.
@@ -428,35 +430,42 @@ static WAITERS: AtomicU32 = AtomicU32::new(0);
 /// What epoll reports for the counter. No slot has this tag: its index would be `u32::MAX`.
 const INTERRUPT: u64 = u64::MAX;
 
-fn start() -> io::Result<&'static Poller> {
-    if let Some(poller) = POLLER.get() {
+/// The epoll instance, once there is one.
+#[inline]
+fn poller() -> Option<Poller> {
+    let numbers = POLLER.load(Ordering::Acquire);
+    if numbers == NONE {
+        return None;
+    }
+    // SAFETY: the descriptor has to be open as long as it is borrowed: `start` has given it away for good.
+    let borrow = |number: u64| unsafe { BorrowedFd::borrow_raw(number as u32 as RawFd) };
+    Some(Poller {
+        epoll: borrow(numbers >> 32),
+        counter: borrow(numbers),
+    })
+}
+
+fn start() -> io::Result<Poller> {
+    if let Some(poller) = poller() {
         return Ok(poller);
     }
-    // Not `OnceLock::get_or_init`: this may fail, now, and succeed later.
+    // One at a time. It may fail, now, and succeed later.
     let _starting = STARTING.lock();
-    if POLLER.get().is_none() {
-        let poller = Poller {
-            epoll: epoll::create()?,
-            counter: epoll::counter_create()?,
-        };
-        epoll::add(
-            poller.epoll.as_fd(),
-            poller.counter.as_fd(),
-            epoll::IN,
-            INTERRUPT,
-        )?;
-        // Cannot be set already: only we do, under the lock.
-        let _ = POLLER.set(poller);
+    if poller().is_none() {
+        let (epoll, counter) = (epoll::create()?, epoll::counter_create()?);
+        epoll::add(epoll.as_fd(), counter.as_fd(), epoll::IN, INTERRUPT)?;
+        let half = |fd: OwnedFd| u64::from(fd.into_raw_fd() as u32);
+        POLLER.store(half(epoll) << 32 | half(counter), Ordering::Release);
         // Whoever waits in `sleep` shall go over to the epoll instance. If the flag is up already, its
         // setter has woken that sleeper, or raises the counter.
         if INTERRUPTED.swap(1, Ordering::SeqCst) == 0 {
             futex::wake(&raw const INTERRUPTED, 1);
-            if let Some(poller) = POLLER.get() {
-                epoll::counter_raise(poller.counter.as_fd());
+            if let Some(poller) = poller() {
+                epoll::counter_raise(poller.counter);
             }
         }
     }
-    Ok(POLLER.get().expect("it has just been set"))
+    Ok(poller().expect("it has just been set"))
 }
 
 #[cfg(test)]
