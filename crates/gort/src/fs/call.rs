@@ -7,17 +7,17 @@
 //! | `endless` | handed off at once       | no     | what waits for somebody: FIFOs, terminals         |
 //!
 //! *Short* is the rule, as in Go. Measured with `examples/file_cost.rs`, 4 KiB from the page cache, ns a
-//! read (2 processors, Linux 6.18, ext4; the machine shared with others):
+//! read (2 processors, Linux 6.18; medians of three runs, with real-time priority):
 //!
 //! |                                          | 1 P   | 1 P, 2 more want it | 2 Ps | 2 Ps, 2 more |
 //! |------------------------------------------|-------|---------------------|------|--------------|
-//! | as a plain call                          | 460   | 595                 | 307  | 679          |
-//! | with a place among the calls (`short`)   | 533   | 565                 | 321  | 706          |
-//! | `preadv2` with `RWF_NOWAIT`, which says if the disk is needed | 558 | 645 | 345 | 760      |
-//! | handed off (`long`)                      | 6,548 | 11,354              | 440  | 4,025        |
+//! | as a plain call                          | 457   | 896                 | 370  | 430          |
+//! | with a place among the calls (`short`)   | 435   | 930                 | 394  | 398          |
+//! | `preadv2` with `RWF_NOWAIT`, which says if the disk is needed | 694 | 1,088   | 549  | 681          |
+//! | handed off (`long`)                      | 7,812 | 8,395               | 543  | 8,009        |
 //!
-//! A thread that does sleep in such a call loses its P to sysmon, if anybody wants that P: within 0.16 ms
-//! (median) if sysmon was about, 10.6 ms at most if it slept deepest. Handing off would cost each cached read
+//! A thread that does sleep in such a call loses its P to sysmon, if anybody wants that P: within 0.1 ms
+//! (median) if sysmon was about, 10.7 ms at most if it slept deepest. Handing off would cost each cached read
 //! ten times its time to save others that wait on a read from the disk, itself 0.1 to 10 ms.
 //!
 //! Those that count are at most `Config::blocking_threads`, and so are the threads that they block: a
