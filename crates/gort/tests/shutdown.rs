@@ -54,6 +54,8 @@ fn shutting_down_refuses_what_is_new_and_waits_for_the_rest() {
     assert_eq!(error.to_string(), "the runtime has been shut down");
     let own_thread = gort::Builder::new().own_thread();
     assert!(own_thread.go(|| ()).is_err());
+    let error = gort::Builder::new().go_async(async {}).unwrap_err();
+    assert_eq!(error.to_string(), "the runtime has been shut down");
     let refused = panic::catch_unwind(|| drop(gort::go(|| ())));
     assert!(refused.is_err());
     let refused = panic::catch_unwind(|| gort::scope(|s| drop(s.go(|| ()))));

@@ -160,7 +160,7 @@ where
 
 /// Says whether a goroutine can be started although not every one can.
 #[cold]
-fn check_closed(system: bool) -> io::Result<()> {
+pub(super) fn check_closed(system: bool) -> io::Result<()> {
     if !settings::is_started() {
         fork::check("a goroutine was started");
         fatal!("a goroutine was started before the runtime");

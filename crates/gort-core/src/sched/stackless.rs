@@ -51,7 +51,6 @@ use super::join::{self, JoinHandle, Outcome};
 use super::m::{self, M};
 use super::{carriers, park, shake, switch, syscall, wake};
 use crate::clock;
-use crate::fork;
 use crate::g::{GRef, Kind, RESULT_INLINE_BYTES, flags, slab};
 use crate::inside;
 use crate::settings;
@@ -124,15 +123,14 @@ enum Polled {
 ///
 /// # Errors
 ///
-/// No descriptor can be had, or, for the first ones, no stack to poll on.
+/// No descriptor can be had, or, for the first ones, no stack to poll on; or the runtime has been shut down.
 pub fn spawn_async<F>(future: F, options: SpawnOptions) -> io::Result<JoinHandle<F::Output>>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    if !settings::is_started() {
-        fork::check("a goroutine was started");
-        fatal!("a goroutine was started before the runtime");
+    if !settings::is_open() {
+        entry::check_closed(options.system)?;
     }
     carriers::stand_by()?;
     let (gp, id) = match take_descriptor(options.system) {
