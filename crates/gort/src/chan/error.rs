@@ -10,10 +10,33 @@ use std::fmt;
 /// The channel is closed: the value could not be sent, and is inside.
 ///
 /// Go panics with "send on closed channel" here; see [`Sender::send`](super::Sender::send).
+///
+/// # Examples
+///
+/// ```
+/// use gort::chan::{self, SendError};
+///
+/// let (tx, rx) = chan::bounded(1);
+/// drop(rx);
+/// let SendError(value) = tx.send("kept").unwrap_err();
+/// assert_eq!(value, "kept");
+/// ```
 #[derive(PartialEq, Eq, Clone, Copy)]
 pub struct SendError<T>(pub T);
 
 /// Why [`Sender::try_send`](super::Sender::try_send) did not send. The value is inside.
+///
+/// # Examples
+///
+/// ```
+/// use gort::chan::{self, TrySendError};
+///
+/// let (tx, rx) = chan::bounded(1);
+/// tx.send(1).unwrap();
+/// assert_eq!(tx.try_send(2), Err(TrySendError::Full(2)));
+/// drop(rx);
+/// assert_eq!(tx.try_send(3), Err(TrySendError::Disconnected(3)));
+/// ```
 #[derive(PartialEq, Eq, Clone, Copy)]
 pub enum TrySendError<T> {
     /// The buffer is full, or on a channel of capacity 0 no receiver is waiting.
@@ -24,6 +47,18 @@ pub enum TrySendError<T> {
 }
 
 /// Why [`Sender::send_timeout`](super::Sender::send_timeout) did not send. The value is inside.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use gort::chan::{self, SendTimeoutError};
+///
+/// let (tx, _rx) = chan::bounded(0);
+/// let error = tx.send_timeout(1, Duration::from_millis(1)).unwrap_err();
+/// assert_eq!(error, SendTimeoutError::Timeout(1));
+/// ```
 #[derive(PartialEq, Eq, Clone, Copy)]
 pub enum SendTimeoutError<T> {
     /// The time was up before there was room, or a receiver.
@@ -34,10 +69,33 @@ pub enum SendTimeoutError<T> {
 }
 
 /// The channel is empty, and closed or without senders: nothing will ever come.
+///
+/// # Examples
+///
+/// ```
+/// use gort::chan::{self, RecvError};
+///
+/// let (tx, rx) = chan::bounded(1);
+/// tx.send(1).unwrap();
+/// drop(tx);
+/// assert_eq!(rx.recv(), Ok(1));
+/// assert_eq!(rx.recv(), Err(RecvError));
+/// ```
 #[derive(PartialEq, Eq, Clone, Copy, Debug)]
 pub struct RecvError;
 
 /// Why [`Receiver::try_recv`](super::Receiver::try_recv) returned no value.
+///
+/// # Examples
+///
+/// ```
+/// use gort::chan::{self, TryRecvError};
+///
+/// let (tx, rx) = chan::bounded::<i32>(1);
+/// assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+/// drop(tx);
+/// assert_eq!(rx.try_recv(), Err(TryRecvError::Disconnected));
+/// ```
 #[derive(PartialEq, Eq, Clone, Copy, Debug)]
 pub enum TryRecvError {
     /// There is no value now; one may still come.
@@ -48,6 +106,20 @@ pub enum TryRecvError {
 }
 
 /// Why [`Receiver::recv_timeout`](super::Receiver::recv_timeout) returned no value.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use gort::chan::{self, RecvTimeoutError};
+///
+/// let (tx, rx) = chan::bounded::<i32>(1);
+/// let wait = Duration::from_millis(1);
+/// assert_eq!(rx.recv_timeout(wait), Err(RecvTimeoutError::Timeout));
+/// drop(tx);
+/// assert_eq!(rx.recv_timeout(wait), Err(RecvTimeoutError::Disconnected));
+/// ```
 #[derive(PartialEq, Eq, Clone, Copy, Debug)]
 pub enum RecvTimeoutError {
     /// The time was up before a value came.
@@ -58,18 +130,67 @@ pub enum RecvTimeoutError {
 }
 
 /// No operation of a [`Select`](super::Select) could proceed at once.
+///
+/// # Examples
+///
+/// ```
+/// use gort::chan::{self, Select, TrySelectError};
+///
+/// let (_tx, rx) = chan::bounded::<i32>(1);
+/// let mut select = Select::new();
+/// select.recv(&rx);
+/// assert_eq!(select.try_select().err(), Some(TrySelectError));
+/// ```
 #[derive(PartialEq, Eq, Clone, Copy, Debug)]
 pub struct TrySelectError;
 
 /// No operation of a [`Select`](super::Select) could proceed in time.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use gort::chan::{self, Select, SelectTimeoutError};
+///
+/// let (_tx, rx) = chan::bounded::<i32>(1);
+/// let mut select = Select::new();
+/// select.recv(&rx);
+/// let selected = select.select_timeout(Duration::from_millis(1));
+/// assert_eq!(selected.err(), Some(SelectTimeoutError));
+/// ```
 #[derive(PartialEq, Eq, Clone, Copy, Debug)]
 pub struct SelectTimeoutError;
 
 /// No operation of a [`Select`](super::Select) was ready.
+///
+/// # Examples
+///
+/// ```
+/// use gort::chan::{self, Select, TryReadyError};
+///
+/// let (_tx, rx) = chan::bounded::<i32>(1);
+/// let mut select = Select::new();
+/// select.recv(&rx);
+/// assert_eq!(select.try_ready(), Err(TryReadyError));
+/// ```
 #[derive(PartialEq, Eq, Clone, Copy, Debug)]
 pub struct TryReadyError;
 
 /// No operation of a [`Select`](super::Select) became ready in time.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use gort::chan::{self, ReadyTimeoutError, Select};
+///
+/// let (_tx, rx) = chan::bounded::<i32>(1);
+/// let mut select = Select::new();
+/// select.recv(&rx);
+/// assert_eq!(select.ready_timeout(Duration::from_millis(1)), Err(ReadyTimeoutError));
+/// ```
 #[derive(PartialEq, Eq, Clone, Copy, Debug)]
 pub struct ReadyTimeoutError;
 

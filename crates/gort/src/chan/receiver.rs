@@ -169,6 +169,23 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// As [`recv_timeout`](Self::recv_timeout).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// use gort::chan::{self, RecvTimeoutError};
+    ///
+    /// // All three have to come by the same moment.
+    /// let by = Instant::now() + Duration::from_millis(5);
+    /// let (tx, rx) = chan::bounded(3);
+    /// tx.send(1).unwrap();
+    /// tx.send(2).unwrap();
+    /// assert_eq!(rx.recv_deadline(by), Ok(1));
+    /// assert_eq!(rx.recv_deadline(by), Ok(2));
+    /// assert_eq!(rx.recv_deadline(by), Err(RecvTimeoutError::Timeout));
+    /// ```
     #[inline]
     #[track_caller]
     pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
@@ -243,6 +260,17 @@ impl<T> Receiver<T> {
     }
 
     /// The number of values in the channel: Go's `len`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gort::chan::bounded(2);
+    /// assert!(rx.is_empty());
+    /// tx.send('a').unwrap();
+    /// assert_eq!((rx.len(), rx.capacity()), (1, Some(2)));
+    /// tx.send('b').unwrap();
+    /// assert!(rx.is_full());
+    /// ```
     pub fn len(&self) -> usize {
         match self.chan() {
             None => 0,
@@ -262,6 +290,15 @@ impl<T> Receiver<T> {
     }
 
     /// Whether the two receive from the same channel. All nil channels are the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (_tx, one) = gort::chan::unbounded::<i32>();
+    /// let (_tx, other) = gort::chan::unbounded::<i32>();
+    /// assert!(one.same_channel(&one.clone()));
+    /// assert!(!one.same_channel(&other));
+    /// ```
     pub fn same_channel(&self, other: &Receiver<T>) -> bool {
         self.chan == other.chan
     }
@@ -422,11 +459,31 @@ impl<T> IntoIterator for Receiver<T> {
 }
 
 /// Waits for each value; ends when the channel is empty and closed. See [`Receiver::iter`].
+///
+/// # Examples
+///
+/// ```
+/// let (tx, rx) = gort::chan::unbounded();
+/// tx.send(1).unwrap();
+/// tx.send(2).unwrap();
+/// drop(tx);
+/// assert_eq!(rx.iter().collect::<Vec<_>>(), [1, 2]); // until there are no senders
+/// ```
 pub struct Iter<'a, T> {
     receiver: &'a Receiver<T>,
 }
 
 /// Takes the values that are there; never waits. See [`Receiver::try_iter`].
+///
+/// # Examples
+///
+/// ```
+/// let (tx, rx) = gort::chan::unbounded();
+/// tx.send(1).unwrap();
+/// assert_eq!(rx.try_iter().collect::<Vec<_>>(), [1]); // though more may come
+/// tx.send(2).unwrap();
+/// assert_eq!(rx.try_iter().collect::<Vec<_>>(), [2]);
+/// ```
 pub struct TryIter<'a, T> {
     receiver: &'a Receiver<T>,
 }

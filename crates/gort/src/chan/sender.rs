@@ -171,6 +171,19 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// [`SendTimeoutError::Timeout`] or [`SendTimeoutError::Disconnected`], with the value inside.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// use gort::chan::{self, SendTimeoutError};
+    ///
+    /// let by = Instant::now() + Duration::from_millis(5);
+    /// let (tx, _rx) = chan::bounded(1);
+    /// assert_eq!(tx.send_deadline(1, by), Ok(()));
+    /// assert_eq!(tx.send_deadline(2, by), Err(SendTimeoutError::Timeout(2)));
+    /// ```
     #[inline]
     #[track_caller]
     pub fn send_deadline(&self, value: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
@@ -296,6 +309,17 @@ impl<T> Sender<T> {
     }
 
     /// The number of values in the channel: Go's `len`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, _rx) = gort::chan::bounded(2);
+    /// assert!(tx.is_empty());
+    /// tx.send('a').unwrap();
+    /// assert_eq!((tx.len(), tx.capacity()), (1, Some(2)));
+    /// tx.send('b').unwrap();
+    /// assert!(tx.is_full());
+    /// ```
     pub fn len(&self) -> usize {
         self.chan().map_or(0, Chan::len::<T>)
     }
@@ -307,6 +331,15 @@ impl<T> Sender<T> {
     }
 
     /// Whether the two send into the same channel. All nil channels are the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (one, _rx) = gort::chan::unbounded::<i32>();
+    /// let (other, _rx) = gort::chan::unbounded::<i32>();
+    /// assert!(one.same_channel(&one.clone()));
+    /// assert!(!one.same_channel(&other));
+    /// ```
     pub fn same_channel(&self, other: &Sender<T>) -> bool {
         self.chan == other.chan
     }

@@ -190,6 +190,21 @@ impl<'a> Select<'a> {
     /// # Panics
     ///
     /// The [`SelectedOperation`] panics when it is dropped without being completed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::chan::{self, Select};
+    ///
+    /// let (tx, rx) = chan::bounded(1);
+    /// let mut select = Select::new();
+    /// let at = select.recv(&rx);
+    /// assert!(select.try_select().is_err());
+    /// tx.send(1).unwrap();
+    /// let operation = select.try_select().unwrap();
+    /// assert_eq!(operation.index(), at);
+    /// assert_eq!(operation.recv(&rx), Ok(1));
+    /// ```
     #[track_caller]
     pub fn try_select(&mut self) -> Result<SelectedOperation<'a>, TrySelectError> {
         self.act(Wait::Never).ok_or(TrySelectError)
@@ -201,6 +216,23 @@ impl<'a> Select<'a> {
     ///
     /// If no operation was added. The [`SelectedOperation`] panics when it is dropped without being
     /// completed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::chan::{self, Select};
+    ///
+    /// let channels: Vec<_> = (0..4).map(|_| chan::bounded(1)).collect();
+    /// let mut select = Select::new();
+    /// for (_, rx) in &channels {
+    ///     select.recv(rx);
+    /// }
+    /// channels[2].0.send("from the third").unwrap();
+    /// let operation = select.select();
+    /// let index = operation.index();
+    /// assert_eq!(index, 2);
+    /// assert_eq!(operation.recv(&channels[index].1), Ok("from the third"));
+    /// ```
     #[track_caller]
     pub fn select(&mut self) -> SelectedOperation<'a> {
         self.assert_not_empty();
@@ -221,6 +253,22 @@ impl<'a> Select<'a> {
     /// # Panics
     ///
     /// The [`SelectedOperation`] panics when it is dropped without being completed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gort::chan::{self, Select};
+    ///
+    /// let (tx, rx) = chan::bounded(1);
+    /// let mut select = Select::new();
+    /// select.send(&tx);
+    /// // There is room, so nothing is waited for.
+    /// let operation = select.select_timeout(Duration::from_secs(60)).unwrap();
+    /// operation.send(&tx, 1).unwrap();
+    /// assert_eq!(rx.recv(), Ok(1));
+    /// ```
     #[track_caller]
     pub fn select_timeout(
         &mut self,
@@ -239,6 +287,20 @@ impl<'a> Select<'a> {
     /// # Panics
     ///
     /// The [`SelectedOperation`] panics when it is dropped without being completed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// use gort::chan::{self, Select};
+    ///
+    /// let by = Instant::now() + Duration::from_millis(5);
+    /// let (_tx, rx) = chan::bounded::<i32>(1);
+    /// let mut select = Select::new();
+    /// select.recv(&rx);
+    /// assert!(select.select_deadline(by).is_err());
+    /// ```
     #[track_caller]
     pub fn select_deadline(
         &mut self,
@@ -253,6 +315,20 @@ impl<'a> Select<'a> {
     /// # Errors
     ///
     /// [`TryReadyError`] if there is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::chan::{self, Select};
+    ///
+    /// let (tx, rx) = chan::bounded(1);
+    /// tx.send(1).unwrap();
+    /// let mut select = Select::new();
+    /// let at = select.recv(&rx);
+    /// assert_eq!(select.try_ready(), Ok(at));
+    /// // Nothing has been received yet; another might have come first.
+    /// assert_eq!(rx.try_recv(), Ok(1));
+    /// ```
     #[track_caller]
     pub fn try_ready(&mut self) -> Result<usize, TryReadyError> {
         self.watch(Wait::Never).ok_or(TryReadyError)
@@ -264,6 +340,27 @@ impl<'a> Select<'a> {
     /// # Panics
     ///
     /// If no operation was added.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::chan::{self, Select};
+    ///
+    /// gort::run(|| {
+    ///     let (tx, rx) = chan::bounded(0);
+    ///     gort::go(move || tx.send(1));
+    ///     let mut select = Select::new();
+    ///     select.recv(&rx);
+    ///     let received = loop {
+    ///         select.ready();
+    ///         // Ready is a hint: another may have come first.
+    ///         if let Ok(value) = rx.try_recv() {
+    ///             break value;
+    ///         }
+    ///     };
+    ///     assert_eq!(received, 1);
+    /// });
+    /// ```
     #[track_caller]
     pub fn ready(&mut self) -> usize {
         self.assert_not_empty();
@@ -279,6 +376,22 @@ impl<'a> Select<'a> {
     /// # Errors
     ///
     /// [`ReadyTimeoutError`] if the time was up first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gort::chan::{self, Select};
+    ///
+    /// let (tx, rx) = chan::bounded::<i32>(1);
+    /// let mut select = Select::new();
+    /// select.recv(&rx);
+    /// assert!(select.ready_timeout(Duration::from_millis(1)).is_err());
+    /// drop(tx);
+    /// // A receive that would fail is ready too.
+    /// assert_eq!(select.ready_timeout(Duration::from_secs(60)), Ok(0));
+    /// ```
     #[track_caller]
     pub fn ready_timeout(&mut self, timeout: Duration) -> Result<usize, ReadyTimeoutError> {
         let wait = Wait::Until(clock::deadline_after(timeout));
@@ -304,6 +417,19 @@ impl<'a> Select<'a> {
     ///
     /// If no operation was added. The [`SelectedOperation`] panics when it is dropped without being
     /// completed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::chan::{self, Select};
+    ///
+    /// let (tx, rx) = chan::bounded(1);
+    /// tx.send(7).unwrap();
+    /// let mut select = Select::new();
+    /// select.recv(&rx);
+    /// let value = gort::block_on(async { select.select_async().await.recv(&rx) });
+    /// assert_eq!(value, Ok(7));
+    /// ```
     #[track_caller]
     pub fn select_async(&mut self) -> SelectFuture<'_, 'a> {
         self.assert_not_empty();
@@ -474,6 +600,23 @@ impl fmt::Debug for Select<'_> {
 ///
 /// One that is forgotten keeps what it had: the value is lost, the place stays taken, and the receiver waits
 /// for its value, even if the channel is closed.
+///
+/// # Examples
+///
+/// ```
+/// use gort::chan::{self, Select};
+///
+/// let (tx, rx) = chan::bounded(1);
+/// let mut select = Select::new();
+/// let (receive, send) = (select.recv(&rx), select.send(&tx));
+/// let operation = select.select();
+/// match operation.index() {
+///     at if at == receive => assert_eq!(operation.recv(&rx), Ok(1)),
+///     at if at == send => operation.send(&tx, 1).unwrap(),
+///     _ => unreachable!("there are two"),
+/// }
+/// assert_eq!(rx.len(), 1);
+/// ```
 #[must_use = "a selected operation has to be completed"]
 pub struct SelectedOperation<'a> {
     index: usize,
