@@ -44,6 +44,16 @@ impl Cancel {
     ///
     /// Never blocks. When it returns, the context and all that were made from it are done: whoever looks
     /// sees the error, and finds the `done` channel closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (ctx, cancel) = gort::context::background().with_cancel();
+    /// let (below, _cancel) = ctx.with_cancel();
+    /// cancel.cancel();
+    /// assert!(ctx.err().is_some() && below.err().is_some());
+    /// cancel.cancel(); // does nothing more
+    /// ```
     pub fn cancel(&self) {
         self.node.end(Verdict::canceled());
     }

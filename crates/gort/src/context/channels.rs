@@ -7,6 +7,20 @@ use super::{Context, ContextError};
 use crate::chan::{Receiver, RecvError, SendError, Sender, select};
 
 /// Why [`Receiver::recv_ctx`] returned no value.
+///
+/// # Examples
+///
+/// ```
+/// use gort::chan;
+/// use gort::context::{self, ContextError, RecvCtxError};
+///
+/// let (ctx, cancel) = context::background().with_cancel();
+/// let (tx, rx) = chan::bounded::<i32>(1);
+/// drop(tx);
+/// assert!(rx.recv_ctx(&ctx).unwrap_err().is_disconnected());
+/// cancel.cancel();
+/// assert_eq!(rx.recv_ctx(&ctx), Err(RecvCtxError::Context(ContextError::Canceled)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RecvCtxError {
     /// The context is done.
@@ -16,6 +30,19 @@ pub enum RecvCtxError {
 }
 
 /// Why [`Sender::send_ctx`] did not send. The value is inside.
+///
+/// # Examples
+///
+/// ```
+/// use gort::{chan, context};
+///
+/// let (ctx, cancel) = context::background().with_cancel();
+/// let (tx, _rx) = chan::bounded(1);
+/// cancel.cancel();
+/// let error = tx.send_ctx(&ctx, "kept").unwrap_err();
+/// assert!(error.context().is_some());
+/// assert_eq!(error.into_inner(), "kept");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum SendCtxError<T> {
     /// The context is done.

@@ -31,6 +31,17 @@ pub type Cause = Arc<dyn Error + Send + Sync>;
 
 impl ContextError {
     /// Whether time was up, rather than that somebody cancelled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gort::context;
+    ///
+    /// let (ctx, _cancel) = context::background().with_timeout(Duration::ZERO);
+    /// assert!(ctx.err().unwrap().is_timeout());
+    /// ```
     #[doc(alias = "Timeout")]
     pub fn is_timeout(self) -> bool {
         self == ContextError::DeadlineExceeded

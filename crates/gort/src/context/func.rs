@@ -71,6 +71,16 @@ impl StopFunc {
     /// False if it has been started, or was stopped before.
     ///
     /// Does not wait for a function that runs; if you need to know when it has ended, let it say so.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (ctx, cancel) = gort::context::background().with_cancel();
+    /// let stop = ctx.after_func(|| unreachable!("it was stopped"));
+    /// assert!(stop.stop());
+    /// assert!(!stop.stop());
+    /// cancel.cancel();
+    /// ```
     pub fn stop(&self) -> bool {
         let Tail::Func(func) = &self.node.scope().tail else {
             unreachable!("made with a function");

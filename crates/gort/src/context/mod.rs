@@ -96,6 +96,27 @@ use scope::{Scope, Tail};
 /// Clones are the same context. Contexts are made from others; see the [module's page](self).
 ///
 /// `{:?}` shows how it was made, as Go's `String`: `context.Background.WithCancel`.
+///
+/// # Examples
+///
+/// ```
+/// use gort::context::{self, Context};
+///
+/// /// Long work asks now and then whether it is still wanted.
+/// fn count(ctx: &Context) -> u64 {
+///     (0..).find(|_| ctx.err().is_some()).unwrap()
+/// }
+///
+/// gort::run(|| {
+///     let (ctx, cancel) = context::background().with_cancel();
+///     let counting = gort::go({
+///         let ctx = ctx.clone();
+///         move || count(&ctx)
+///     });
+///     cancel.cancel();
+///     counting.join().unwrap();
+/// });
+/// ```
 #[derive(Clone)]
 #[doc(alias = "context.Context")]
 pub struct Context(Repr);
@@ -122,6 +143,19 @@ pub const fn background() -> Context {
 }
 
 /// As [`background`], for places that do not know yet which context to use.
+///
+/// # Examples
+///
+/// ```
+/// use gort::context::{self, Context};
+///
+/// fn fetch(ctx: &Context) -> Option<u32> {
+///     ctx.err().is_none().then_some(1)
+/// }
+///
+/// // Here a caller's context should come in, one day.
+/// assert_eq!(fetch(&context::todo()), Some(1));
+/// ```
 #[doc(alias = "context.TODO")]
 pub const fn todo() -> Context {
     Context(Repr::Todo)
@@ -157,6 +191,20 @@ impl Context {
     ///
     /// A deadline in the past makes one that is done already. If this context has an earlier one,
     /// that counts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// use gort::context;
+    ///
+    /// let late = Instant::now() + Duration::from_secs(3600);
+    /// let early = Instant::now() + Duration::from_secs(60);
+    /// let (parent, _cancel) = context::background().with_deadline(early);
+    /// let (child, _cancel) = parent.with_deadline(late);
+    /// assert_eq!(child.deadline(), parent.deadline());
+    /// ```
     #[doc(alias = "WithDeadline")]
     pub fn with_deadline(&self, deadline: Instant) -> (Context, Cancel) {
         self.with_due(clock::from_instant(deadline), None)
@@ -195,6 +243,19 @@ impl Context {
 
     /// As [`with_timeout`](Self::with_timeout), with a cause as
     /// [`with_deadline_cause`](Self::with_deadline_cause).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gort::context::{self, ContextError};
+    ///
+    /// let (ctx, _cancel) =
+    ///     context::background().with_timeout_cause(Duration::ZERO, "the kitchen has closed");
+    /// assert_eq!(ctx.err(), Some(ContextError::DeadlineExceeded));
+    /// assert_eq!(ctx.cause().unwrap().to_string(), "the kitchen has closed");
+    /// ```
     #[doc(alias = "WithTimeoutCause")]
     pub fn with_timeout_cause(
         &self,
@@ -323,6 +384,25 @@ impl Context {
     /// nothing.
     ///
     /// Of a context that is never done it is the [nil channel](crate::chan::never).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::chan::{self, select};
+    ///
+    /// gort::run(|| {
+    ///     let (ctx, cancel) = gort::context::background().with_cancel();
+    ///     let (_tx, orders) = chan::unbounded::<u32>();
+    ///     let clerk = gort::go(move || {
+    ///         select! {
+    ///             recv(orders) -> _ => "an order",
+    ///             recv(ctx.done()) -> _ => "the end of the day",
+    ///         }
+    ///     });
+    ///     cancel.cancel();
+    ///     assert_eq!(clerk.join().unwrap(), "the end of the day");
+    /// });
+    /// ```
     #[doc(alias = "Done")]
     pub fn done(&self) -> &Receiver<()> {
         static NEVER_DONE: Receiver<()> = chan::never();
@@ -334,6 +414,17 @@ impl Context {
 
     /// Why this context is done; `None` while it is not. Once there is an answer it stays, and
     /// [`done`](Self::done) is closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::context::{self, ContextError};
+    ///
+    /// let (ctx, cancel) = context::background().with_cancel();
+    /// assert_eq!(ctx.err(), None);
+    /// drop(cancel);
+    /// assert_eq!(ctx.err(), Some(ContextError::Canceled));
+    /// ```
     #[doc(alias = "Err")]
     pub fn err(&self) -> Option<ContextError> {
         self.nearest()?.scope().error()
@@ -341,6 +432,16 @@ impl Context {
 
     /// The cause that was given for this context's end, by the first that ended it or one it was made from.
     /// If none was given, it is what [`err`](Self::err) says; `None` while it is not done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (ctx, cancel) = gort::context::background().with_cancel_cause();
+    /// let (below, _cancel) = ctx.with_cancel();
+    /// cancel.cancel("no more flour");
+    /// assert_eq!(below.err().unwrap().to_string(), "context canceled");
+    /// assert_eq!(below.cause().unwrap().to_string(), "no more flour");
+    /// ```
     #[doc(alias = "Cause")]
     pub fn cause(&self) -> Option<Cause> {
         let verdict = self.nearest()?.scope().verdict()?;
@@ -348,6 +449,19 @@ impl Context {
     }
 
     /// When this context will be done by itself, if ever.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// use gort::context;
+    ///
+    /// assert_eq!(context::background().deadline(), None);
+    /// let (ctx, _cancel) = context::background().with_timeout(Duration::from_secs(60));
+    /// let left = ctx.deadline().unwrap() - Instant::now();
+    /// assert!(left <= Duration::from_secs(60));
+    /// ```
     #[doc(alias = "Deadline")]
     pub fn deadline(&self) -> Option<Instant> {
         match self.deadline_ns() {
