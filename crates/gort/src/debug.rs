@@ -120,6 +120,27 @@ impl fmt::Display for State {
 }
 
 /// One goroutine, as it was while [`goroutines`] looked at it.
+///
+/// # Examples
+///
+/// ```
+/// let (tx, rx) = gort::chan::bounded::<()>(0);
+/// gort::Builder::new().name("clerk").go(move || rx.recv())?;
+/// let clerk = loop {
+///     let mut all = gort::debug::goroutines();
+///     all.retain(|goroutine| goroutine.name.as_deref() == Some("clerk"));
+///     match all.pop() {
+///         Some(clerk) if clerk.state == gort::debug::State::Waiting => break clerk,
+///         _ => gort::yield_now(),
+///     }
+/// };
+/// assert_eq!(clerk.wait_reason.unwrap().to_string(), "chan receive");
+/// for frame in clerk.frames() {
+///     println!("{} in line {:?}", frame.function, frame.line);
+/// }
+/// drop(tx);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GoroutineInfo {
@@ -193,6 +214,18 @@ pub(crate) fn frames_of(stack: &Stack) -> Vec<Frame> {
 }
 
 /// A call on a stack.
+///
+/// # Examples
+///
+/// ```
+/// gort::run(|| {
+///     for goroutine in gort::debug::goroutines() {
+///         for frame in goroutine.frames() {
+///             println!("{} at {:?}:{:?}", frame.function, frame.file, frame.line);
+///         }
+///     }
+/// });
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub struct Frame {

@@ -97,6 +97,18 @@ impl Config {
     }
 
     /// What happens when a goroutine panics.
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// use gort::PanicPolicy;
+    ///
+    /// // A panic ends only its goroutine; with `Abort`, Go's rule, it ends the program.
+    /// gort::Config::new().panic(PanicPolicy::Contain).run(|| {
+    ///     assert!(gort::go(|| panic!("contained")).join().is_err());
+    /// })?;
+    /// # Ok::<(), gort::ConfigError>(())
+    /// ```
     pub fn panic(mut self, policy: PanicPolicy) -> Config {
         self.0.panic = Some(policy);
         self
@@ -161,6 +173,10 @@ impl Config {
     /// # Errors
     ///
     /// As [`start`](Self::start).
+    ///
+    /// # Panics
+    ///
+    /// If `f` does, with its payload.
     #[track_caller]
     pub fn run<F, T>(self, f: F) -> Result<T, ConfigError>
     where
@@ -180,12 +196,36 @@ impl Config {
     /// # Errors
     ///
     /// It runs with other settings already; a setting is out of range; a thread cannot be had.
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// // Before anything else of gort's is used.
+    /// gort::Config::new().procs(2).start()?;
+    /// assert_eq!(gort::runtime::gomaxprocs(), 2);
+    /// // It runs with other settings now.
+    /// assert!(gort::Config::new().procs(3).start().is_err());
+    /// # Ok::<(), gort::ConfigError>(())
+    /// ```
     pub fn start(self) -> Result<(), ConfigError> {
         core::start(self.0)
     }
 }
 
 /// How many goroutines there are; the runtime's own do not count.
+///
+/// # Examples
+///
+/// ```
+/// gort::run(|| {
+///     let before = gort::runtime::num_goroutine(); // the main goroutine, at least
+///     let (tx, rx) = gort::chan::bounded::<()>(0);
+///     let waits = gort::go(move || rx.recv());
+///     assert!(gort::runtime::num_goroutine() > before);
+///     drop(tx);
+///     assert!(waits.join().unwrap().is_err());
+/// });
+/// ```
 #[doc(alias = "NumGoroutine")]
 pub fn num_goroutine() -> usize {
     snapshot::num_goroutine()
@@ -197,7 +237,7 @@ pub fn gomaxprocs() -> usize {
     set_gomaxprocs(0)
 }
 
-/// Changes how many goroutines may run at once; returns the old number. 0 only asks.
+/// Changes how many goroutines may run at once, 4,096 at most; returns the old number. 0 only asks.
 ///
 /// Without this, [`Config::procs`] and the environment's `GORT_PROCS` and `GOMAXPROCS`, it is what the
 /// affinity mask and the CPU quota of the control groups (rounded up) leave to the process; both are
@@ -205,6 +245,14 @@ pub fn gomaxprocs() -> usize {
 ///
 /// It takes effect as the goroutines that run above a lowered number reach their next scheduling
 /// point.
+///
+/// # Examples
+///
+/// ```standalone_crate
+/// let old = gort::runtime::set_gomaxprocs(1);
+/// assert_eq!(gort::runtime::gomaxprocs(), 1);
+/// assert_eq!(gort::runtime::set_gomaxprocs(old), 1);
+/// ```
 #[doc(alias = "GOMAXPROCS")]
 pub fn set_gomaxprocs(n: usize) -> usize {
     core::set_gomaxprocs(n)
@@ -268,6 +316,18 @@ pub fn shutdown_timeout(timeout: Duration) -> Result<(), StillRunning> {
 const SHUTDOWN_LOOKS_NS: std::ops::Range<u64> = 10_000..10_000_000;
 
 /// The error of [`shutdown_timeout`]: goroutines that have not ended in time.
+///
+/// # Examples
+///
+/// ```standalone_crate
+/// use std::time::Duration;
+///
+/// let (_tx, rx) = gort::chan::bounded::<()>(0);
+/// let _stays = gort::Builder::new().name("clerk").go(move || rx.recv())?;
+/// let left = gort::runtime::shutdown_timeout(Duration::from_millis(5)).unwrap_err();
+/// assert_eq!(left.0[0].name.as_deref(), Some("clerk"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct StillRunning(pub Vec<GoroutineInfo>);
 
@@ -368,6 +428,19 @@ pub enum TlsMode {
 }
 
 /// See [`metrics`].
+///
+/// # Examples
+///
+/// ```
+/// use gort::runtime::{TlsMode, metrics};
+///
+/// let metrics = metrics();
+/// assert!(metrics.idle_procs <= metrics.gomaxprocs);
+/// println!("{} Ps, from {}", metrics.gomaxprocs, metrics.gomaxprocs_source);
+/// if metrics.tls_mode == TlsMode::Thread {
+///     println!("a thread for each goroutine: {}", metrics.tls_reason);
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -417,6 +490,17 @@ pub struct Metrics {
 /// has nothing else to do.
 ///
 /// As text it is one line: kind, function, time (`so far`, if one goes on), goroutine.
+///
+/// # Examples
+///
+/// ```
+/// for stall in gort::runtime::metrics().stalls {
+///     println!("{} times, {:?} at most: {stall}", stall.count(), stall.longest());
+///     for frame in stall.frames() {
+///         println!("    {} in line {:?}", frame.function, frame.line);
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Stall(stall::Site);
 

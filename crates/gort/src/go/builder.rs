@@ -46,6 +46,16 @@ impl Builder {
     }
 
     /// Adds a label. Goroutines inherit their creator's labels.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let handle = gort::Builder::new().label("request", "7").go(|| {
+    ///     gort::go(|| gort::current().labels()).join().unwrap()
+    /// })?;
+    /// assert_eq!(handle.join().unwrap(), [("request".to_owned(), "7".to_owned())]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Builder {
         self.labels.push((key.into(), value.into()));
         self
@@ -60,6 +70,18 @@ impl Builder {
 
     /// Gives the goroutine an OS thread of its own for its whole life: for code that depends on the
     /// kernel's per-thread state.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// // `unshare` and its like change the thread: no other goroutine meets the change.
+    /// let thread = gort::Builder::new()
+    ///     .own_thread()
+    ///     .go(|| std::fs::read_link("/proc/thread-self").unwrap())?;
+    /// let main = std::fs::read_link("/proc/thread-self")?;
+    /// assert_ne!(thread.join().unwrap(), main);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn own_thread(mut self) -> Builder {
         self.own_thread = true;
         self
@@ -96,6 +118,17 @@ impl Builder {
     /// No memory or address space for the stack ([`io::ErrorKind::OutOfMemory`]), or a stack size that
     /// cannot be ([`io::ErrorKind::InvalidInput`]: 0, or more than 1 GiB), or a runtime that
     /// [has been shut down](crate::runtime::shutdown_timeout). Goroutines that run go on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let handle = gort::Builder::new().name("adder").go(|| 1 + 1)?;
+    /// assert_eq!(handle.join().unwrap(), 2);
+    ///
+    /// let error = gort::Builder::new().stack_size(0).go(|| ()).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn go<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
     where
@@ -117,7 +150,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// There is no memory for it ([`io::ErrorKind::OutOfMemory`]).
+    /// There is no memory for it ([`io::ErrorKind::OutOfMemory`]), or the runtime
+    /// [has been shut down](crate::runtime::shutdown_timeout).
     ///
     /// # Examples
     ///
@@ -179,6 +213,18 @@ impl Builder {
     /// # Errors
     ///
     /// As [`Builder::go`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let numbers = [1, 2, 3];
+    /// let sum = gort::scope(|s| {
+    ///     let handle = gort::Builder::new().name("adder").go_scoped(s, || numbers.iter().sum::<i32>())?;
+    ///     Ok::<_, std::io::Error>(handle.join().unwrap())
+    /// })?;
+    /// assert_eq!(sum, 6);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn go_scoped<'scope, 'env, F, T>(
         self,

@@ -21,6 +21,13 @@ use super::Goroutine;
 /// There is no abort:
 /// a goroutine is ordinary code, and ending it at an arbitrary point would leave its locks held and its
 /// invariants broken. Tell it to stop, by a channel or a [context](crate::context).
+///
+/// # Examples
+///
+/// ```
+/// let handle = gort::go(|| 6 * 7);
+/// assert_eq!(gort::block_on(handle).unwrap(), 42); // or handle.join()
+/// ```
 #[derive(Debug)]
 pub struct JoinHandle<T> {
     inner: sched::JoinHandle<T>,
@@ -45,6 +52,16 @@ impl<T> JoinHandle<T> {
     /// # Panics
     ///
     /// In the goroutine itself: it would wait for ever. And if it was awaited, and has given its result.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let handle = gort::go(|| "done");
+    /// assert_eq!(handle.join().unwrap(), "done");
+    ///
+    /// let error = gort::go(|| panic!("out of paper")).join().unwrap_err();
+    /// assert_eq!(error.to_string(), "the goroutine panicked: out of paper");
+    /// ```
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
         result_of(self.inner.join())
@@ -59,6 +76,20 @@ impl<T> JoinHandle<T> {
     /// # Panics
     ///
     /// As [`join`](Self::join).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (tx, rx) = gort::chan::bounded::<i32>(0);
+    /// let handle = gort::go(move || rx.recv());
+    /// let Err(handle) = handle.join_timeout(Duration::from_millis(1)) else {
+    ///     unreachable!("nobody has sent yet")
+    /// };
+    /// tx.send(1).unwrap();
+    /// assert_eq!(handle.join().unwrap(), Ok(1));
+    /// ```
     #[track_caller]
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, JoinError>, JoinHandle<T>> {
         match self.inner.join_until(clock::deadline_after(timeout)) {
@@ -68,6 +99,19 @@ impl<T> JoinHandle<T> {
     }
 
     /// Whether the goroutine has ended; then `join` does not park.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gort::chan::bounded::<()>(0);
+    /// let handle = gort::go(move || rx.recv());
+    /// assert!(!handle.is_finished());
+    /// drop(tx);
+    /// while !handle.is_finished() {
+    ///     gort::yield_now();
+    /// }
+    /// assert!(handle.join().unwrap().is_err());
+    /// ```
     pub fn is_finished(&self) -> bool {
         self.inner.is_finished()
     }
@@ -97,6 +141,17 @@ pub(super) fn result_of<T>(outcome: Outcome<T>) -> Result<T, JoinError> {
 }
 
 /// Why a goroutine has no result.
+///
+/// # Examples
+///
+/// ```
+/// let error = gort::go(|| panic!("out of paper")).join().unwrap_err();
+/// assert!(error.is_panic());
+/// assert_eq!(*error.into_panic().downcast::<&str>().unwrap(), "out of paper");
+///
+/// let error = gort::go(|| gort::goexit()).join().unwrap_err();
+/// assert!(error.is_goexit());
+/// ```
 pub struct JoinError {
     /// `None` for a goexit.
     payload: Option<Box<dyn Any + Send>>,

@@ -130,6 +130,19 @@ impl fmt::Display for GoroutineId {
 /// A goroutine, as far as others may know it.
 ///
 /// Name and labels are there as long as the goroutine lives (or its join handle does).
+///
+/// # Examples
+///
+/// ```
+/// let (tx, rx) = gort::chan::bounded::<()>(0);
+/// let handle = gort::Builder::new().name("clerk").label("desk", "3").go(move || rx.recv())?;
+/// let clerk = handle.goroutine().clone();
+/// assert_eq!(clerk.name().as_deref(), Some("clerk"));
+/// assert_eq!(clerk.labels(), [("desk".to_owned(), "3".to_owned())]);
+/// println!("goroutine {} waits", clerk.id());
+/// drop(tx);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Goroutine {
     /// Serves the next goroutine after this one: `id` says whether it is still the same.
@@ -164,12 +177,27 @@ impl Goroutine {
 /// # Panics
 ///
 /// On a plain OS thread; see [`try_current`].
+///
+/// # Examples
+///
+/// ```
+/// let handle = gort::go(|| gort::current().id());
+/// let id = handle.goroutine().id();
+/// assert_eq!(handle.join().unwrap(), id);
+/// ```
 #[track_caller]
 pub fn current() -> Goroutine {
     try_current().expect("not in a goroutine: this is a plain OS thread")
 }
 
 /// The current goroutine; `None` on a plain OS thread.
+///
+/// # Examples
+///
+/// ```
+/// assert!(gort::try_current().is_none()); // `main` is a plain thread here
+/// assert!(gort::run(|| gort::try_current().is_some()));
+/// ```
 pub fn try_current() -> Option<Goroutine> {
     g::current_goroutine().map(Goroutine::new)
 }
@@ -177,6 +205,22 @@ pub fn try_current() -> Option<Goroutine> {
 /// Lets other goroutines run: the caller goes to the end of the global queue.
 ///
 /// On a plain OS thread it yields to the kernel's scheduler.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicBool, Ordering};
+///
+/// gort::run(|| {
+///     let is_set = Arc::new(AtomicBool::new(false));
+///     let set = Arc::clone(&is_set);
+///     gort::go(move || set.store(true, Ordering::Release));
+///     while !is_set.load(Ordering::Acquire) {
+///         gort::yield_now();
+///     }
+/// });
+/// ```
 #[doc(alias = "Gosched")]
 pub fn yield_now() {
     sched::yield_now();
@@ -184,6 +228,22 @@ pub fn yield_now() {
 
 /// Yields if the goroutine has used up its time slice (10 ms) or a timer is due; a few nanoseconds
 /// otherwise. For long computations that call nothing of gort.
+///
+/// # Examples
+///
+/// ```
+/// let sum = gort::go(|| {
+///     let mut sum = 0_u64;
+///     for n in 0..100_000 {
+///         sum += n;
+///         if n % 1_000 == 0 {
+///             gort::checkpoint();
+///         }
+///     }
+///     sum
+/// });
+/// assert_eq!(sum.join().unwrap(), 4_999_950_000);
+/// ```
 pub fn checkpoint() {
     sched::checkpoint();
 }
@@ -198,6 +258,17 @@ pub fn checkpoint() {
 /// # Panics
 ///
 /// On a plain OS thread.
+///
+/// # Examples
+///
+/// ```
+/// fn parse(text: &str) -> u32 {
+///     text.parse().unwrap_or_else(|_| gort::goexit())
+/// }
+///
+/// assert_eq!(gort::go(|| parse("7")).join().unwrap(), 7);
+/// assert!(gort::go(|| parse("seven")).join().unwrap_err().is_goexit());
+/// ```
 #[doc(alias = "Goexit")]
 #[track_caller]
 pub fn goexit() -> ! {
@@ -240,6 +311,19 @@ pub struct OsThreadGuard {
 ///
 /// A goroutine whose signal mask or alternate signal stack differs from that of its thread's start is
 /// kept on it in the same way, as long as it differs.
+///
+/// # Examples
+///
+/// ```
+/// let thread = || std::fs::read_link("/proc/thread-self").unwrap();
+/// let stayed = gort::go(move || {
+///     let _locked = gort::lock_os_thread();
+///     let before = thread();
+///     gort::yield_now();
+///     before == thread()
+/// });
+/// assert!(stayed.join().unwrap());
+/// ```
 #[doc(alias = "LockOSThread")]
 pub fn lock_os_thread() -> OsThreadGuard {
     OsThreadGuard {

@@ -6,6 +6,22 @@ use super::handle::result_of;
 use super::{Builder, Goroutine, JoinError};
 
 /// A scope whose goroutines may borrow from outside it; see [`scope`].
+///
+/// # Examples
+///
+/// ```
+/// // A goroutine of a scope may start others in it.
+/// let text = String::from("a b c");
+/// let words = gort::sync::Mutex::new(0);
+/// gort::scope(|s| {
+///     s.go(|| {
+///         for _word in text.split(' ') {
+///             s.go(|| *words.lock() += 1);
+///         }
+///     });
+/// });
+/// assert_eq!(words.into_inner(), 3);
+/// ```
 #[derive(Debug)]
 #[repr(transparent)]
 pub struct Scope<'scope, 'env: 'scope>(core_scope::Scope<'scope, 'env>);
@@ -67,6 +83,19 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 }
 
 /// Waits for a goroutine of a scope.
+///
+/// # Examples
+///
+/// ```
+/// let numbers = [1, 2, 3, 4];
+/// let sum = gort::scope(|s| {
+///     let (left, right) = numbers.split_at(2);
+///     let left = s.go(|| left.iter().sum::<i32>());
+///     let right = s.go(|| right.iter().sum::<i32>());
+///     left.join().unwrap() + right.join().unwrap()
+/// });
+/// assert_eq!(sum, 10);
+/// ```
 #[derive(Debug)]
 pub struct ScopedJoinHandle<'scope, T> {
     inner: core_scope::ScopedHandle<'scope, T>,
