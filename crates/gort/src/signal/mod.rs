@@ -187,6 +187,20 @@ impl fmt::Debug for Stop {
 }
 
 /// Why a [`context`](context()) was cancelled: the signal has come.
+///
+/// # Examples
+///
+/// ```
+/// use gort::context;
+/// use gort::signal::{self, Received, Signal};
+///
+/// let (ctx, _stop) = signal::context(&context::background(), &[Signal::SIGWINCH]);
+/// std::process::Command::new("kill").args(["-WINCH", &std::process::id().to_string()]).status()?;
+/// assert!(ctx.done().recv().is_err());
+/// let cause = ctx.cause().unwrap();
+/// assert_eq!(cause.downcast_ref::<Received>().unwrap().0, Signal::SIGWINCH);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Received(pub Signal);
 
@@ -238,6 +252,16 @@ pub fn ignored(signal: Signal) -> bool {
 
 /// Undoes [`notify`] and [`ignore`] for `signals`, and for all if none is given: what was done with them before is
 /// done again.
+///
+/// # Examples
+///
+/// ```
+/// use gort::signal::{self, Signal};
+///
+/// let signals = signal::notify(&[Signal::SIGUSR1]);
+/// signal::reset(&[Signal::SIGUSR1]);
+/// assert!(signals.recv().is_err()); // the subscription has ended
+/// ```
 #[doc(alias = "signal.Reset")]
 pub fn reset(signals: &[Signal]) {
     if signals.is_empty() {

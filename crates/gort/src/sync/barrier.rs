@@ -53,6 +53,24 @@ impl Barrier {
     }
 
     /// Parks until all have arrived. The barrier can be used again at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::Barrier;
+    ///
+    /// // One of them prints for all, after all have arrived.
+    /// let barrier = Barrier::new(3);
+    /// gort::scope(|s| {
+    ///     for _ in 0..3 {
+    ///         s.go(|| {
+    ///             if barrier.wait().is_leader() {
+    ///                 println!("all are here");
+    ///             }
+    ///         });
+    ///     }
+    /// });
+    /// ```
     #[track_caller]
     pub fn wait(&self) -> BarrierWaitResult {
         let mut bucket = wait_table::lock_to_wait(Key::of(self));

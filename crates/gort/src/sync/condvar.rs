@@ -87,6 +87,20 @@ impl Condvar {
     /// Wakes the goroutine that has waited longest. Tells whether there was one.
     ///
     /// Never blocks. The mutex need not be locked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::{Condvar, Mutex};
+    ///
+    /// let (count, changed) = (Mutex::new(0), Condvar::new());
+    /// assert!(!changed.notify_one()); // nobody waits: it is lost
+    /// gort::scope(|s| {
+    ///     s.go(|| changed.wait_while(&mut count.lock(), |count| *count == 0));
+    ///     *count.lock() += 1;
+    ///     changed.notify_one();
+    /// });
+    /// ```
     #[doc(alias = "Signal")]
     #[inline]
     pub fn notify_one(&self) -> bool {
@@ -106,6 +120,21 @@ impl Condvar {
     /// Wakes all that wait, in the order they came. Tells how many.
     ///
     /// Never blocks. The mutex need not be locked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::{Condvar, Mutex};
+    ///
+    /// let (is_open, opened) = (Mutex::new(false), Condvar::new());
+    /// gort::scope(|s| {
+    ///     for _ in 0..3 {
+    ///         s.go(|| opened.wait_while(&mut is_open.lock(), |is_open| !*is_open));
+    ///     }
+    ///     *is_open.lock() = true;
+    ///     opened.notify_all();
+    /// });
+    /// ```
     #[doc(alias = "Broadcast")]
     #[inline]
     pub fn notify_all(&self) -> usize {
@@ -131,6 +160,18 @@ impl Condvar {
     }
 
     /// As [`wait`](Self::wait), until `timeout` has passed at the latest.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gort::sync::{Condvar, Mutex};
+    ///
+    /// let (lock, changed) = (Mutex::new(()), Condvar::new());
+    /// let result = changed.wait_for(&mut lock.lock(), Duration::from_millis(1));
+    /// assert!(result.timed_out());
+    /// ```
     #[track_caller]
     pub fn wait_for<T: ?Sized>(
         &self,
@@ -163,6 +204,22 @@ impl Condvar {
 
     /// As [`wait_while`](Self::wait_while), until `timeout` has passed at the latest. The result says
     /// that it timed out only if the condition still holds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gort::sync::{Condvar, Mutex};
+    ///
+    /// let (stock, changed) = (Mutex::new(0), Condvar::new());
+    /// let mut guard = stock.lock();
+    /// let result = changed.wait_while_for(&mut guard, |stock| *stock == 0, Duration::from_millis(1));
+    /// assert!(result.timed_out());
+    /// *guard = 1;
+    /// let result = changed.wait_while_for(&mut guard, |stock| *stock == 0, Duration::from_millis(1));
+    /// assert!(!result.timed_out());
+    /// ```
     #[track_caller]
     pub fn wait_while_for<T: ?Sized>(
         &self,

@@ -105,6 +105,29 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// # Panics
     ///
     /// If the group has a limit, or a member already (only where that is noticed: a member may have ended).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// use gort::sync::ErrGroup;
+    ///
+    /// let group = ErrGroup::<()>::new().limit(2);
+    /// let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    /// for _ in 0..10 {
+    ///     let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+    ///     group.go(move || {
+    ///         most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+    ///         gort::yield_now();
+    ///         now.fetch_sub(1, Ordering::SeqCst);
+    ///         Ok(())
+    ///     });
+    /// }
+    /// group.wait().unwrap();
+    /// assert!(most.load(Ordering::SeqCst) <= 2);
+    /// ```
     #[must_use = "the group comes back"]
     #[track_caller]
     pub fn limit(self, n: usize) -> ErrGroup<E> {
@@ -136,6 +159,19 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// # Panics
     ///
     /// As [`go`](Self::go).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::{chan, sync::ErrGroup};
+    ///
+    /// let group = ErrGroup::new().limit(1);
+    /// let (tx, rx) = chan::bounded::<()>(0);
+    /// assert!(group.try_go(move || rx.recv()));
+    /// assert!(!group.try_go(|| Ok(())));
+    /// drop(tx);
+    /// assert!(group.wait().is_err());
+    /// ```
     #[track_caller]
     pub fn try_go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) -> bool {
         if let Some(places) = self.shared.places.get() {
@@ -167,6 +203,20 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// # Panics
     ///
     /// If a member panicked, with the payload of the first that did.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::fs;
+    /// use std::io;
+    ///
+    /// use gort::sync::ErrGroup;
+    ///
+    /// let group = ErrGroup::<io::Error>::new();
+    /// group.go(|| fs::metadata("/proc").map(drop));
+    /// group.go(|| fs::metadata("/proc/no such file").map(drop));
+    /// assert_eq!(group.wait().unwrap_err().kind(), io::ErrorKind::NotFound);
+    /// ```
     #[track_caller]
     pub fn wait(self) -> Result<(), E> {
         self.shared.members.wait();

@@ -54,6 +54,16 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     /// # Panics
     ///
     /// If the function panics, now or in an earlier use.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::LazyLock;
+    ///
+    /// let table = LazyLock::new(|| (0..4).map(|n| n * n).collect::<Vec<_>>());
+    /// LazyLock::force(&table); // now, and not in the midst of a request
+    /// assert_eq!(table[3], 9);
+    /// ```
     #[inline]
     #[track_caller]
     pub fn force(this: &LazyLock<T, F>) -> &T {

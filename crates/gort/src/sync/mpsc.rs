@@ -23,6 +23,20 @@ pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError, 
 use crate::chan;
 
 /// A channel whose `send` never blocks.
+///
+/// # Examples
+///
+/// ```
+/// use gort::sync::mpsc;
+///
+/// let (tx, rx) = mpsc::channel();
+/// for n in 0..3 {
+///     let tx = tx.clone();
+///     gort::go(move || tx.send(n).unwrap());
+/// }
+/// drop(tx);
+/// assert_eq!(rx.iter().sum::<i32>(), 3);
+/// ```
 #[must_use]
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     let (tx, rx) = chan::unbounded();
@@ -31,6 +45,21 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
 
 /// A channel that holds `bound` values; a `send` beyond them waits. With 0 each `send` waits for its
 /// `recv`.
+///
+/// # Examples
+///
+/// ```
+/// use gort::sync::mpsc::{self, TrySendError};
+///
+/// let (tx, rx) = mpsc::sync_channel(1);
+/// tx.send(1).unwrap();
+/// assert_eq!(tx.try_send(2), Err(TrySendError::Full(2)));
+/// let more = gort::go(move || tx.send(3)); // parks until there is room
+/// assert_eq!(rx.recv(), Ok(1));
+/// assert_eq!(rx.recv(), Ok(3));
+/// assert_eq!(more.join().unwrap(), Ok(()));
+/// assert!(rx.recv().is_err());
+/// ```
 #[must_use]
 pub fn sync_channel<T>(bound: usize) -> (SyncSender<T>, Receiver<T>) {
     let (tx, rx) = chan::bounded(bound);
@@ -110,6 +139,17 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// The time is up, or no value will come.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gort::sync::mpsc::{self, RecvTimeoutError};
+    ///
+    /// let (_tx, rx) = mpsc::channel::<i32>();
+    /// assert_eq!(rx.recv_timeout(Duration::from_millis(1)), Err(RecvTimeoutError::Timeout));
+    /// ```
     #[track_caller]
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         self.0.recv_timeout(timeout).map_err(|error| match error {
@@ -124,6 +164,15 @@ impl<T> Receiver<T> {
     }
 
     /// The values that are there, until one would have to be waited for.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gort::sync::mpsc::channel();
+    /// tx.send(1).unwrap();
+    /// tx.send(2).unwrap();
+    /// assert_eq!(rx.try_iter().collect::<Vec<_>>(), [1, 2]);
+    /// ```
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter(self)
     }

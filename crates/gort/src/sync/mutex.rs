@@ -44,9 +44,35 @@ pub type Mutex<T> = lock_api::Mutex<RawMutex, T>;
 pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;
 
 /// A guard for a part of what a [`Mutex`] protects; see `MutexGuard::map`.
+///
+/// # Examples
+///
+/// ```
+/// use gort::sync::{MappedMutexGuard, Mutex, MutexGuard};
+///
+/// let pair = Mutex::new((1, "one"));
+/// let mut number: MappedMutexGuard<'_, i32> = MutexGuard::map(pair.lock(), |pair| &mut pair.0);
+/// *number += 1;
+/// drop(number);
+/// assert_eq!(*pair.lock(), (2, "one"));
+/// ```
 pub type MappedMutexGuard<'a, T> = lock_api::MappedMutexGuard<'a, RawMutex, T>;
 
 /// A [`MutexGuard`] that owns an `Arc` of its mutex; see `Mutex::lock_arc`.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use gort::sync::{ArcMutexGuard, Mutex};
+///
+/// // Guards that borrow nothing, and may be sent.
+/// let lock = Arc::new(Mutex::new(1));
+/// let guard: ArcMutexGuard<i32> = lock.lock_arc();
+/// gort::go(move || drop(guard)).join().unwrap();
+/// assert!(lock.try_lock().is_some());
+/// ```
 pub type ArcMutexGuard<T> = lock_api::ArcMutexGuard<RawMutex, T>;
 
 // SAFETY: `acquire` and `try_acquire` return success to one caller at a time, until that caller's

@@ -62,6 +62,19 @@ impl Once {
     }
 
     /// Parks until another caller's function has ended; runs nothing itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::Once;
+    ///
+    /// let loaded = Once::new();
+    /// gort::scope(|s| {
+    ///     s.go(|| loaded.call_once(|| println!("loading")));
+    ///     loaded.wait();
+    ///     assert!(loaded.is_completed());
+    /// });
+    /// ```
     #[inline]
     #[track_caller]
     pub fn wait(&self) {

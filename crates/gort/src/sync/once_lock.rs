@@ -72,6 +72,18 @@ impl<T> OnceLock<T> {
     }
 
     /// The value; parks until there is one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::OnceLock;
+    ///
+    /// let address = OnceLock::new();
+    /// gort::scope(|s| {
+    ///     s.go(|| address.set("127.0.0.1:80").unwrap());
+    ///     assert_eq!(*address.wait(), "127.0.0.1:80");
+    /// });
+    /// ```
     #[track_caller]
     pub fn wait(&self) -> &T {
         self.once.wait();
@@ -100,6 +112,22 @@ impl<T> OnceLock<T> {
     /// # Panics
     ///
     /// If `f` does: the cell stays empty, and the next caller tries with its own function.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::OnceLock;
+    ///
+    /// let cell = OnceLock::new();
+    /// gort::scope(|s| {
+    ///     let cell = &cell;
+    ///     let others: Vec<_> = (0..3).map(|n| s.go(move || *cell.get_or_init(|| n))).collect();
+    ///     // One of them has made it, for all.
+    ///     for other in others {
+    ///         assert_eq!(other.join().unwrap(), *cell.get().unwrap());
+    ///     }
+    /// });
+    /// ```
     #[inline]
     #[track_caller]
     pub fn get_or_init(&self, f: impl FnOnce() -> T) -> &T {
@@ -112,6 +140,17 @@ impl<T> OnceLock<T> {
     }
 
     /// Takes the value out, if there is one; the cell is empty again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::OnceLock;
+    ///
+    /// let mut cell = OnceLock::from(1);
+    /// assert_eq!(cell.take(), Some(1));
+    /// assert_eq!(cell.set(2), Ok(()));
+    /// assert_eq!(cell.into_inner(), Some(2));
+    /// ```
     #[inline]
     pub fn take(&mut self) -> Option<T> {
         let is_done = self.once.is_done();

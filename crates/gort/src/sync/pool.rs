@@ -61,6 +61,18 @@ pub struct Pool<T, F = fn() -> T> {
 
 /// A thing from a [`Pool`], which goes back when this is dropped, unless a panic is unwinding: what that
 /// has left half done is nobody's. `Send` if the thing is.
+///
+/// # Examples
+///
+/// ```
+/// let pool = gort::sync::Pool::new(String::new);
+/// let mut text = pool.get();
+/// text.push_str("mine");
+/// // Taken out, it does not go back.
+/// let text: String = text.into_inner();
+/// assert_eq!(text, "mine");
+/// assert!(pool.try_get().is_none());
+/// ```
 pub struct PoolGuard<'a, T> {
     /// Always there, but in `into_inner` and `drop`.
     thing: Option<T>,
@@ -111,6 +123,15 @@ impl<T, F: Fn() -> T> Pool<T, F> {
 
 impl<T, F> Pool<T, F> {
     /// A thing that was put back, if there is one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = gort::sync::Pool::new(Vec::<u8>::new);
+    /// assert!(pool.try_get().is_none());
+    /// pool.put(Vec::with_capacity(4096));
+    /// assert_eq!(pool.try_get().unwrap().capacity(), 4096);
+    /// ```
     #[inline]
     pub fn try_get(&self) -> Option<PoolGuard<'_, T>> {
         self.shelves.take().map(|thing| self.shelves.guard(thing))

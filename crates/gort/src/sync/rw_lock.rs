@@ -36,9 +36,32 @@ use super::wait_table::NEVER;
 pub type RwLock<T> = lock_api::RwLock<RawRwLock, T>;
 
 /// Ends a read of a [`RwLock`] when dropped. `Send`.
+///
+/// # Examples
+///
+/// ```
+/// use gort::sync::{RwLock, RwLockReadGuard};
+///
+/// let lock = RwLock::new(vec![1, 2]);
+/// let (one, other): (RwLockReadGuard<'_, _>, _) = (lock.read(), lock.try_read().unwrap());
+/// assert_eq!(one.len(), other.len());
+/// assert!(lock.try_write().is_none());
+/// ```
 pub type RwLockReadGuard<'a, T> = lock_api::RwLockReadGuard<'a, RawRwLock, T>;
 
 /// Ends a write of a [`RwLock`] when dropped. `Send`.
+///
+/// # Examples
+///
+/// ```
+/// use gort::sync::{RwLock, RwLockWriteGuard};
+///
+/// let lock = RwLock::new(vec![1, 2]);
+/// let mut guard: RwLockWriteGuard<'_, Vec<i32>> = lock.write();
+/// guard.push(3);
+/// let read = RwLockWriteGuard::downgrade(guard); // no other writer comes between
+/// assert_eq!(read.len(), 3);
+/// ```
 pub type RwLockWriteGuard<'a, T> = lock_api::RwLockWriteGuard<'a, RawRwLock, T>;
 
 /// A read guard for a part of what a [`RwLock`] protects; see `RwLockReadGuard::map`.

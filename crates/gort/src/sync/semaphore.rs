@@ -34,6 +34,19 @@ pub struct Semaphore {
 }
 
 /// Permits taken from a [`Semaphore`]; they go back when it is dropped. `Send`.
+///
+/// # Examples
+///
+/// ```
+/// let slots = gort::sync::Semaphore::new(3);
+/// let permit = slots.acquire(2);
+/// assert_eq!((permit.count(), slots.available_permits()), (2, 1));
+/// drop(permit);
+/// assert_eq!(slots.available_permits(), 3);
+/// // One less for good.
+/// slots.acquire(1).forget();
+/// assert_eq!(slots.available_permits(), 2);
+/// ```
 #[must_use = "the permits go back at once if this is not kept"]
 pub struct Permit<'a> {
     semaphore: &'a Semaphore,
@@ -57,6 +70,21 @@ impl Semaphore {
     ///
     /// Parks for ever if there are not so many permits at all and none are
     /// [added](Self::add_permits).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let slots = gort::sync::Semaphore::new(2);
+    /// let slots = &slots;
+    /// gort::scope(|s| {
+    ///     for n in 0..10 {
+    ///         s.go(move || {
+    ///             let _slot = slots.acquire(1);
+    ///             println!("{n} is one of two at most");
+    ///         });
+    ///     }
+    /// });
+    /// ```
     #[inline]
     #[track_caller]
     pub fn acquire(&self, count: u64) -> Permit<'_> {
@@ -77,6 +105,18 @@ impl Semaphore {
     }
 
     /// As [`acquire`](Self::acquire); `None` if `timeout` has passed before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let slots = gort::sync::Semaphore::new(1);
+    /// let taken = slots.acquire(1);
+    /// assert!(slots.try_acquire_for(1, Duration::from_millis(1)).is_none());
+    /// drop(taken);
+    /// assert!(slots.try_acquire_for(1, Duration::from_millis(1)).is_some());
+    /// ```
     #[inline]
     #[track_caller]
     pub fn try_acquire_for(&self, count: u64, timeout: Duration) -> Option<Permit<'_>> {
@@ -133,6 +173,17 @@ impl Semaphore {
     /// # Panics
     ///
     /// If there would be 2⁶³ free permits or more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let slots = gort::sync::Semaphore::new(0);
+    /// gort::scope(|s| {
+    ///     s.go(|| drop(slots.acquire(1)));
+    ///     slots.add_permits(1);
+    /// });
+    /// assert_eq!(slots.available_permits(), 1);
+    /// ```
     #[inline]
     #[track_caller]
     pub fn add_permits(&self, count: u64) {

@@ -73,6 +73,30 @@ impl<K: Hash + Eq + Clone, V: Clone> SingleFlight<K, V> {
     /// If the function that is run does: who runs it with its payload, who waits with a text that has the
     /// payload's. If it calls `goexit`, all of them exit (a plain thread panics). The next caller runs its
     /// own function.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// use gort::sync::SingleFlight;
+    ///
+    /// let pages = SingleFlight::new();
+    /// let fetches = AtomicU32::new(0);
+    /// gort::scope(|s| {
+    ///     for _ in 0..10 {
+    ///         s.go(|| {
+    ///             let (page, _shared) = pages.run("/index", || {
+    ///                 fetches.fetch_add(1, Ordering::Relaxed);
+    ///                 gort::yield_now(); // the network
+    ///                 "<html>"
+    ///             });
+    ///             assert_eq!(page, "<html>");
+    ///         });
+    ///     }
+    /// });
+    /// assert!((1..=10).contains(&fetches.into_inner()));
+    /// ```
     #[track_caller]
     pub fn run(&self, key: K, f: impl FnOnce() -> V) -> (V, bool) {
         let flight = loop {
@@ -115,6 +139,32 @@ impl<K: Hash + Eq + Clone, V: Clone> SingleFlight<K, V> {
 
     /// Lets the next caller run its own function, even if one is running for this key. Those who wait get
     /// that one's result.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::chan;
+    /// use gort::sync::SingleFlight;
+    ///
+    /// let prices = SingleFlight::new();
+    /// let (begun, begins) = chan::bounded(0);
+    /// let (goes_on, go_on) = chan::bounded::<()>(0);
+    /// gort::scope(|s| {
+    ///     let old = s.go(|| {
+    ///         prices.run("bread", || {
+    ///             begun.send(()).unwrap();
+    ///             go_on.recv().ok();
+    ///             3
+    ///         })
+    ///     });
+    ///     begins.recv().unwrap();
+    ///     // What is being fetched is out of date: fetch it again.
+    ///     prices.forget("bread");
+    ///     assert_eq!(prices.run("bread", || 4).0, 4);
+    ///     drop(goes_on);
+    ///     assert_eq!(old.join().unwrap().0, 3);
+    /// });
+    /// ```
     pub fn forget<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,

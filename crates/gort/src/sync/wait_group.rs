@@ -50,6 +50,18 @@ impl WaitGroup {
     /// With Go's texts: if the counter becomes negative or exceeds 2³¹ - 1
     /// (`sync: negative WaitGroup counter`); if it finds, by chance, that a `wait` is returning at this
     /// moment (`sync: WaitGroup misuse: Add called concurrently with Wait`).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let group = gort::sync::WaitGroup::new();
+    /// group.add(3); // before they start
+    /// for _ in 0..3 {
+    ///     let group = group.clone();
+    ///     gort::go(move || group.done());
+    /// }
+    /// group.wait();
+    /// ```
     #[inline]
     #[track_caller]
     pub fn add(&self, delta: isize) {
@@ -94,6 +106,15 @@ impl WaitGroup {
     /// # Panics
     ///
     /// As [`gort::go`](crate::go), with the count taken back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let group = gort::sync::WaitGroup::new();
+    /// group.go(|| println!("counted"));
+    /// group.go(|| panic!("counted down all the same"));
+    /// group.wait();
+    /// ```
     #[track_caller]
     pub fn go(&self, f: impl FnOnce() + Send + 'static) {
         /// Counts down when dropped, wherever that happens.

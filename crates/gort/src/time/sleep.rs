@@ -27,6 +27,19 @@ pub fn sleep(duration: Duration) {
 }
 
 /// Parks this goroutine until `deadline`. Returns at once if it has passed; early as [`sleep`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// // Each begins a millisecond after the one before, however long it takes.
+/// let start = Instant::now();
+/// for n in 1..=3 {
+///     gort::time::sleep_until(start + n * Duration::from_millis(1));
+/// }
+/// assert!(start.elapsed() >= Duration::from_millis(3));
+/// ```
 #[track_caller]
 pub fn sleep_until(deadline: Instant) {
     let deadline_ns = clock::from_instant(deadline);

@@ -48,6 +48,16 @@ impl Ticker {
     }
 
     /// Stops the ticker: nothing will be received any more. The channel stays open.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::time::{Duration, Ticker};
+    ///
+    /// let ticker = Ticker::new(Duration::from_millis(1));
+    /// ticker.stop();
+    /// assert!(ticker.chan().recv_timeout(Duration::from_millis(5)).is_err());
+    /// ```
     pub fn stop(&self) {
         timed::set(&self.receiver, None, None);
     }
@@ -57,6 +67,16 @@ impl Ticker {
     /// # Panics
     ///
     /// If `period` is 0, with Go's text.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::time::{Duration, Ticker};
+    ///
+    /// let ticker = Ticker::new(Duration::from_secs(3600));
+    /// ticker.reset(Duration::from_millis(1));
+    /// ticker.chan().recv().unwrap();
+    /// ```
     #[track_caller]
     pub fn reset(&self, period: Duration) {
         assert!(!period.is_zero(), "non-positive interval for Ticker.Reset");

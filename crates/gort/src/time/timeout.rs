@@ -11,6 +11,18 @@ use std::time::Duration;
 use super::{channel, due_after};
 
 /// The error of [`timeout`]: the time was up first.
+///
+/// # Examples
+///
+/// ```
+/// use gort::time::{Duration, Elapsed, timeout};
+///
+/// async fn answer() -> Result<u32, Elapsed> {
+///     timeout(Duration::from_millis(1), std::future::pending()).await
+/// }
+///
+/// assert!(gort::block_on(answer()).is_err());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Elapsed(());
 

@@ -80,6 +80,18 @@ impl Timer {
     /// function will not run. False if it has fired or was stopped before.
     ///
     /// A channel's timer has fired once its value has been received, not before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::time::{Duration, Timer};
+    ///
+    /// let timer = Timer::new(Duration::ZERO);
+    /// // Due, but not received: that can still be kept from happening.
+    /// assert!(timer.stop());
+    /// assert!(timer.chan().try_recv().is_err());
+    /// assert!(!timer.stop());
+    /// ```
     pub fn stop(&self) -> bool {
         match &self.func {
             Some(func) => func.stop(),
@@ -92,6 +104,30 @@ impl Timer {
     ///
     /// A value that was due for the earlier moment is not received any more. Whoever waits on the
     /// channel waits for the new moment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::chan;
+    /// use gort::time::{Duration, Timer};
+    ///
+    /// // A timeout that begins anew with each value.
+    /// let (tx, values) = chan::unbounded();
+    /// tx.send(1).unwrap();
+    /// tx.send(2).unwrap();
+    /// let timer = Timer::new(Duration::from_millis(5));
+    /// let mut sum = 0;
+    /// loop {
+    ///     chan::select! {
+    ///         recv(values) -> value => {
+    ///             sum += value.unwrap();
+    ///             timer.reset(Duration::from_millis(5));
+    ///         }
+    ///         recv(timer.chan()) -> _ => break,
+    ///     }
+    /// }
+    /// assert!(sum <= 3);
+    /// ```
     pub fn reset(&self, duration: Duration) -> bool {
         let due_ns = due_after(duration);
         match &self.func {
@@ -102,6 +138,16 @@ impl Timer {
 
     /// Lets the timer go on without its handle: the function runs, or clones of the channel get the
     /// value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::time::{Duration, after_func};
+    ///
+    /// let (tx, rx) = gort::chan::bounded(1);
+    /// after_func(Duration::from_millis(1), move || tx.send("fired").unwrap()).detach();
+    /// assert_eq!(rx.recv(), Ok("fired"));
+    /// ```
     pub fn detach(self) {
         // The parts are given up one by one, so that `drop` does not stop it.
         let mut this = mem::ManuallyDrop::new(self);

@@ -156,6 +156,15 @@ where
     }
 
     /// A clone of the key's value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ages = gort::sync::Map::new();
+    /// ages.store("ann".to_owned(), 31);
+    /// assert_eq!(ages.load("ann"), Some(31));
+    /// assert_eq!(ages.load("bob"), None);
+    /// ```
     #[inline]
     pub fn load<Q>(&self, key: &Q) -> Option<V>
     where
@@ -186,6 +195,14 @@ where
     }
 
     /// As [`store`](Self::store); gives a clone of the value that was there before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let owners = gort::sync::Map::new();
+    /// assert_eq!(owners.swap("house", "ann"), None);
+    /// assert_eq!(owners.swap("house", "bob"), Some("ann"));
+    /// ```
     pub fn swap(&self, key: K, value: V) -> Option<V>
     where
         V: Clone,
@@ -196,6 +213,14 @@ where
     }
 
     /// The key's value if it has one, and true; else sets it to `value`, and gives that and false.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let first = gort::sync::Map::new();
+    /// assert_eq!(first.load_or_store("door", "ann"), ("ann", false));
+    /// assert_eq!(first.load_or_store("door", "bob"), ("ann", true));
+    /// ```
     pub fn load_or_store(&self, key: K, value: V) -> (V, bool)
     where
         V: Clone,
@@ -223,6 +248,16 @@ where
     }
 
     /// Deletes the key, and gives a clone of the value that it had.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let jobs = gort::sync::Map::new();
+    /// jobs.store(7, "sweep");
+    /// // Of several who ask, one gets it.
+    /// assert_eq!(jobs.load_and_delete(&7), Some("sweep"));
+    /// assert_eq!(jobs.load_and_delete(&7), None);
+    /// ```
     pub fn load_and_delete<Q>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -235,6 +270,16 @@ where
     }
 
     /// Sets the key's value to `new` if it is `old`; true if so. Without a value nothing is stored.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let stock = gort::sync::Map::new();
+    /// stock.store("eggs", 12);
+    /// assert!(!stock.compare_and_swap("eggs", &11, 10));
+    /// assert!(stock.compare_and_swap("eggs", &12, 11));
+    /// assert!(!stock.compare_and_swap("milk", &0, 1));
+    /// ```
     pub fn compare_and_swap<Q>(&self, key: &Q, old: &V, new: V) -> bool
     where
         K: Borrow<Q>,
@@ -259,6 +304,16 @@ where
     }
 
     /// Deletes the key if its value is `old`; true if so.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let leases = gort::sync::Map::new();
+    /// leases.store("lock", "ann");
+    /// assert!(!leases.compare_and_delete("lock", &"bob"));
+    /// assert!(leases.compare_and_delete("lock", &"ann"));
+    /// assert!(leases.is_empty());
+    /// ```
     pub fn compare_and_delete<Q>(&self, key: &Q, old: &V) -> bool
     where
         K: Borrow<Q>,
