@@ -11,6 +11,15 @@ use std::path::{Path, PathBuf};
 use super::call;
 
 /// The entries of a directory, in no order; made by [`read_dir`](super::read_dir).
+///
+/// # Examples
+///
+/// ```
+/// let folder = gort::fs::read_dir("/proc/self")?;
+/// let names: Vec<_> = folder.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<_>>()?;
+/// assert!(names.contains(&"status".into()));
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct ReadDir(pub(super) fs::ReadDir);
 
@@ -25,6 +34,18 @@ impl Iterator for ReadDir {
 }
 
 /// An entry of a directory; as [`std::fs::DirEntry`].
+///
+/// # Examples
+///
+/// ```
+/// for entry in gort::fs::read_dir("/proc/self")? {
+///     let entry = entry?;
+///     if entry.file_type()?.is_dir() {
+///         println!("{}: {:?}", entry.path().display(), entry.metadata()?.permissions());
+///     }
+/// }
+/// # std::io::Result::Ok(())
+/// ```
 pub struct DirEntry(fs::DirEntry);
 
 impl DirEntry {
@@ -72,6 +93,18 @@ impl fmt::Debug for DirEntry {
 }
 
 /// How a directory is made; as [`std::fs::DirBuilder`], whose Unix extension it has too.
+///
+/// # Examples
+///
+/// ```
+/// use gort::fs::DirBuilder;
+///
+/// let folder = std::env::temp_dir().join(format!("gort-doc-dir-builder-{}", std::process::id()));
+/// DirBuilder::new().recursive(true).create(folder.join("some/depth"))?;
+/// assert!(gort::fs::exists(folder.join("some"))?);
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct DirBuilder {
     inner: fs::DirBuilder,

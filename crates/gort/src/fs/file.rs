@@ -144,6 +144,19 @@ impl File {
     }
 
     /// Takes over a file of std's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Read;
+    ///
+    /// // From a library that knows std alone.
+    /// let file = std::fs::File::open("/proc/self/comm")?;
+    /// let mut name = String::new();
+    /// gort::fs::File::from_std(file).read_to_string(&mut name)?;
+    /// assert!(name.ends_with('\n'));
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn from_std(file: fs::File) -> File {
         // A file that cannot be asked is taken for an ordinary one.
         let metadata = file.metadata();
@@ -154,6 +167,14 @@ impl File {
     }
 
     /// Gives the file as std's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let file: std::fs::File = gort::fs::File::open("/proc/self/comm")?.into_std();
+    /// assert!(std::io::read_to_string(file)?.ends_with('\n'));
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn into_std(self) -> fs::File {
         self.inner
     }
@@ -284,6 +305,21 @@ impl File {
     /// # Errors
     ///
     /// Those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::fs::File;
+    ///
+    /// let path = std::env::temp_dir().join(format!("gort-doc-permissions-{}", std::process::id()));
+    /// let file = File::create(&path)?;
+    /// let mut permissions = file.metadata()?.permissions();
+    /// permissions.set_readonly(true);
+    /// file.set_permissions(permissions)?;
+    /// assert!(file.metadata()?.permissions().readonly());
+    /// # gort::fs::remove_file(&path)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "Chmod")]
     #[track_caller]
     pub fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {

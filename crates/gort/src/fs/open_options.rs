@@ -77,6 +77,15 @@ impl OpenOptions {
     /// # Errors
     ///
     /// Those of the system, as [`std::fs::OpenOptions::open`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::fs::OpenOptions;
+    ///
+    /// let error = OpenOptions::new().read(true).open("/no/such/file").unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    /// ```
     #[track_caller]
     pub fn open<P: AsRef<Path>>(&self, path: P) -> io::Result<File> {
         let path = path.as_ref();

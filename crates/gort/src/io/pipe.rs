@@ -48,6 +48,22 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
 /// The end of a [`pipe`] where one reads; as [`std::io::PipeReader`], but waiting parks the goroutine.
 ///
 /// Reading works on references too; several goroutines take their turns in the order of their calls.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{Read, Write};
+///
+/// let (mut reader, mut writer) = gort::io::pipe()?;
+/// let read = gort::go(move || {
+///     let mut text = String::new();
+///     reader.read_to_string(&mut text).map(|_| text) // parks until all writers are gone
+/// });
+/// writer.write_all(b"through the kernel")?;
+/// drop(writer);
+/// assert_eq!(read.join().unwrap()?, "through the kernel");
+/// # std::io::Result::Ok(())
+/// ```
 pub struct PipeReader {
     fd: Arc<Fd>,
 }
@@ -57,6 +73,18 @@ pub struct PipeReader {
 /// Writing works on references too. One call of `write` writes its whole buffer before it returns, so
 /// that the bytes of two goroutines are never mixed. When nobody can read any more, it fails with
 /// `BrokenPipe`.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::Write;
+///
+/// let (reader, mut writer) = gort::io::pipe()?;
+/// drop(reader);
+/// let error = writer.write_all(b"nobody reads this").unwrap_err();
+/// assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+/// # std::io::Result::Ok(())
+/// ```
 pub struct PipeWriter {
     fd: Arc<Fd>,
 }

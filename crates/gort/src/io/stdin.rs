@@ -70,12 +70,31 @@ impl Stdin {
     /// # Errors
     ///
     /// `InvalidData` for bytes that are not UTF-8; those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut name = String::new();
+    /// if gort::io::stdin().read_line(&mut name)? == 0 {
+    ///     println!("nobody there");
+    /// }
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn read_line(&self, line: &mut String) -> io::Result<usize> {
         self.lock().read_line(line)
     }
 
     /// The lines of the standard input, without their line feeds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// for line in gort::io::stdin().lines() {
+    ///     println!("> {}", line?);
+    /// }
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn lines(self) -> Lines<StdinLock<'static>> {
         self.lock().lines()

@@ -88,6 +88,18 @@ impl TcpListener {
     /// `TimedOut` past the deadline; `NotConnected` ("use of closed network connection") after
     /// [`close`](TcpListener::close); a lack of descriptors or memory. After any but a close it may
     /// be called again; see [`accept_retrying`](TcpListener::accept_retrying).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::{TcpListener, TcpStream};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let client = TcpStream::connect(listener.local_addr()?)?;
+    /// let (_stream, peer) = listener.accept()?;
+    /// assert_eq!(peer, client.local_addr()?);
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (fd, peer) = self.fd.retry(Direction::Read, |fd| {
@@ -103,6 +115,27 @@ impl TcpListener {
     }
 
     /// As [`incoming`](TcpListener::incoming), but the iterator owns the listener.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// use gort::net::{TcpListener, TcpStream};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let address = listener.local_addr()?;
+    /// // Serves for as long as the program runs.
+    /// gort::go(move || {
+    ///     for stream in listener.into_incoming() {
+    ///         gort::go(move || stream?.write_all(b"hello"));
+    ///     }
+    /// });
+    /// for _ in 0..2 {
+    ///     assert_eq!(std::io::read_to_string(TcpStream::connect(address)?)?, "hello");
+    /// }
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn into_incoming(self) -> IntoIncoming {
         IntoIncoming { listener: self }
     }

@@ -21,6 +21,25 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 ///
 /// Reading and writing work on references too, also from several goroutines at once; what one call of
 /// `write` sends is never mixed with another's. Dropping it closes it.
+///
+/// # Examples
+///
+/// ```
+/// use std::io::{BufRead, BufReader, Write};
+///
+/// let (ours, mut theirs) = gort::net::pipe();
+/// let echo = gort::go(move || {
+///     let mut line = String::new();
+///     BufReader::new(&ours).read_line(&mut line)?;
+///     (&ours).write_all(line.as_bytes())
+/// });
+/// theirs.write_all(b"one\n")?;
+/// let mut line = String::new();
+/// BufReader::new(&theirs).read_line(&mut line)?;
+/// assert_eq!(line, "one\n");
+/// echo.join().unwrap()?;
+/// # std::io::Result::Ok(())
+/// ```
 pub struct Pipe {
     incoming: Arc<Half>,
     outgoing: Arc<Half>,
@@ -89,6 +108,18 @@ impl Pipe {
     /// # Errors
     ///
     /// None today.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// let (ours, mut theirs) = gort::net::pipe();
+    /// let writer = gort::go(move || theirs.write_all(b"nobody reads this"));
+    /// ours.close()?;
+    /// assert!(writer.join().unwrap().is_err());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn close(&self) -> io::Result<()> {
         self.incoming.change(|state| state.is_reader_closed = true);
         self.outgoing.change(|state| state.is_writer_closed = true);
@@ -101,6 +132,18 @@ impl Pipe {
     /// # Errors
     ///
     /// `NotConnected` after [`close`](Pipe::close).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{ErrorKind, Read};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (mut ours, _theirs) = gort::net::pipe();
+    /// ours.set_deadline(Some(Instant::now() + Duration::from_millis(1)))?;
+    /// assert_eq!(ours.read(&mut [0]).unwrap_err().kind(), ErrorKind::TimedOut);
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "SetDeadline")]
     pub fn set_deadline(&self, deadline: Option<Instant>) -> io::Result<()> {
         self.set_read_deadline(deadline)?;

@@ -53,6 +53,16 @@ impl TcpStream {
     /// # Errors
     ///
     /// That of the last address tried; an unknown host; `InvalidInput` if there is no address.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::TcpStream;
+    ///
+    /// // Nobody listens on port 1.
+    /// let error = TcpStream::connect("127.0.0.1:1").unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+    /// ```
     #[doc(alias = "Dial")]
     #[track_caller]
     pub fn connect<A: ToSocketAddrs>(addr: A) -> io::Result<TcpStream> {
@@ -64,6 +74,19 @@ impl TcpStream {
     /// # Errors
     ///
     /// `TimedOut` when the time is up; `InvalidInput` for a timeout of zero; those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gort::net::{TcpListener, TcpStream};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = TcpStream::connect_timeout(&listener.local_addr()?, Duration::from_secs(5))?;
+    /// assert_eq!(stream.peer_addr()?, listener.local_addr()?);
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "DialTimeout")]
     #[track_caller]
     pub fn connect_timeout(addr: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
@@ -136,6 +159,24 @@ impl TcpStream {
     /// # Errors
     ///
     /// `NotConnected` after [`close`](TcpStream::close); those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// use std::time::Duration;
+    ///
+    /// use gort::net::{TcpListener, TcpStream};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = TcpStream::connect(listener.local_addr()?)?;
+    /// let (mut peer, _) = listener.accept()?;
+    /// stream.set_linger(Some(Duration::ZERO))?;
+    /// drop(stream); // with a reset, not with an end of the stream
+    /// let error = peer.read(&mut [0]).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "SetLinger")]
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
         socket::set_linger(self.fd.reference()?.as_fd(), linger)
@@ -161,6 +202,28 @@ asked_methods! { net::TcpStream => TcpStream {
 
     /// Closes one half of the connection, or both. Whoever waits in that half is woken: a reader by the
     /// end of the stream, a writer by an error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    ///
+    /// use gort::net::{Shutdown, TcpListener, TcpStream};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let mut client = TcpStream::connect(listener.local_addr()?)?;
+    /// gort::go(move || -> std::io::Result<()> {
+    ///     let (mut stream, _) = listener.accept()?;
+    ///     let question = std::io::read_to_string(&stream)?; // until the client has shut down its half
+    ///     stream.write_all(question.to_uppercase().as_bytes())
+    /// });
+    /// client.write_all(b"a question")?;
+    /// client.shutdown(Shutdown::Write)?;
+    /// let mut answer = String::new();
+    /// client.read_to_string(&mut answer)?;
+    /// assert_eq!(answer, "A QUESTION");
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "CloseRead")]
     #[doc(alias = "CloseWrite")]
     fn shutdown(how: Shutdown) -> ();

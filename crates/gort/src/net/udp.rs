@@ -70,6 +70,19 @@ impl UdpSocket {
     /// # Errors
     ///
     /// `NotConnected` after [`close`](UdpSocket::close); an unknown host; those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::UdpSocket;
+    ///
+    /// let (a, b) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+    /// a.connect(b.local_addr()?)?;
+    /// a.send(b"hello")?;
+    /// let (len, sender) = b.recv_from(&mut [0; 16])?;
+    /// assert_eq!((len, sender), (5, a.local_addr()?));
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn connect<A: ToSocketAddrs>(&self, addr: A) -> io::Result<()> {
         lookup::first_success(addr, |addr| {
             socket::connect(self.fd.reference()?.as_fd(), addr)
@@ -83,6 +96,21 @@ impl UdpSocket {
     ///
     /// `TimedOut` past a deadline or timeout; `NotConnected` after [`close`](UdpSocket::close); what the
     /// network has reported about an earlier datagram (`ConnectionRefused`).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::UdpSocket;
+    ///
+    /// let socket = UdpSocket::bind("127.0.0.1:0")?;
+    /// let me = socket.local_addr()?;
+    /// socket.send_to(b"a note to myself", me)?;
+    /// let mut buf = [0; 6];
+    /// // The rest of it is lost.
+    /// assert_eq!(socket.recv_from(&mut buf)?, (6, me));
+    /// assert_eq!(&buf, b"a note");
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "ReadFrom")]
     #[track_caller]
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {

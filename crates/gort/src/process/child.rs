@@ -120,6 +120,19 @@ impl Child {
     /// # Errors
     ///
     /// As [`wait`](Child::wait).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::process::{Command, Stdio};
+    ///
+    /// let mut child = Command::new("cat").stdin(Stdio::piped()).spawn()?;
+    /// assert!(child.try_wait()?.is_none());
+    /// drop(child.stdin.take());
+    /// assert!(child.wait()?.success());
+    /// assert!(child.try_wait()?.unwrap().success());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         self.inner.try_wait()
     }
@@ -171,6 +184,17 @@ impl Child {
     /// # Errors
     ///
     /// We may not, as it has become another user.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::process::Command;
+    ///
+    /// let mut child = Command::new("sleep").arg("3600").spawn()?;
+    /// child.kill()?;
+    /// assert!(!child.wait()?.success());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn kill(&mut self) -> io::Result<()> {
         self.inner.kill()
     }

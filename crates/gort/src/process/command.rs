@@ -92,6 +92,19 @@ impl Command {
     }
 
     /// Sets variables of the environment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::process::Command;
+    ///
+    /// let output = Command::new("sh")
+    ///     .envs([("GREETING", "hello"), ("NAME", "ann")])
+    ///     .args(["-c", "echo $GREETING, $NAME"])
+    ///     .output()?;
+    /// assert_eq!(output.stdout, b"hello, ann\n");
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn envs<I, K, V>(&mut self, vars: I) -> &mut Command
     where
         I: IntoIterator<Item = (K, V)>,
@@ -109,6 +122,16 @@ impl Command {
     }
 
     /// Takes everything out of the environment, and inherits nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::process::Command;
+    ///
+    /// let output = Command::new("/usr/bin/env").env_clear().env("ONLY", "this").output()?;
+    /// assert_eq!(output.stdout, b"ONLY=this\n");
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn env_clear(&mut self) -> &mut Command {
         self.inner.env_clear();
         self
@@ -167,6 +190,21 @@ impl Command {
     ///
     /// There is no such program, or it cannot be started; those of the system. If a pipe to it cannot be
     /// registered with the poller, the child is killed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// use gort::process::{Command, Stdio};
+    ///
+    /// let mut sort = Command::new("sort").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    /// let mut input = sort.stdin.take().unwrap();
+    /// gort::go(move || input.write_all(b"b\na\n"));
+    /// let output = sort.wait_with_output()?;
+    /// assert_eq!(output.stdout, b"a\nb\n");
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "Start")]
     #[track_caller]
     pub fn spawn(&mut self) -> io::Result<Child> {
@@ -236,11 +274,26 @@ impl Command {
     }
 
     /// The program.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let command = gort::process::Command::new("ls");
+    /// assert_eq!(command.get_program(), "ls");
+    /// ```
     pub fn get_program(&self) -> &OsStr {
         self.inner.get_program()
     }
 
     /// The arguments.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut command = gort::process::Command::new("ls");
+    /// command.arg("-l").arg("/proc");
+    /// assert_eq!(command.get_args().collect::<Vec<_>>(), ["-l", "/proc"]);
+    /// ```
     pub fn get_args(&self) -> CommandArgs<'_> {
         self.inner.get_args()
     }

@@ -43,13 +43,43 @@ pub trait CommandExt: sealed::Sealed {
     ///
     /// What this process has set up of signals goes with it, as far as the kernel keeps it: ignored ones stay
     /// ignored.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::process::{Command, CommandExt};
+    ///
+    /// // Comes back only if it fails.
+    /// let error = Command::new("/no/such/program").exec();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    /// ```
     #[doc(alias = "syscall.Exec")]
     fn exec(&mut self) -> io::Error;
 
     /// Sets the name by which the program is called, its argument 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::process::{Command, CommandExt};
+    ///
+    /// let output = Command::new("sh").arg0("other").args(["-c", "echo $0"]).output()?;
+    /// assert_eq!(output.stdout, b"other\n");
+    /// # std::io::Result::Ok(())
+    /// ```
     fn arg0<S: AsRef<OsStr>>(&mut self, arg: S) -> &mut Command;
 
     /// Sets the child's process group; 0 is a new one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::process::{Command, CommandExt};
+    ///
+    /// // A group of its own: Control-C at the terminal does not reach it.
+    /// assert!(Command::new("true").process_group(0).status()?.success());
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "Setpgid")]
     fn process_group(&mut self, pgroup: i32) -> &mut Command;
 }

@@ -60,6 +60,16 @@ impl Builder {
     }
 
     /// Names the goroutine, for dumps, panic messages and [`Thread::name`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let handle = gort::thread::Builder::new()
+    ///     .name("adder".to_owned())
+    ///     .spawn(|| gort::thread::current().name().map(str::to_owned))?;
+    /// assert_eq!(handle.join().unwrap().as_deref(), Some("adder"));
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn name(mut self, name: String) -> Builder {
         self.name = Some(name);
         self

@@ -46,6 +46,17 @@ const UNPARKED: u32 = 1;
 /// A goroutine or plain thread, for [`unpark`](Thread::unpark).
 ///
 /// From [`current`] or [`JoinHandle::thread`](super::JoinHandle::thread). It may outlive what it stands for.
+///
+/// # Examples
+///
+/// ```
+/// use gort::thread;
+///
+/// let parked = thread::spawn(|| thread::park());
+/// assert_ne!(parked.thread().id(), thread::current().id());
+/// parked.thread().unpark();
+/// parked.join().unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Thread {
     inner: Arc<Inner>,

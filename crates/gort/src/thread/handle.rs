@@ -9,12 +9,27 @@ use crate::go::{self, JoinError};
 
 /// Waits for a goroutine that [`spawn`](super::spawn()) has started. Dropping it detaches the goroutine, which
 /// runs on.
+///
+/// # Examples
+///
+/// ```
+/// let handle = gort::thread::spawn(|| 6 * 7);
+/// assert_eq!(handle.join().unwrap(), 42);
+/// ```
 pub struct JoinHandle<T> {
     inner: go::JoinHandle<T>,
     thread: Thread,
 }
 
 /// Waits for a goroutine of a scope.
+///
+/// # Examples
+///
+/// ```
+/// let numbers = [1, 2, 3];
+/// let sum = gort::thread::scope(|s| s.spawn(|| numbers.iter().sum::<i32>()).join().unwrap());
+/// assert_eq!(sum, 6);
+/// ```
 pub struct ScopedJoinHandle<'scope, T> {
     inner: go::ScopedJoinHandle<'scope, T>,
     thread: Thread,

@@ -50,6 +50,16 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// # Panics
     ///
     /// If no stack can be had; [`Builder::spawn_scoped`] gives an error instead.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut words = vec!["b", "a"];
+    /// gort::thread::scope(|s| {
+    ///     s.spawn(|| words.sort());
+    /// });
+    /// assert_eq!(words, ["a", "b"]);
+    /// ```
     #[track_caller]
     pub fn spawn<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
     where

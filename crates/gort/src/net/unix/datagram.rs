@@ -64,6 +64,14 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// A lack of descriptors or memory.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let socket = gort::net::UnixDatagram::unbound()?;
+    /// assert!(socket.local_addr()?.is_unnamed());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn unbound() -> io::Result<UnixDatagram> {
         UnixDatagram::from_std(net::UnixDatagram::unbound()?)
     }
@@ -73,6 +81,17 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// A lack of descriptors or memory.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (ours, theirs) = gort::net::UnixDatagram::pair()?;
+    /// ours.send(b"one")?;
+    /// ours.send(b"two")?;
+    /// let mut buf = [0; 16];
+    /// assert_eq!(theirs.recv(&mut buf)?, 3); // each by itself
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "Socketpair")]
     pub fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
         let (a, b) = net::UnixDatagram::pair()?;

@@ -111,6 +111,20 @@ impl UnixListener {
     ///
     /// `TimedOut` past the deadline; `NotConnected` after [`close`](UnixListener::close); a lack of
     /// descriptors or memory.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::{UnixListener, UnixStream};
+    ///
+    /// let path = std::env::temp_dir().join(format!("gort-doc-accept-{}", std::process::id()));
+    /// let listener = UnixListener::bind(&path)?;
+    /// let _client = UnixStream::connect(&path)?;
+    /// let (_stream, peer) = listener.accept()?;
+    /// assert!(peer.is_unnamed());
+    /// # std::fs::remove_file(&path)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         let (fd, peer) = self.fd.retry(Direction::Read, |fd| {

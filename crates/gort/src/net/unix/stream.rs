@@ -46,6 +46,21 @@ impl UnixStream {
     ///
     /// `NotFound`, `PermissionDenied`; `ConnectionRefused` if nobody listens there any more;
     /// `InvalidInput` for a path that is too long for an address.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// use gort::net::{UnixListener, UnixStream};
+    ///
+    /// let path = std::env::temp_dir().join(format!("gort-doc-connect-{}", std::process::id()));
+    /// let listener = UnixListener::bind(&path)?;
+    /// UnixStream::connect(&path)?.write_all(b"hello")?;
+    /// assert_eq!(std::io::read_to_string(listener.accept()?.0)?, "hello");
+    /// # std::fs::remove_file(&path)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "DialUnix")]
     #[track_caller]
     pub fn connect<P: AsRef<Path>>(path: P) -> io::Result<UnixStream> {
@@ -79,6 +94,21 @@ impl UnixStream {
     /// # Errors
     ///
     /// A lack of descriptors or memory.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// use gort::net::UnixStream;
+    ///
+    /// let (mut ours, theirs) = UnixStream::pair()?;
+    /// let reader = gort::go(move || std::io::read_to_string(theirs));
+    /// ours.write_all(b"hello")?;
+    /// drop(ours);
+    /// assert_eq!(reader.join().unwrap()?, "hello");
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "Socketpair")]
     pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
         let (a, b) = net::UnixStream::pair()?;
