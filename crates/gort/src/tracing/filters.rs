@@ -5,6 +5,10 @@
 //! spans: it hands out the ids, sums up interests, says whether any layer wants an event, and has a
 //! second copy of what is entered, where layers look for the span above one that was turned off.
 //!
+//! Layers that find it take it for the one whose spans they close, and would have it clear them, which costs a
+//! goroutine one of its 4,096 numbers. They do not get that far, as each close is a call within another that is
+//! answered "not closed" (`Registry::close`).
+//!
 //! What is left are the answers, bit by bit, when a span is opened. A [`Probe`] reads one: it is a `Filtered`
 //! layer that was given the id of the one it stands for. Asked whether it would have an event, such a layer
 //! first looks whether its bit says no, and does not change the answer if its own filter agrees to all.

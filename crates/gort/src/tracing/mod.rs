@@ -32,6 +32,7 @@
 //! `filters` the per-layer filters. Closing is here ([`Registry::close`]). Of tracing-subscriber only public API is
 //! used; where that takes a turn, the file's header says which and why.
 
+mod cell;
 mod entered;
 mod filters;
 mod slab;
@@ -42,7 +43,6 @@ use std::cell::Cell;
 use std::fmt;
 use std::mem;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
@@ -54,10 +54,11 @@ use tracing_core::{Dispatch, Event, Interest, Metadata, Subscriber};
 use tracing_subscriber::filter::FilterId;
 use tracing_subscriber::registry::{self, LookupSpan};
 
+use self::atomic::{AtomicBool, AtomicU64, Ordering};
 use self::filters::{Filters, FirstLayer};
-use self::slab::{Body, Released};
-use self::store::Store;
-use crate::sync::Mutex;
+use self::slab::{Released, Renewer};
+use self::store::{Body, Store};
+use crate::sync::{Mutex, atomic, striped};
 
 pub use self::store::Data;
 
@@ -78,8 +79,9 @@ pub use self::store::Data;
 ///
 /// # What differs from the stock registry
 ///
-/// * Values that layers have put into a span's extensions are dropped up to 10 ms after the span closed,
-///   in another goroutine. (On plain threads: when the thread opens its next span.) `on_close` is not later.
+/// * Values that layers have put into a span's extensions are dropped up to 10 ms after the span closed and the last
+///   `SpanRef` of it was dropped, in another goroutine. (On plain threads: when one opens its next span.) `on_close`
+///   is not later. A drop that panics does so there.
 /// * A plain OS thread, one that is no goroutine, is numbered by tracing-subscriber as with the stock registry:
 ///   of those that use the extensions of spans only some 4,096 may be alive. For goroutines there is no such
 ///   bound, nor in thread mode.
@@ -183,7 +185,7 @@ impl Registry {
             });
             self.announce(&id);
             ScopeGuard::into_inner(removal);
-            if is_first && !self.store.slab.is_announced(&id) {
+            if is_first && !self.store.slab.is_announced(id.into_u64()) {
                 self.late.lock().push(id);
                 self.has_late.store(true, Ordering::Release);
                 return true;
@@ -191,34 +193,33 @@ impl Registry {
             is_first = false;
             last = self.remove(&id);
         }
-        self.store.renew_elsewhere();
+        self.store.slow_down();
         false
     }
 
     /// Has the whole stack close a closing span once more.
+    ///
+    /// Not from within `get_default`: there the layers could not log, nor set another default.
     fn announce(&self, id: &Id) {
-        // Mostly it is the current one, which costs no reference count. (Within a dispatch of another
-        // subscriber's, there is none.)
-        let is_told = dispatcher::get_default(|current| {
+        // Mostly it is the current one, which has no reference count if it is the global one. (Within a
+        // dispatch of another subscriber's, there is none.)
+        let current = dispatcher::get_default(|current| {
             let registry = current.downcast_ref::<Registry>();
             let is_ours = registry.is_some_and(|registry| ptr::eq(registry, self));
-            if is_ours {
-                current.try_close(id.clone());
-            }
-            is_ours
+            is_ours.then(|| current.clone())
         });
-        if is_told {
-            return;
-        }
-        if let Some(dispatch) = self.dispatch.get().and_then(WeakDispatch::upgrade) {
+        let dispatch = current.or_else(|| self.dispatch.get()?.upgrade());
+        if let Some(dispatch) = dispatch {
             dispatch.try_close(id.clone());
         }
     }
 
     /// Takes a closing span away, and its handle of its parent: which the caller closes if it is given.
     fn remove(&self, id: &Id) -> Option<Id> {
-        let parent = self.store.slab.close(id)?;
-        (self.store.slab.release(&parent) == Released::Last).then_some(parent)
+        let slab = &self.store.slab;
+        let parent = slab.close(id.into_u64()).parent;
+        let is_last = parent != 0 && slab.release(parent) == Released::Last;
+        is_last.then(|| Id::from_u64(parent))
     }
 
     /// Takes away the spans of which the layers were told by an answer.
@@ -277,21 +278,21 @@ impl Subscriber for Registry {
     fn new_span(&self, attributes: &Attributes<'_>) -> Id {
         self.catch_up();
         let slab = &self.store.slab;
-        if slab.used_up_len() > 0 && !Depth::is_closing() {
+        if slab.is_due(Renewer::Thread) && !Depth::is_closing() {
             self.store.renew_on_thread();
         }
         let parent = if attributes.is_contextual() {
             // One that is entered and closed all the same is nobody's parent.
-            entered::current(self.number).filter(|current| slab.retain(current))
+            entered::current(self.number).filter(|current| slab.retain(current.into_u64()))
         } else {
             attributes.parent().map(|parent| self.clone_span(parent))
         };
         let filters = self.filters.as_ref();
-        slab.open(Body {
+        Id::from_u64(slab.open(Body {
             metadata: attributes.metadata(),
             parent: parent.map_or(0, |parent| parent.into_u64()),
             disabled: filters.map_or(0, |filters| filters.disabled(attributes)),
-        })
+        }))
     }
 
     /// Nothing: fields are the layers'.
@@ -322,7 +323,7 @@ impl Subscriber for Registry {
     #[inline]
     fn clone_span(&self, id: &Id) -> Id {
         assert!(
-            self.store.slab.retain(id),
+            self.store.slab.retain(id.into_u64()),
             "cloned {id:?}, which is no open span (was a parent given by value, `parent: span`, instead of \
              `parent: &span`?)"
         );
@@ -331,7 +332,7 @@ impl Subscriber for Registry {
 
     fn current_span(&self) -> Current {
         let current = entered::current(self.number).and_then(|id| {
-            let metadata = self.store.slab.pin(&id)?.body().metadata;
+            let metadata = self.store.slab.pin(id.into_u64())?.body().metadata;
             Some(Current::new(id, metadata))
         });
         current.unwrap_or_else(Current::none)
@@ -340,7 +341,7 @@ impl Subscriber for Registry {
     #[inline]
     fn try_close(&self, id: Id) -> bool {
         self.catch_up();
-        match self.store.slab.release(&id) {
+        match self.store.slab.release(id.into_u64()) {
             Released::Open => false,
             Released::Last => self.close(id),
             Released::Announce => true,

@@ -7,8 +7,9 @@
 //! in a goroutine that ends afterwards and gives its number back. Looking is done where it is asked for.
 //!
 //! What layers have put into a span is dropped when its entry is renewed: when [`RENEW`] spans of a P have
-//! closed, or [`RENEW_AFTER`] later. A plain thread keeps to what stock does: it opens by itself, has a
-//! number, and renews when it opens the next span. (It starts no runtime for the sake of a log line.)
+//! closed, or [`RENEW_AFTER`] later, counted from the end of the last look at it. A plain thread keeps to what
+//! stock does: it opens by itself, has a number, and renews when it opens the next span. (It starts no
+//! runtime for the sake of a log line.)
 //!
 //! S1. Nobody looks at the extensions of an entry that is used up: the stock span's last guard is gone
 //!     before the entry's last pin. So clearing is done by the one who renews, and never put off to
@@ -16,10 +17,10 @@
 //! S2. The stock registry has a filter registered that nobody uses. Spans may be opened in the midst of
 //!     somebody's filtering, and it asserts that filters are known to it then.
 
+use std::cell::OnceCell;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 
 use tracing_core::callsite::{Callsite, DefaultCallsite};
 use tracing_core::field::FieldSet;
@@ -31,7 +32,7 @@ use tracing_subscriber::layer::{Identity, Layer, Layered};
 use tracing_subscriber::registry::{self, Extensions, ExtensionsMut, LookupSpan, SpanData};
 
 use super::filters;
-use super::slab::{Entry, Pin, Slab};
+use super::slab::{self, Renewal, Renewer};
 use crate::go;
 use crate::sync::Mutex;
 use crate::time::{Duration, after_func};
@@ -61,16 +62,30 @@ static METADATA: Metadata<'static> = Metadata::new(
     Kind::SPAN,
 );
 
+type Entry = slab::Entry<Body>;
+type Pin<'a> = slab::Pin<'a, Body, OfStore>;
+
+/// The part of a span that does not change.
+#[derive(Clone, Copy)]
+pub(super) struct Body {
+    pub(super) metadata: &'static Metadata<'static>,
+    /// The parent's number, of which this span owns a handle; 0 for none.
+    pub(super) parent: u64,
+    /// The filters that turned it off, a bit for each.
+    pub(super) disabled: u64,
+}
+
 /// Spans and extensions of one registry.
 pub(super) struct Store {
-    pub(super) slab: Slab,
+    pub(super) slab: slab::Slab<Body, OfStore>,
     stock: Stock,
     /// Extensions that belong to no entry yet.
     spare: Mutex<Vec<u64>>,
     made: AtomicU32,
-    /// Whether a timer will renew what is used up.
-    is_timed: AtomicBool,
 }
+
+/// Has its store renew in other goroutines, as long as it is there.
+pub(super) struct OfStore(Weak<Store>);
 
 /// What [`Registry`](super::Registry) knows of a span, as layers see it.
 ///
@@ -79,7 +94,7 @@ pub(super) struct Store {
 pub struct Data<'a> {
     store: &'a Store,
     /// Dropped before the pin (S1).
-    extensions: OnceLock<StockData<'a>>,
+    extensions: OnceCell<StockData<'a>>,
     pin: Pin<'a>,
     parent: Option<Id>,
 }
@@ -89,22 +104,21 @@ impl Store {
         let mut stock = registry::Registry::default();
         // S2.
         let _ = stock.register_filter();
-        Arc::new(Store {
-            slab: Slab::new(),
+        Arc::new_cyclic(|store| Store {
+            slab: slab::Slab::new(OfStore(Weak::clone(store))),
             stock: Identity::new().with_subscriber(stock),
             spare: Mutex::new(Vec::new()),
             made: AtomicU32::new(0),
-            is_timed: AtomicBool::new(false),
         })
     }
 
     #[inline]
     pub(super) fn data(&self, id: &Id) -> Option<Data<'_>> {
-        let pin = self.slab.pin(id)?;
+        let pin = self.slab.pin(id.into_u64())?;
         let parent = pin.body().parent;
         Some(Data {
             store: self,
-            extensions: OnceLock::new(),
+            extensions: OnceCell::new(),
             pin,
             parent: (parent != 0).then(|| Id::from_u64(parent)),
         })
@@ -156,54 +170,65 @@ impl Store {
         made.unwrap_or_else(|| self.make())
     }
 
-    /// Drops what is in the extensions of closed spans, and has their entries used again.
-    fn renew(&self) {
-        self.slab.renew(|entry| {
-            let cleared = Id::from_u64(entry.extensions.swap(0, Ordering::Relaxed));
-            self.stock.try_close(cleared);
-            entry.extensions.store(self.make(), Ordering::Relaxed);
-        });
+    /// Drops what was in an entry that is used up.
+    fn clear(&self, entry: &Entry) {
+        let cleared = Id::from_u64(entry.extensions.swap(0, Ordering::Relaxed));
+        self.stock.try_close(cleared);
+        entry.extensions.store(self.make(), Ordering::Relaxed);
     }
 
-    /// Renews what a plain thread left. Not while it closes a span: stock clears nothing then.
+    /// Renews what plain threads left. Not while one closes a span: stock clears nothing then.
     #[cold]
     pub(super) fn renew_on_thread(&self) {
         if go::try_current().is_none() {
-            self.renew();
+            self.slab
+                .renew_due(Renewer::Thread, |entry| self.clear(entry));
         }
     }
 
-    /// Sees to it that what a goroutine used up is renewed, in another goroutine, now or later. May yield.
+    /// Spans close no faster than they are renewed, also with one P. May yield.
     #[inline]
-    pub(super) fn renew_elsewhere(self: &Arc<Store>) {
-        let used_up = self.slab.used_up_len();
-        if used_up >= RENEW || used_up > 0 && !self.is_timed.load(Ordering::Relaxed) {
-            self.start_renewal(used_up);
+    pub(super) fn slow_down(&self) {
+        #[cold]
+        fn stand_back() {
+            if go::try_current().is_some() {
+                go::yield_now();
+            }
+        }
+        if self.slab.used_up_len() >= RENEW {
+            stand_back();
+        }
+    }
+}
+
+impl Renewal for OfStore {
+    fn renewer(&self) -> Renewer {
+        match go::try_current() {
+            Some(_) => Renewer::Goroutine,
+            None => Renewer::Thread,
         }
     }
 
-    #[cold]
-    fn start_renewal(self: &Arc<Store>, used_up: u32) {
-        if go::try_current().is_none() {
+    /// A goroutine starts another, now or later. Plain threads look when they open a span.
+    fn used_up(&self, renewer: Renewer, len: u32, is_first: bool) {
+        if matches!(renewer, Renewer::Thread) || !is_first && !len.is_multiple_of(RENEW) {
             return;
         }
-        let store = Arc::clone(self);
-        if used_up < RENEW {
-            if self.is_timed.swap(true, Ordering::Relaxed) {
-                return;
-            }
+        let Some(store) = self.0.upgrade() else {
+            return;
+        };
+        if is_first {
+            let store = Arc::clone(&store);
             let renew = move || {
-                store.is_timed.store(false, Ordering::Relaxed);
-                store.renew();
+                let clear = |entry: &Entry| store.clear(entry);
+                store.slab.renew_due(Renewer::Goroutine, clear);
             };
             after_func(RENEW_AFTER, renew).detach();
-            return;
         }
-        let builder = go::Builder::new().name("gort::tracing");
-        // No memory for a goroutine: the next span that closes tries again.
-        if builder.go(move || store.renew()).is_ok() {
-            // Spans close no faster than they are renewed, also with one P.
-            go::yield_now();
+        if len.is_multiple_of(RENEW) {
+            let builder = go::Builder::new().name("gort::tracing");
+            // No memory for a goroutine: the timer comes.
+            let _ = builder.go(move || store.slab.renew(|entry| store.clear(entry)));
         }
     }
 }
@@ -224,7 +249,7 @@ impl<'a> Data<'a> {
 
 impl<'a> SpanData<'a> for Data<'a> {
     fn id(&self) -> Id {
-        self.pin.id()
+        Id::from_u64(self.pin.number())
     }
 
     fn metadata(&self) -> &'static Metadata<'static> {

@@ -1,6 +1,7 @@
 //! More goroutines than the stock registry has room for, each with a span that it is in.
 
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -9,8 +10,9 @@ use gort::runtime::{TlsMode, metrics};
 use gort::sync::WaitGroup;
 use gort::tracing::Registry;
 use tracing::{Dispatch, Span, dispatcher};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 /// Counts the lines of each goroutine by the number in its span.
 #[derive(Clone)]
@@ -84,6 +86,54 @@ fn a_hundred_thousand_live_goroutines_are_each_in_a_span() {
                 .iter()
                 .all(|lines| lines.load(Ordering::Relaxed) == 2)
         );
+        assert!(format!("{registry:?}").contains("len: 0"));
+    });
+}
+
+/// Per-layer filters keep a stock registry, and layers close spans in that one too when they find it.
+#[test]
+fn more_goroutines_than_stock_has_room_for_close_filtered_spans() {
+    gort::run(|| {
+        // In thread mode each is a thread.
+        let count = match metrics().tls_mode {
+            TlsMode::Own => 10_000,
+            _ => 5_000,
+        };
+        let lines = Lines(Arc::new((0..count).map(|_| AtomicU8::new(0)).collect()));
+        let format = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .with_writer(lines.clone())
+            .with_filter(LevelFilter::INFO);
+        let dispatch = Dispatch::new(Registry::default().with(format));
+        let (release, released) = chan::bounded::<()>(0);
+        let closed = WaitGroup::new();
+        closed.add(count as isize);
+        let goroutines: Vec<_> = (0..count)
+            .map(|n| {
+                let (dispatch, released) = (dispatch.clone(), released.clone());
+                let closed = closed.clone();
+                gort::go(move || {
+                    let logged = catch_unwind(AssertUnwindSafe(|| {
+                        dispatcher::with_default(&dispatch, || {
+                            let _span = tracing::info_span!("goroutine", n).entered();
+                            let _quiet = tracing::debug_span!("quiet").entered();
+                            tracing::info!("is in its span");
+                        });
+                    }));
+                    closed.done();
+                    logged.expect("there is room");
+                    released.recv().expect_err("nobody sends");
+                })
+            })
+            .collect();
+        closed.wait();
+        drop(release);
+        for goroutine in goroutines {
+            goroutine.join().expect("no panic");
+        }
+        let once = |lines: &AtomicU8| lines.load(Ordering::Relaxed) == 1;
+        assert!(lines.0.iter().all(once));
+        let registry: &Registry = dispatch.downcast_ref().expect("it is at the bottom");
         assert!(format!("{registry:?}").contains("len: 0"));
     });
 }

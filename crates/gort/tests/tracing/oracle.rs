@@ -2,8 +2,12 @@
 //!
 //! The program opens spans (under the current one, under a given one, under none), enters and leaves them in any
 //! order, clones and drops handles, records and logs. The stacks differ in layers and filters.
+//!
+//! Each in a process of its own. Which callsites are asked about each time depends on all subscribers that there
+//! are, and a per-layer filter that has been asked about a span that then did not come takes its answer for that
+//! about the next one, if nobody asks about that: with the stock registry as with ours.
 
-use gort_test_support::Random;
+use gort_test_support::{Random, alone};
 use tracing::subscriber::{Interest, with_default};
 use tracing::{Dispatch, Level, Metadata, Span, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, dynamic_filter_fn, filter_fn};
@@ -97,87 +101,107 @@ macro_rules! assert_alike {
 
 #[test]
 fn one_layer_is_told_the_same() {
-    assert_alike!(|registry, log| Dispatch::new(registry.with(Recorder::<'a'>::new(log))));
+    alone("oracle::one_layer_is_told_the_same", || {
+        assert_alike!(|registry, log| Dispatch::new(registry.with(Recorder::<'a'>::new(log))));
+    });
 }
 
 #[test]
 fn several_layers_are_told_the_same_in_order() {
-    assert_alike!(|registry, log| {
-        let tree = Recorder::<'b'>::new(log).and_then(Recorder::<'c'>::new(log));
-        Dispatch::new(
-            registry
-                .with(Recorder::<'a'>::new(log))
-                .with(tree)
-                .with(None::<LevelFilter>)
-                .with(Recorder::<'d'>::new(log)),
-        )
+    alone("oracle::several_layers_are_told_the_same_in_order", || {
+        assert_alike!(|registry, log| {
+            let tree = Recorder::<'b'>::new(log).and_then(Recorder::<'c'>::new(log));
+            Dispatch::new(
+                registry
+                    .with(Recorder::<'a'>::new(log))
+                    .with(tree)
+                    .with(None::<LevelFilter>)
+                    .with(Recorder::<'d'>::new(log)),
+            )
+        });
     });
 }
 
 #[test]
 fn filtered_layers_are_told_the_same() {
-    assert_alike!(|registry, log| {
-        Dispatch::new(registry.with(Recorder::<'a'>::new(log).with_filter(LevelFilter::INFO)))
+    alone("oracle::filtered_layers_are_told_the_same", || {
+        assert_alike!(|registry, log| {
+            Dispatch::new(registry.with(Recorder::<'a'>::new(log).with_filter(LevelFilter::INFO)))
+        });
     });
 }
 
 #[test]
 fn layers_with_and_without_filters_are_told_the_same() {
-    assert_alike!(|registry, log| {
-        Dispatch::new(
-            registry
-                .with(Recorder::<'a'>::new(log))
-                .with(Recorder::<'b'>::new(log).with_filter(LevelFilter::INFO))
-                .with(Recorder::<'c'>::new(log).with_filter(filter_fn(loud)))
-                .with(Recorder::<'d'>::new(log)),
-        )
-    });
-    assert_alike!(|registry, log| {
-        Dispatch::new(
-            registry
-                .with(Recorder::<'a'>::new(log).with_filter(LevelFilter::WARN))
-                .with(Recorder::<'b'>::new(log)),
-        )
-    });
+    alone(
+        "oracle::layers_with_and_without_filters_are_told_the_same",
+        || {
+            assert_alike!(|registry, log| {
+                Dispatch::new(
+                    registry
+                        .with(Recorder::<'a'>::new(log))
+                        .with(Recorder::<'b'>::new(log).with_filter(LevelFilter::INFO))
+                        .with(Recorder::<'c'>::new(log).with_filter(filter_fn(loud)))
+                        .with(Recorder::<'d'>::new(log)),
+                )
+            });
+            assert_alike!(|registry, log| {
+                Dispatch::new(
+                    registry
+                        .with(Recorder::<'a'>::new(log).with_filter(LevelFilter::WARN))
+                        .with(Recorder::<'b'>::new(log)),
+                )
+            });
+        },
+    );
 }
 
 #[test]
 fn filters_that_look_at_the_current_span_are_told_the_same() {
-    assert_alike!(|registry, log| {
-        let below_loud = dynamic_filter_fn(|metadata, ctx| {
-            metadata.is_event()
-                || ctx
-                    .lookup_current()
-                    .is_none_or(|span| span.name() != "loud")
-        });
-        Dispatch::new(
-            registry
-                .with(Recorder::<'a'>::new(log).with_filter(below_loud))
-                .with(Recorder::<'b'>::new(log).with_filter(Sometimes)),
-        )
-    });
+    alone(
+        "oracle::filters_that_look_at_the_current_span_are_told_the_same",
+        || {
+            assert_alike!(|registry, log| {
+                let below_loud = dynamic_filter_fn(|metadata, ctx| {
+                    metadata.is_event()
+                        || ctx
+                            .lookup_current()
+                            .is_none_or(|span| span.name() != "loud")
+                });
+                Dispatch::new(
+                    registry
+                        .with(Recorder::<'a'>::new(log).with_filter(below_loud))
+                        .with(Recorder::<'b'>::new(log).with_filter(Sometimes)),
+                )
+            });
+        },
+    );
 }
 
 #[test]
 fn filters_within_filters_are_told_the_same() {
-    assert_alike!(|registry, log| {
-        let inner = Recorder::<'a'>::new(log)
-            .with_filter(LevelFilter::INFO)
-            .and_then(Recorder::<'b'>::new(log));
-        let outer = inner.with_filter(filter_fn(loud));
-        Dispatch::new(registry.with(outer).with(Recorder::<'c'>::new(log)))
+    alone("oracle::filters_within_filters_are_told_the_same", || {
+        assert_alike!(|registry, log| {
+            let inner = Recorder::<'a'>::new(log)
+                .with_filter(LevelFilter::INFO)
+                .and_then(Recorder::<'b'>::new(log));
+            let outer = inner.with_filter(filter_fn(loud));
+            Dispatch::new(registry.with(outer).with(Recorder::<'c'>::new(log)))
+        });
     });
 }
 
 #[test]
 fn a_filter_for_all_layers_is_told_the_same() {
-    assert_alike!(|registry, log| {
-        Dispatch::new(
-            registry
-                .with(LevelFilter::INFO)
-                .with(Recorder::<'a'>::new(log))
-                .with(Recorder::<'b'>::new(log).with_filter(LevelFilter::ERROR)),
-        )
+    alone("oracle::a_filter_for_all_layers_is_told_the_same", || {
+        assert_alike!(|registry, log| {
+            Dispatch::new(
+                registry
+                    .with(LevelFilter::INFO)
+                    .with(Recorder::<'a'>::new(log))
+                    .with(Recorder::<'b'>::new(log).with_filter(LevelFilter::ERROR)),
+            )
+        });
     });
 }
 
@@ -205,55 +229,61 @@ impl<S> Filter<S> for Sometimes {
 /// Levels and callsites that no layer wants are turned off for good, not asked about each time.
 #[test]
 fn hints_and_interests_are_those_of_the_stock_registry() {
-    fn judge<R: Base>(seen: &mut Vec<String>) {
-        let log = Log::default();
-        let stacks: [(&str, Box<dyn Subscriber>); 6] = [
-            ("bare", Box::new(R::default())),
-            (
-                "layer",
-                Box::new(R::default().with(Recorder::<'a'>::new(&log))),
-            ),
-            (
-                "global, then layer",
-                Box::new(
-                    R::default()
-                        .with(LevelFilter::INFO)
-                        .with(Recorder::<'a'>::new(&log)),
-                ),
-            ),
-            (
-                "filtered",
-                Box::new(
-                    R::default().with(Recorder::<'a'>::new(&log).with_filter(LevelFilter::INFO)),
-                ),
-            ),
-            (
-                "layer, then filtered",
-                Box::new(
-                    R::default()
-                        .with(Recorder::<'a'>::new(&log))
-                        .with(Recorder::<'b'>::new(&log).with_filter(LevelFilter::INFO)),
-                ),
-            ),
-            (
-                "two filtered",
-                Box::new(
-                    R::default()
-                        .with(Recorder::<'a'>::new(&log).with_filter(LevelFilter::WARN))
-                        .with(Recorder::<'b'>::new(&log).with_filter(LevelFilter::INFO)),
-                ),
-            ),
-        ];
-        let span = with_default(R::default(), || tracing::debug_span!("judged"));
-        let debug = span.metadata().expect("nothing turns it off");
-        for (name, stack) in &stacks {
-            let interest = stack.register_callsite(debug);
-            let hint = stack.max_level_hint();
-            seen.push(format!("{name}: {interest:?}, {hint:?}"));
-        }
-    }
-    let (mut stock, mut ours) = (Vec::new(), Vec::new());
-    judge::<tracing_subscriber::Registry>(&mut stock);
-    judge::<gort::tracing::Registry>(&mut ours);
-    assert_eq!(stock, ours);
+    alone(
+        "oracle::hints_and_interests_are_those_of_the_stock_registry",
+        || {
+            fn judge<R: Base>(seen: &mut Vec<String>) {
+                let log = Log::default();
+                let stacks: [(&str, Box<dyn Subscriber>); 6] = [
+                    ("bare", Box::new(R::default())),
+                    (
+                        "layer",
+                        Box::new(R::default().with(Recorder::<'a'>::new(&log))),
+                    ),
+                    (
+                        "global, then layer",
+                        Box::new(
+                            R::default()
+                                .with(LevelFilter::INFO)
+                                .with(Recorder::<'a'>::new(&log)),
+                        ),
+                    ),
+                    (
+                        "filtered",
+                        Box::new(
+                            R::default()
+                                .with(Recorder::<'a'>::new(&log).with_filter(LevelFilter::INFO)),
+                        ),
+                    ),
+                    (
+                        "layer, then filtered",
+                        Box::new(
+                            R::default()
+                                .with(Recorder::<'a'>::new(&log))
+                                .with(Recorder::<'b'>::new(&log).with_filter(LevelFilter::INFO)),
+                        ),
+                    ),
+                    (
+                        "two filtered",
+                        Box::new(
+                            R::default()
+                                .with(Recorder::<'a'>::new(&log).with_filter(LevelFilter::WARN))
+                                .with(Recorder::<'b'>::new(&log).with_filter(LevelFilter::INFO)),
+                        ),
+                    ),
+                ];
+                let span = with_default(R::default(), || tracing::debug_span!("judged"));
+                let debug = span.metadata().expect("nothing turns it off");
+                for (name, stack) in &stacks {
+                    let interest = stack.register_callsite(debug);
+                    let hint = stack.max_level_hint();
+                    seen.push(format!("{name}: {interest:?}, {hint:?}"));
+                }
+            }
+            let (mut stock, mut ours) = (Vec::new(), Vec::new());
+            judge::<tracing_subscriber::Registry>(&mut stock);
+            judge::<gort::tracing::Registry>(&mut ours);
+            assert_eq!(stock, ours);
+        },
+    );
 }

@@ -20,7 +20,7 @@ fn recording() -> (Dispatch, Log) {
     (Dispatch::new(registry), log)
 }
 
-fn registry(dispatch: &Dispatch) -> &Registry {
+pub(crate) fn registry(dispatch: &Dispatch) -> &Registry {
     dispatch.downcast_ref().expect("it is at the bottom")
 }
 
@@ -32,7 +32,7 @@ fn closed(log: &Log) -> Vec<String> {
 
 /// Waits until it is true, for what happens in another goroutine.
 #[track_caller]
-fn assert_soon(mut is_true: impl FnMut() -> bool) {
+pub(crate) fn assert_soon(mut is_true: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !is_true() {
         assert!(Instant::now() < deadline, "{}", gort::debug::stacks());
