@@ -22,8 +22,8 @@
 
 use std::panic::Location;
 use std::ptr;
+use std::sync::atomic::Ordering;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
-use std::sync::atomic::{Ordering, fence};
 
 use gort_arch::trace::{self as arch, Walk};
 
@@ -415,10 +415,9 @@ pub(super) struct Who {
 /// Calls `count` with each stall that has been told since the last time. One caller at a time.
 pub(super) fn collect(mut count: impl FnMut(Told)) {
     for record in &RECORDS_OF_ALL {
-        if record.state.load(Ordering::Relaxed) != TOLD {
+        if record.state.load(Ordering::Acquire) != TOLD {
             continue;
         }
-        fence(Ordering::Acquire);
         let told = record.copy_told();
         record.state.store(FREE, Ordering::Release);
         count(told);
