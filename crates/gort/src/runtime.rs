@@ -155,6 +155,16 @@ impl Config {
     }
 
     /// What happens when all goroutines are asleep; see [`run`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::DeadlockPolicy;
+    ///
+    /// // A program whose goroutines may all wait, for what the runtime does not know of.
+    /// gort::Config::new().deadlock(DeadlockPolicy::Off).run(|| ())?;
+    /// # Ok::<(), gort::ConfigError>(())
+    /// ```
     pub fn deadlock(mut self, policy: DeadlockPolicy) -> Config {
         self.0.deadlock = Some(policy);
         self
