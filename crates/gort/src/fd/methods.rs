@@ -26,6 +26,27 @@ macro_rules! descriptor_methods {
             /// # Errors
             ///
             /// `NotConnected` after [`close`](Self::close); no descriptor for a duplicate.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::io::{Read, Write};
+            ///
+            /// use gort::net::UnixStream;
+            ///
+            /// // From a library that knows std alone, and back to it.
+            /// let (mut theirs, std) = std::os::unix::net::UnixStream::pair()?;
+            /// let mut ours = UnixStream::from_std(std)?;
+            /// ours.write_all(b"to")?;
+            /// theirs.read_exact(&mut [0; 2])?;
+            /// let mut std = ours.into_std()?;
+            /// theirs.write_all(b"and fro")?;
+            /// drop(theirs);
+            /// let mut text = String::new();
+            /// std.read_to_string(&mut text)?;
+            /// assert_eq!(text, "and fro");
+            /// # std::io::Result::Ok(())
+            /// ```
             pub fn into_std(self) -> ::std::io::Result<$std> {
                 $crate::fd::Fd::give(self.fd).map(<$std>::from)
             }
@@ -35,6 +56,23 @@ macro_rules! descriptor_methods {
             /// # Errors
             ///
             /// `NotConnected` after [`close`](Self::close).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::io::{Read, Write};
+            ///
+            /// use gort::net::UnixStream;
+            ///
+            /// let (ours, mut theirs) = UnixStream::pair()?;
+            /// let mut clone = ours.try_clone()?;
+            /// drop(ours); // The descriptor stays open until its last handle is dropped.
+            /// clone.write_all(b"hello")?;
+            /// let mut buf = [0; 5];
+            /// theirs.read_exact(&mut buf)?;
+            /// assert_eq!(&buf, b"hello");
+            /// # std::io::Result::Ok(())
+            /// ```
             pub fn try_clone(&self) -> ::std::io::Result<$name> {
                 self.fd.check_open()?;
                 Ok($name {
@@ -49,6 +87,19 @@ macro_rules! descriptor_methods {
             /// # Errors
             ///
             /// `NotConnected` after [`close`](Self::close).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::io::{ErrorKind, Read};
+            ///
+            /// use gort::net::UnixStream;
+            ///
+            /// let (mut ours, _theirs) = UnixStream::pair()?;
+            /// ours.set_nonblocking(true)?;
+            /// assert_eq!(ours.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            /// # std::io::Result::Ok(())
+            /// ```
             pub fn set_nonblocking(&self, nonblocking: bool) -> ::std::io::Result<()> {
                 self.fd.set_nonblocking(nonblocking)
             }
@@ -229,6 +280,23 @@ macro_rules! deadline_methods {
             /// # Errors
             ///
             /// `InvalidInput` for zero; `NotConnected` after [`close`](Self::close).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::io::{ErrorKind, Read};
+            /// use std::time::Duration;
+            ///
+            /// use gort::net::UnixStream;
+            ///
+            /// let (mut ours, _theirs) = UnixStream::pair()?;
+            /// ours.set_read_timeout(Some(Duration::from_millis(1)))?;
+            /// assert_eq!(ours.read_timeout()?, Some(Duration::from_millis(1)));
+            /// // Each call may take as long.
+            /// assert_eq!(ours.read(&mut [0]).unwrap_err().kind(), ErrorKind::TimedOut);
+            /// assert_eq!(ours.read(&mut [0]).unwrap_err().kind(), ErrorKind::TimedOut);
+            /// # std::io::Result::Ok(())
+            /// ```
             pub fn set_read_timeout(
                 &self,
                 timeout: Option<::std::time::Duration>,
@@ -244,6 +312,26 @@ macro_rules! deadline_methods {
             /// # Errors
             ///
             /// `InvalidInput` for zero; `NotConnected` after [`close`](Self::close).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::io::{ErrorKind, Write};
+            /// use std::time::Duration;
+            ///
+            /// use gort::net::UnixStream;
+            ///
+            /// let (mut ours, _theirs) = UnixStream::pair()?;
+            /// ours.set_write_timeout(Some(Duration::from_millis(1)))?;
+            /// // Nobody reads, so the kernel's buffers fill up.
+            /// let error = loop {
+            ///     if let Err(error) = ours.write(&[0; 4096]) {
+            ///         break error;
+            ///     }
+            /// };
+            /// assert_eq!(error.kind(), ErrorKind::TimedOut);
+            /// # std::io::Result::Ok(())
+            /// ```
             pub fn set_write_timeout(
                 &self,
                 timeout: Option<::std::time::Duration>,
@@ -302,6 +390,24 @@ macro_rules! stream_methods {
             /// # Errors
             ///
             /// As for `read`.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::io::{Read, Write};
+            ///
+            /// use gort::net::UnixStream;
+            ///
+            /// let (mut ours, mut theirs) = UnixStream::pair()?;
+            /// theirs.write_all(b"GET")?;
+            /// let mut first = [0];
+            /// ours.peek(&mut first)?;
+            /// assert_eq!(&first, b"G");
+            /// let mut word = [0; 3];
+            /// ours.read_exact(&mut word)?;
+            /// assert_eq!(&word, b"GET");
+            /// # std::io::Result::Ok(())
+            /// ```
             #[track_caller]
             pub fn peek(&self, buf: &mut [u8]) -> ::std::io::Result<usize> {
                 self.fd
@@ -468,6 +574,30 @@ macro_rules! accepting_methods {
 
             /// The connections as they come, by [`accept_retrying`](Self::accept_retrying). Ends when the
             /// listener is closed.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::io::Write;
+            ///
+            /// use gort::net::{TcpListener, TcpStream};
+            ///
+            /// let listener = TcpListener::bind("127.0.0.1:0")?;
+            /// let address = listener.local_addr()?;
+            /// gort::scope(|s| {
+            ///     let clients = s.go(|| {
+            ///         for _ in 0..2 {
+            ///             assert_eq!(std::io::read_to_string(TcpStream::connect(address)?)?, "hello");
+            ///         }
+            ///         listener.close()
+            ///     });
+            ///     for stream in listener.incoming() {
+            ///         s.go(move || stream?.write_all(b"hello"));
+            ///     }
+            ///     clients.join().unwrap()
+            /// })?;
+            /// # std::io::Result::Ok(())
+            /// ```
             pub fn incoming(&self) -> Incoming<'_> {
                 Incoming { listener: self }
             }

@@ -53,6 +53,18 @@ impl TcpListener {
     /// # Errors
     ///
     /// `AddrInUse`, `AddrNotAvailable`, `PermissionDenied`; an unknown host.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::TcpListener;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// assert_ne!(listener.local_addr()?.port(), 0);
+    /// let error = TcpListener::bind(listener.local_addr()?).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "Listen")]
     pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<TcpListener> {
         TcpListener::builder(addr).bind()

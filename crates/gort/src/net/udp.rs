@@ -125,6 +125,17 @@ impl UdpSocket {
     ///
     /// `InvalidInput` if there is no address; a datagram that is too long; `TimedOut`, `NotConnected`
     /// and network errors as for [`recv_from`](UdpSocket::recv_from).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::UdpSocket;
+    ///
+    /// let (a, b) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+    /// assert_eq!(a.send_to(b"hello", b.local_addr()?)?, 5);
+    /// assert_eq!(b.recv_from(&mut [0; 16])?.0, 5);
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "WriteTo")]
     #[track_caller]
     pub fn send_to<A: ToSocketAddrs>(&self, buf: &[u8], addr: A) -> io::Result<usize> {

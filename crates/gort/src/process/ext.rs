@@ -35,6 +35,24 @@ pub trait CommandExt: sealed::Sealed {
     /// As [`std::os::unix::process::CommandExt::pre_exec`]: the child has one thread of the many that the parent
     /// has, so `f` may do only what is async-signal-safe. That leaves out everything of gort's; what
     /// waits, starts a goroutine or takes a contended lock ends the child with a text.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::process::{Command, CommandExt};
+    ///
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "umask"]);
+    /// // SAFETY: it runs in the child of a fork, where `umask` is allowed.
+    /// unsafe {
+    ///     command.pre_exec(|| {
+    ///         libc::umask(0o077);
+    ///         Ok(())
+    ///     });
+    /// }
+    /// assert_eq!(command.output()?.stdout, b"0077\n");
+    /// # std::io::Result::Ok(())
+    /// ```
     unsafe fn pre_exec<F>(&mut self, f: F) -> &mut Command
     where
         F: FnMut() -> io::Result<()> + Send + Sync + 'static;

@@ -86,6 +86,22 @@ end! {
     ///
     /// Writing parks while the pipe is full, and returns when all is written. A child that has closed its end
     /// is an error of the kind `BrokenPipe`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// use gort::process::{Command, Stdio};
+    ///
+    /// let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    /// let mut input = child.stdin.take().unwrap();
+    /// input.write_all(b"meow")?;
+    /// drop(input); // the end of the child's input
+    /// assert_eq!(std::io::read_to_string(child.stdout.take().unwrap())?, "meow");
+    /// child.wait()?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "StdinPipe")]
     ChildStdin(PipeWriter)
 }
@@ -98,6 +114,17 @@ reader! {
 
 reader! {
     /// Our end of a child's standard error. Reading parks until there is something, or the end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::process::{Command, Stdio};
+    ///
+    /// let mut child = Command::new("sh").args(["-c", "echo oh >&2"]).stderr(Stdio::piped()).spawn()?;
+    /// assert_eq!(std::io::read_to_string(child.stderr.take().unwrap())?, "oh\n");
+    /// child.wait()?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "StderrPipe")]
     ChildStderr
 }

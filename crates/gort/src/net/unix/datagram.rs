@@ -41,6 +41,23 @@ impl UnixDatagram {
     ///
     /// `AddrInUse` if there is a file already; `NotFound`, `PermissionDenied`; `InvalidInput` for a
     /// path that is too long for an address.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::UnixDatagram;
+    ///
+    /// let path = std::env::temp_dir().join(format!("gort-doc-datagram-{}", std::process::id()));
+    /// let server = UnixDatagram::bind(&path)?;
+    /// let client = UnixDatagram::unbound()?;
+    /// client.send_to(b"hello", &path)?;
+    /// let mut buf = [0; 16];
+    /// let (len, sender) = server.recv_from(&mut buf)?;
+    /// assert_eq!(&buf[..len], b"hello");
+    /// assert!(sender.is_unnamed());
+    /// # std::fs::remove_file(&path)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "ListenUnixgram")]
     pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<UnixDatagram> {
         UnixDatagram::bind_addr(&SocketAddr::from_pathname(path)?)

@@ -154,6 +154,20 @@ impl UnixListener {
 
     /// Whether [`close`](UnixListener::close) is to remove the socket's file. It is for listeners that have
     /// made one, and never for those that were made from a descriptor, as they do not own the file.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::UnixListener;
+    ///
+    /// let path = std::env::temp_dir().join(format!("gort-doc-unlink-{}", std::process::id()));
+    /// let listener = UnixListener::bind(&path)?;
+    /// listener.set_unlink_on_close(false);
+    /// listener.close()?;
+    /// assert!(path.exists()); // for whoever has the descriptor too
+    /// # std::fs::remove_file(&path)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "SetUnlinkOnClose")]
     pub fn set_unlink_on_close(&self, unlink: bool) {
         let is_to_be_removed = unlink && self.file.path.is_some() && !self.fd.is_closed();
