@@ -75,6 +75,19 @@ pub fn stacks() -> String {
 }
 
 /// What a goroutine is doing.
+///
+/// # Examples
+///
+/// ```
+/// use gort::debug::{State, goroutines};
+///
+/// gort::run(|| {
+///     let me = gort::current().id();
+///     let found = goroutines().into_iter().find(|goroutine| goroutine.id == me).unwrap();
+///     assert_eq!(found.state, State::Running);
+///     assert_eq!(found.state.as_str(), "running");
+/// });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum State {

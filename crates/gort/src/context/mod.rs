@@ -181,6 +181,14 @@ impl Context {
 
     /// As [`with_cancel`](Self::with_cancel); whoever cancels says why. See
     /// [`CancelCause::cancel`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (ctx, cancel) = gort::context::background().with_cancel_cause();
+    /// cancel.cancel("out of stock");
+    /// assert_eq!(ctx.cause().unwrap().to_string(), "out of stock");
+    /// ```
     #[doc(alias = "WithCancelCause")]
     pub fn with_cancel_cause(&self) -> (Context, CancelCause) {
         let (ctx, cancel) = self.with_cancel();
@@ -329,6 +337,16 @@ impl Context {
     /// The value of type `T` that this context, or the nearest of those it was made from, carries.
     ///
     /// Goes up the whole chain if need be; keep what you look up if you need it often.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// struct User(&'static str);
+    ///
+    /// let ctx = gort::context::background().with_value(User("ann"));
+    /// let (below, _cancel) = ctx.with_value(7_u32).with_cancel();
+    /// assert_eq!(below.value::<User>().unwrap().0, "ann");
+    /// ```
     #[doc(alias = "Value")]
     pub fn value<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.chain().find_map(Node::own_value)

@@ -362,11 +362,12 @@ macro_rules! deadline_methods {
 }
 
 /// Methods that are std's and do not wait: `asked_methods! { net::TcpStream => TcpStream { /// Docs.
-/// fn ttl() -> u32; } }`. Their errors are all the same, and documented here.
+/// fn ttl() -> u32, example = "…"; } }`. Their errors are all the same, and documented here.
 macro_rules! asked_methods {
     ($std:ty => $name:ident { $(
         $(#[$attribute:meta])*
-        fn $method:ident($($argument:ident: $type:ty),*) -> $result:ty;
+        fn $method:ident($($argument:ident: $type:ty),*) -> $result:ty
+            $(, example = $example:literal)?;
     )+ }) => {
         impl $name { $(
             $(#[$attribute])*
@@ -374,6 +375,12 @@ macro_rules! asked_methods {
             /// # Errors
             ///
             /// `NotConnected` after [`close`](Self::close); those of the system.
+            $(
+                ///
+                /// # Examples
+                ///
+                #[doc = $example]
+            )?
             pub fn $method(&self, $($argument: $type),*) -> ::std::io::Result<$result> {
                 self.fd.ask(|std: &$std| std.$method($($argument),*))
             }

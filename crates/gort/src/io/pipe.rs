@@ -162,7 +162,20 @@ write_methods!(
     |pipe, buf| write(&pipe.fd, buf),
     |pipe, bufs| write_vectored(&pipe.fd, bufs)
 );
-close_method!(PipeReader, "Closes this end, for all clones.");
+close_method!(
+    PipeReader,
+    "Closes this end, for all clones.",
+    example = r#"```
+use std::io::Read;
+
+let (reader, _writer) = gort::io::pipe()?;
+let mut clone = reader.try_clone()?;
+let reads = gort::go(move || clone.read(&mut [0]));
+reader.close()?;
+assert!(reads.join().unwrap().is_err());
+# std::io::Result::Ok(())
+```"#
+);
 close_method!(PipeWriter, "Closes this end, for all clones.");
 deadline_method!(PipeReader, set_deadline, None, "reading", "SetReadDeadline");
 deadline_method!(

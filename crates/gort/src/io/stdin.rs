@@ -56,6 +56,19 @@ pub fn stdin() -> Stdin {
 impl Stdin {
     /// Locks the standard input, for reading by the line and without a lock for each call. Parks while
     /// another goroutine has it. Locking it again while one has it waits for ever.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::BufRead;
+    ///
+    /// // Nobody else reads between these two.
+    /// let mut input = gort::io::stdin().lock();
+    /// let (mut name, mut street) = (String::new(), String::new());
+    /// input.read_line(&mut name)?;
+    /// input.read_line(&mut street)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn lock(&self) -> StdinLock<'static> {
         StdinLock {

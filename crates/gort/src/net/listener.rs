@@ -192,7 +192,22 @@ asked_methods! { net::TcpListener => TcpListener {
 
 close_method!(
     TcpListener,
-    "Stops listening, for all clones. When it returns, the address is free."
+    "Stops listening, for all clones. When it returns, the address is free.",
+    example = r#"```
+use gort::net::TcpListener;
+
+let listener = TcpListener::bind("127.0.0.1:0")?;
+let address = listener.local_addr()?;
+gort::scope(|s| {
+    let accepts = s.go(|| listener.accept().map(drop));
+    listener.close()?;
+    let error = accepts.join().unwrap().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
+    std::io::Result::Ok(())
+})?;
+TcpListener::bind(address)?;
+# std::io::Result::Ok(())
+```"#
 );
 deadline_method!(TcpListener, set_deadline, None, "accepting", "SetDeadline");
 debug_fields!(TcpListener { addr, fd });

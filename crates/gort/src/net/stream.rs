@@ -202,36 +202,41 @@ asked_methods! { net::TcpStream => TcpStream {
 
     /// Closes one half of the connection, or both. Whoever waits in that half is woken: a reader by the
     /// end of the stream, a writer by an error.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::io::{Read, Write};
-    ///
-    /// use gort::net::{Shutdown, TcpListener, TcpStream};
-    ///
-    /// let listener = TcpListener::bind("127.0.0.1:0")?;
-    /// let mut client = TcpStream::connect(listener.local_addr()?)?;
-    /// gort::go(move || -> std::io::Result<()> {
-    ///     let (mut stream, _) = listener.accept()?;
-    ///     let question = std::io::read_to_string(&stream)?; // until the client has shut down its half
-    ///     stream.write_all(question.to_uppercase().as_bytes())
-    /// });
-    /// client.write_all(b"a question")?;
-    /// client.shutdown(Shutdown::Write)?;
-    /// let mut answer = String::new();
-    /// client.read_to_string(&mut answer)?;
-    /// assert_eq!(answer, "A QUESTION");
-    /// # std::io::Result::Ok(())
-    /// ```
     #[doc(alias = "CloseRead")]
     #[doc(alias = "CloseWrite")]
-    fn shutdown(how: Shutdown) -> ();
+    fn shutdown(how: Shutdown) -> (), example = r#"```
+use std::io::{Read, Write};
+
+use gort::net::{Shutdown, TcpListener, TcpStream};
+
+let listener = TcpListener::bind("127.0.0.1:0")?;
+let mut client = TcpStream::connect(listener.local_addr()?)?;
+gort::go(move || -> std::io::Result<()> {
+    let (mut stream, _) = listener.accept()?;
+    let question = std::io::read_to_string(&stream)?; // until the client has shut down its half
+    stream.write_all(question.to_uppercase().as_bytes())
+});
+client.write_all(b"a question")?;
+client.shutdown(Shutdown::Write)?;
+let mut answer = String::new();
+client.read_to_string(&mut answer)?;
+assert_eq!(answer, "A QUESTION");
+# std::io::Result::Ok(())
+```"#;
 
     /// Sets `TCP_NODELAY`: small writes are sent at once instead of being gathered. Off at first, as
     /// in std (Go switches it on).
     #[doc(alias = "SetNoDelay")]
-    fn set_nodelay(nodelay: bool) -> ();
+    fn set_nodelay(nodelay: bool) -> (), example = r#"```
+use gort::net::{TcpListener, TcpStream};
+
+let listener = TcpListener::bind("127.0.0.1:0")?;
+let stream = TcpStream::connect(listener.local_addr()?)?;
+assert!(!stream.nodelay()?);
+stream.set_nodelay(true)?;
+assert!(stream.nodelay()?);
+# std::io::Result::Ok(())
+```"#;
 
     /// Whether `TCP_NODELAY` is set.
     fn nodelay() -> bool;

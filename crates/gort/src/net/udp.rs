@@ -165,7 +165,15 @@ asked_methods! { net::UdpSocket => UdpSocket {
     fn local_addr() -> SocketAddr;
 
     /// Allows or forbids to send to a broadcast address (`SO_BROADCAST`).
-    fn set_broadcast(broadcast: bool) -> ();
+    fn set_broadcast(broadcast: bool) -> (), example = r#"```
+use gort::net::UdpSocket;
+
+let socket = UdpSocket::bind("127.0.0.1:0")?;
+assert!(!socket.broadcast()?);
+socket.set_broadcast(true)?;
+assert!(socket.broadcast()?);
+# std::io::Result::Ok(())
+```"#;
 
     /// Whether sending to a broadcast address is allowed.
     fn broadcast() -> bool;
@@ -197,7 +205,15 @@ asked_methods! { net::UdpSocket => UdpSocket {
     /// Joins a multicast group at the interface that has the address `interface`; the unspecified address
     /// lets the system choose.
     #[doc(alias = "ListenMulticastUDP")]
-    fn join_multicast_v4(multiaddr: &Ipv4Addr, interface: &Ipv4Addr) -> ();
+    fn join_multicast_v4(multiaddr: &Ipv4Addr, interface: &Ipv4Addr) -> (), example = r#"```no_run
+use gort::net::{Ipv4Addr, UdpSocket};
+
+let socket = UdpSocket::bind("0.0.0.0:5353")?;
+socket.join_multicast_v4(&Ipv4Addr::new(224, 0, 0, 251), &Ipv4Addr::UNSPECIFIED)?;
+let (len, sender) = socket.recv_from(&mut [0; 1500])?;
+println!("{len} bytes from {sender}");
+# std::io::Result::Ok(())
+```"#;
 
     /// Joins an IPv6 multicast group at the interface with that number; 0 is any.
     fn join_multicast_v6(multiaddr: &Ipv6Addr, interface: u32) -> ();
@@ -213,7 +229,21 @@ asked_methods! { net::UdpSocket => UdpSocket {
 } }
 
 receiving_methods!(UdpSocket);
-close_method!(UdpSocket, "Closes the socket, for all clones.");
+close_method!(
+    UdpSocket,
+    "Closes the socket, for all clones.",
+    example = r#"```
+use gort::net::UdpSocket;
+
+let socket = UdpSocket::bind("127.0.0.1:0")?;
+let clone = socket.try_clone()?;
+let receiver = gort::go(move || clone.recv_from(&mut [0; 16]));
+socket.close()?;
+let error = receiver.join().unwrap().unwrap_err();
+assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
+# std::io::Result::Ok(())
+```"#
+);
 deadline_methods!(UdpSocket);
 debug_fields!(UdpSocket { addr, fd });
 descriptor_methods!(UdpSocket { fd }, std = net::UdpSocket, kind = Kind::Socket);

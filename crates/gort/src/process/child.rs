@@ -48,6 +48,16 @@ impl Child {
     /// # Errors
     ///
     /// A pipe to it cannot be registered with the poller; the child is killed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// // From a library that knows std alone.
+    /// let child = std::process::Command::new("true").spawn()?;
+    /// let mut child = gort::process::Child::from_std(child)?;
+    /// assert!(child.wait()?.success());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn from_std(child: process::Child) -> io::Result<Child> {
         Child::adopt(child)
     }

@@ -116,6 +116,16 @@ impl Command {
     }
 
     /// Takes a variable out of the environment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::process::Command;
+    ///
+    /// let output = Command::new("sh").env_remove("HOME").args(["-c", "echo $HOME"]).output()?;
+    /// assert_eq!(output.stdout, b"\n");
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn env_remove<K: AsRef<OsStr>>(&mut self, key: K) -> &mut Command {
         self.inner.env_remove(key);
         self

@@ -66,6 +66,21 @@ impl UnixListener {
     ///
     /// `AddrInUse` if there is a file already, even one that a listener has left behind;
     /// `NotFound`, `PermissionDenied`; `InvalidInput` for a path that is too long for an address.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::UnixListener;
+    ///
+    /// let path = std::env::temp_dir().join(format!("gort-doc-bind-{}", std::process::id()));
+    /// let listener = UnixListener::bind(&path)?;
+    /// assert_eq!(listener.local_addr()?.as_pathname(), Some(&*path));
+    /// // The file is in the way, even of a listener that is gone.
+    /// let error = UnixListener::bind(&path).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    /// # std::fs::remove_file(&path)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "ListenUnix")]
     pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<UnixListener> {
         UnixListener::bind_addr(&SocketAddr::from_pathname(path)?)
@@ -144,6 +159,19 @@ impl UnixListener {
     /// # Errors
     ///
     /// Those of removing the file; the listener is closed all the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::UnixListener;
+    ///
+    /// let path = std::env::temp_dir().join(format!("gort-doc-close-{}", std::process::id()));
+    /// let listener = UnixListener::bind(&path)?;
+    /// listener.close()?;
+    /// assert!(!path.exists());
+    /// assert!(listener.accept().is_err());
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn close(&self) -> io::Result<()> {
         // As Go: the file goes first, so that nobody finds it and is refused.

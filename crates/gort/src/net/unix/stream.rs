@@ -141,7 +141,23 @@ asked_methods! { net::UnixStream => UnixStream {
     fn take_error() -> Option<io::Error>;
 } }
 
-close_method!(UnixStream, "Closes the connection, for all clones.");
+close_method!(
+    UnixStream,
+    "Closes the connection, for all clones.",
+    example = r#"```
+use std::io::Read;
+
+use gort::net::UnixStream;
+
+let (ours, _theirs) = UnixStream::pair()?;
+let mut clone = ours.try_clone()?;
+let reader = gort::go(move || clone.read(&mut [0]));
+ours.close()?;
+let error = reader.join().unwrap().unwrap_err();
+assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
+# std::io::Result::Ok(())
+```"#
+);
 deadline_methods!(UnixStream);
 stream_methods!(UnixStream);
 debug_fields!(UnixStream { fd, local, peer });
