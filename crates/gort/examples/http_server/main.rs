@@ -6,12 +6,13 @@
 //! curl -d hello http://127.0.0.1:8080/echo
 //! ```
 //!
-//! `server.rs` is the server, `request.rs` what it reads; both are ordinary blocking code, and would work
+//! `server.rs` is the server, `request.rs` and `head.rs` what it reads; all are ordinary blocking code, and would work
 //! over `std::net` with std's threads. Bad requests get a 4xx or 5xx, and peers that are too slow or
 //! gone are ended by deadlines: `tests/http` shows that with this very code.
 
 #![forbid(unsafe_code)]
 
+mod head;
 mod request;
 mod server;
 
@@ -34,7 +35,8 @@ fn answer(request: &Request) -> Response {
     match (&*request.method, &*request.target) {
         ("GET" | "HEAD", "/") => Response::text(200, "Hello, World!\n"),
         ("POST" | "PUT", "/echo") => Response::new(200, request.body.clone()),
-        (_, "/" | "/echo") => Response::text(405, "method not allowed\n"),
+        (_, "/") => Response::not_allowed("GET, HEAD"),
+        (_, "/echo") => Response::not_allowed("POST, PUT"),
         _ => Response::text(404, "not found\n"),
     }
 }

@@ -1,12 +1,13 @@
-//! Reading requests: head, body, and what is wrong with them.
+//! Reading requests: within limits of size and time, and their bodies.
 //!
-//! The rules are those of RFC 9112 where they protect: a length that is given twice or in two ways is
-//! refused, for somebody in between may read it the other way.
+//! What the heads mean is in `head.rs`.
 
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use gort::net::TcpStream;
+
+use crate::head::{self, Body};
 
 /// What a peer may send, and how long it may take.
 #[derive(Clone, Copy, Debug)]
@@ -25,9 +26,6 @@ pub(crate) struct Limits {
     pub(crate) connections: u64,
 }
 
-/// Headers that a request may have.
-const HEADERS_MAX: usize = 64;
-
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
@@ -45,6 +43,7 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) method: String,
+    /// A path, perhaps with a query; or `*`, if the method is OPTIONS.
     pub(crate) target: String,
     pub(crate) body: Vec<u8>,
     /// Whether the connection is to go on after it.
@@ -58,20 +57,6 @@ pub(crate) enum Refusal {
     Bad(u16, &'static str),
     /// The peer has gone, or has nothing to say.
     Gone,
-}
-
-/// What the head says about the rest.
-#[derive(Debug)]
-struct Head {
-    request: Request,
-    body: Body,
-    expects_continue: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Body {
-    Length(usize),
-    Chunked,
 }
 
 /// The requests of one connection, one after the other.
@@ -109,12 +94,9 @@ impl<'a> Requests<'a> {
         }
         self.set_deadline(self.limits.request)?;
         let mut head = loop {
-            if let Some((head, len)) = parse_head(&self.buffer, &self.limits)? {
+            if let Some((head, len)) = head::parse(&self.buffer, &self.limits)? {
                 self.buffer.drain(..len);
                 break head;
-            }
-            if self.buffer.len() >= self.limits.head_bytes {
-                return Err(Refusal::Bad(431, "the head is too large"));
             }
             before_wait(false).map_err(|_| Refusal::Gone)?;
             self.fill()?;
@@ -165,7 +147,10 @@ impl<'a> Requests<'a> {
         let mut body = Vec::new();
         loop {
             let line = self.take_line()?;
-            let size = line.split(';').next().unwrap_or_default().trim();
+            let size = line.split(|byte| *byte == b';').next();
+            let size = str::from_utf8(size.unwrap_or_default()).map_err(|_| BAD)?;
+            // Before the extensions there may be spaces.
+            let size = size.trim_end_matches([' ', '\t']);
             // `from_str_radix` would take a sign.
             if size.is_empty() || !size.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 return Err(BAD);
@@ -182,109 +167,33 @@ impl<'a> Requests<'a> {
                 return Err(BAD);
             }
         }
-        for _ in 0..HEADERS_MAX {
-            if self.take_line()?.is_empty() {
+        loop {
+            if let Some(len) = head::trailers_len(&self.buffer, &self.limits)? {
+                self.buffer.drain(..len);
                 return Ok(body);
             }
+            self.fill()?;
         }
-        Err(Refusal::Bad(431, "too many trailers"))
     }
 
     /// A line without its end, which must be CR LF.
-    fn take_line(&mut self) -> Result<String, Refusal> {
+    fn take_line(&mut self) -> Result<Vec<u8>, Refusal> {
+        const BAD: Refusal = Refusal::Bad(400, "a line is malformed");
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                return line
-                    .strip_suffix(b"\r\n")
-                    .and_then(|line| String::from_utf8(line.to_vec()).ok())
-                    .ok_or(Refusal::Bad(400, "a line is malformed"));
+                let mut line: Vec<u8> = self.buffer.drain(..=end).collect();
+                line.truncate(line.strip_suffix(b"\r\n").ok_or(BAD)?.len());
+                let is_text = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
+                return if line.iter().all(is_text) {
+                    Ok(line)
+                } else {
+                    Err(BAD)
+                };
             }
             if self.buffer.len() >= self.limits.head_bytes {
                 return Err(Refusal::Bad(431, "a line is too long"));
             }
             self.fill()?;
         }
-    }
-}
-
-/// The head at the start of `bytes`, and how long it is; `None` if it is not all there.
-fn parse_head(bytes: &[u8], limits: &Limits) -> Result<Option<(Head, usize)>, Refusal> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut parsed = httparse::Request::new(&mut headers);
-    let len = match parsed.parse(bytes) {
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Ok(httparse::Status::Complete(len)) if len > limits.head_bytes => {
-            return Err(Refusal::Bad(431, "the head is too large"));
-        }
-        Ok(httparse::Status::Complete(len)) => len,
-        Err(httparse::Error::TooManyHeaders) => {
-            return Err(Refusal::Bad(431, "too many headers"));
-        }
-        Err(httparse::Error::Version) => return Err(Refusal::Bad(505, "HTTP/1.0 or 1.1, please")),
-        Err(_) => return Err(Refusal::Bad(400, "the head is malformed")),
-    };
-    let is_1_1 = parsed.version == Some(1);
-    let mut head = Head {
-        request: Request {
-            method: parsed.method.unwrap_or_default().to_owned(),
-            target: parsed.path.unwrap_or_default().to_owned(),
-            body: Vec::new(),
-            keeps_alive: is_1_1,
-        },
-        body: Body::Length(0),
-        expects_continue: false,
-    };
-    let (mut hosts, mut lengths, mut is_chunked) = (0, 0, false);
-    for header in parsed.headers.iter() {
-        let value = str::from_utf8(header.value)
-            .map_err(|_| Refusal::Bad(400, "a header is not text"))?
-            .trim();
-        match &*header.name.to_ascii_lowercase() {
-            "host" => hosts += 1,
-            "connection" => {
-                for option in value.split(',').map(str::trim) {
-                    if option.eq_ignore_ascii_case("close") {
-                        head.request.keeps_alive = false;
-                    } else if option.eq_ignore_ascii_case("keep-alive") {
-                        head.request.keeps_alive = true;
-                    }
-                }
-            }
-            "content-length" => {
-                lengths += 1;
-                head.body = Body::Length(parse_length(value, limits)?);
-            }
-            "transfer-encoding" if value.eq_ignore_ascii_case("chunked") && !is_chunked => {
-                is_chunked = true;
-            }
-            "transfer-encoding" => return Err(Refusal::Bad(501, "chunked, and no other coding")),
-            "expect" if value.eq_ignore_ascii_case("100-continue") => {
-                head.expects_continue = is_1_1;
-            }
-            "expect" => return Err(Refusal::Bad(417, "100-continue, and nothing else")),
-            _ => {}
-        }
-    }
-    if hosts > 1 || (hosts == 0 && is_1_1) {
-        return Err(Refusal::Bad(400, "one host, please"));
-    }
-    if lengths > 1 || (lengths == 1 && is_chunked) {
-        return Err(Refusal::Bad(400, "one length, please"));
-    }
-    if is_chunked {
-        head.body = Body::Chunked;
-    }
-    Ok(Some((head, len)))
-}
-
-fn parse_length(text: &str, limits: &Limits) -> Result<usize, Refusal> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Refusal::Bad(400, "the length is no number"));
-    }
-    match text.parse() {
-        Ok(len) if len <= limits.body_bytes => Ok(len),
-        // Digits that are no `usize` are too many.
-        _ => Err(Refusal::Bad(413, "the body is too large")),
     }
 }

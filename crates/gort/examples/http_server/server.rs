@@ -26,6 +26,8 @@ pub(crate) struct Response {
     status: u16,
     body: Vec<u8>,
     is_text: bool,
+    /// The methods that would have done.
+    allow: Option<&'static str>,
 }
 
 impl Response {
@@ -34,6 +36,7 @@ impl Response {
             status,
             body,
             is_text: false,
+            allow: None,
         }
     }
 
@@ -42,6 +45,15 @@ impl Response {
             status,
             body: text.into(),
             is_text: true,
+            allow: None,
+        }
+    }
+
+    /// The answer to a method that is not among `allow`.
+    pub(crate) fn not_allowed(allow: &'static str) -> Response {
+        Response {
+            allow: Some(allow),
+            ..Response::text(405, "method not allowed\n")
         }
     }
 
@@ -53,6 +65,7 @@ impl Response {
             405 => "Method Not Allowed",
             408 => "Request Timeout",
             413 => "Content Too Large",
+            414 => "URI Too Long",
             417 => "Expectation Failed",
             431 => "Request Header Fields Too Large",
             500 => "Internal Server Error",
@@ -70,9 +83,13 @@ impl Response {
         write!(
             output,
             "HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {len}\r\n\
-             Connection: {connection}\r\n\r\n"
+             Connection: {connection}\r\n"
         )
         .expect("memory takes it");
+        if let Some(allow) = self.allow {
+            write!(output, "Allow: {allow}\r\n").expect("memory takes it");
+        }
+        output.extend_from_slice(b"\r\n");
         if has_body {
             output.extend_from_slice(&self.body);
         }

@@ -2,6 +2,8 @@
 //! peers that are slow, half-open or gone. Whatever comes, each connection ends, and leaves nothing: after each
 //! case the server's goroutines and the process's sockets are counted. So one runs at a time.
 
+#[path = "../../examples/http_server/head.rs"]
+mod head;
 #[path = "../../examples/http_server/request.rs"]
 mod request;
 #[path = "../../examples/http_server/server.rs"]
@@ -78,6 +80,7 @@ fn answer(request: &Request) -> Response {
     match (&*request.method, &*request.target) {
         (_, "/panic") => panic!("the handler has a problem"),
         (_, "/large") => Response::new(200, vec![b'x'; 16 << 20]),
+        ("DELETE", _) => Response::not_allowed("GET, POST"),
         ("POST", _) => Response::new(200, request.body.clone()),
         (_, target) => Response::text(200, target),
     }
@@ -187,6 +190,63 @@ fn a_connection_serves_many_requests() {
 }
 
 #[gort::test]
+fn close_wins_over_keep_alive() {
+    let server = Running::start(Limits::default());
+    for options in [
+        "Connection: close, keep-alive\r\n",
+        "Connection: close\r\nConnection: keep-alive\r\n",
+    ] {
+        let mut client = server.connect();
+        client.send(format!("GET / HTTP/1.1\r\nHost: x\r\n{options}\r\n"));
+        assert_eq!(client.answer(true).0, 200);
+        client.assert_end();
+    }
+    server.stop();
+}
+
+#[gort::test]
+fn a_target_may_name_the_host() {
+    let server = Running::start(Limits::default());
+    let mut client = server.connect();
+    for (target, expected) in [
+        ("http://x/1", "/1"),
+        ("HTTP://[::1]:80/2?a=/b", "/2?a=/b"),
+        ("http://x", "/"),
+        ("http://x?3", "/?3"),
+    ] {
+        client.get(target);
+        assert_eq!(client.answer(true), (200, expected.into()), "{target}");
+    }
+    client.send("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(client.answer(true), (200, "*".into()));
+    server.stop_after(client);
+}
+
+#[gort::test]
+fn a_method_that_is_not_allowed_is_told_which_are() {
+    let server = Running::start(Limits::default());
+    let mut client = server.connect();
+    client.send("DELETE / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let mut text = String::new();
+    client.0.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 405 "), "{text}");
+    assert!(text.contains("\r\nAllow: GET, POST\r\n"), "{text}");
+    server.stop_after(client);
+}
+
+#[gort::test]
+fn headers_and_trailers_need_not_be_utf_8() {
+    let server = Running::start(Limits::default());
+    let mut client = server.connect();
+    client.send(b"GET /1 HTTP/1.1\r\nHost: x\r\nName: \xe9\r\n\r\n");
+    assert_eq!(client.answer(true), (200, "/1".into()));
+    client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\n\r\n");
+    client.send(b"1 ;name=\"\xe9\"\r\nx\r\n0\r\nName: \xe9\r\n\r\n");
+    assert_eq!(client.answer(true), (200, "x".into()));
+    server.stop_after(client);
+}
+
+#[gort::test]
 fn a_pipeline_is_answered_in_order() {
     let server = Running::start(Limits::default());
     let mut client = server.connect();
@@ -259,8 +319,19 @@ fn bad_requests_get_a_clear_refusal() {
         (400, "GET / HTTP/1.1\r\nHost x\r\n\r\n".into()),
         (400, "GET / HTTP/1.1\r\n\r\n".into()),
         (400, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".into()),
+        (400, "GET / HTTP/1.1\r\nHost: a b\r\n\r\n".into()),
+        (400, "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n".into()),
         (505, "GET / HTTP/2.0\r\nHost: x\r\n\r\n".into()),
-        (431, format!("GET /{} HTTP/1.1\r\n", "x".repeat(4_000))),
+        (400, "GET /a b HTTP/1.1\r\nHost: x\r\n\r\n".into()),
+        (400, "GET a HTTP/1.1\r\nHost: x\r\n\r\n".into()),
+        (400, "GET * HTTP/1.1\r\nHost: x\r\n\r\n".into()),
+        (400, "GET http:// HTTP/1.1\r\nHost: x\r\n\r\n".into()),
+        (400, "GET https://x/ HTTP/1.1\r\nHost: x\r\n\r\n".into()),
+        (501, "CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n".into()),
+        (501, "x".repeat(4_000)),
+        (414, format!("GET /{} HTTP/1.1\r\n", "x".repeat(4_000))),
+        (414, format!("GET /{}", "x".repeat(4_000))),
+        (431, "\r\n".repeat(4_000)),
         (431, head(&format!("X: {}\r\n", "x".repeat(3_990)))),
         (431, head(&"X: y\r\n".repeat(64))),
         (400, head("Content-Length: -1\r\n")),
@@ -271,25 +342,43 @@ fn bad_requests_get_a_clear_refusal() {
             400,
             head("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"),
         ),
+        // Spaces of Unicode are none of HTTP's: who reads it otherwise sees another request.
+        (400, head("Content-Length: \u{2003}1\r\n")),
+        (400, head("Transfer-Encoding: \u{a0}chunked\r\n")),
         (413, head("Content-Length: 1001\r\n")),
         (
             413,
             head(&format!("Content-Length: {}\r\n", "9".repeat(100))),
         ),
-        (501, head("Transfer-Encoding: gzip\r\n")),
+        (501, head("Transfer-Encoding: gzip, chunked\r\n")),
+        (400, head("Transfer-Encoding: gzip\r\n")),
+        (400, head("Transfer-Encoding: chunked, gzip\r\n")),
+        (400, head("Transfer-Encoding:\r\n")),
         (
-            501,
+            400,
             head("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"),
+        ),
+        (
+            400,
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(),
         ),
         (417, head("Expect: miracles\r\n")),
         (400, chunks("x\r\n")),
         (400, chunks("+1\r\nx\r\n")),
+        (400, chunks(" 1\r\nx\r\n")),
+        (400, chunks("1\u{2003}\r\nx\r\n")),
+        (400, chunks("1;a\0b\r\nx\r\n")),
+        (400, chunks("1;a\rb\r\nx\r\n")),
         (400, chunks("1\nx\r\n")),
         (400, chunks("1\r\nxy\r\n0\r\n\r\n")),
         (413, chunks("3e9\r\n")),
         (413, chunks("ffffffffffffffffffff\r\n")),
         (431, chunks(&"0".repeat(4_001))),
+        (400, chunks("0\r\nno trailer\r\n\r\n")),
+        (400, chunks("0\r\nX : y\r\n\r\n")),
+        (400, chunks("0\r\nX: \0\r\n\r\n")),
         (431, chunks(&format!("0\r\n{}", "X: y\r\n".repeat(65)))),
+        (431, chunks(&format!("0\r\nX: {}", "x".repeat(4_000)))),
     ];
     for (status, text) in cases {
         let mut client = server.connect();
