@@ -4,6 +4,10 @@
 //! write parks here until the call would return, and then makes it. If another process is faster
 //! meanwhile, the call blocks its thread; sysmon takes the P away then, as in any blocking call.
 //!
+//! Files and `/dev/null` never let anybody wait in the poller: a call to them is mostly over at once, and is
+//! made as `fs` makes its short ones, with the P. To hand that off would cost ten times the call, and
+//! who prints would fall behind whoever starts those who print.
+//!
 //! The poller watches a duplicate. A program may put another file behind the number at any time
 //! (`dup2`), so it is compared before each wait.
 
@@ -35,18 +39,18 @@ impl Inherited {
         }
     }
 
-    /// Calls `f`, which reads from or writes to `stream`, when it would not wait.
+    /// Calls `f`, which reads from or writes to `stream`, when it would not wait: with what is known of that.
     #[track_caller]
     pub(super) fn when_ready<T>(
         &self,
         stream: &impl AsFd,
         direction: Direction,
-        mut f: impl FnMut() -> io::Result<T>,
+        mut f: impl FnMut(Readiness) -> io::Result<T>,
     ) -> io::Result<T> {
         loop {
             let result = match self.wait(stream, direction)? {
-                Readiness::Announced => f(),
-                Readiness::Unknown => sched::blocking(&mut f),
+                Readiness::Unknown => sched::blocking(|| f(Readiness::Unknown)),
+                readiness => f(readiness),
             };
             match result {
                 // Somebody else has made the file non-blocking, and was faster.
@@ -56,7 +60,8 @@ impl Inherited {
         }
     }
 
-    /// Whether a call to `stream` may be made as large as one likes: it is a file.
+    /// Whether calls to `stream` need not be announced one by one: it is a file, or a device like
+    /// `/dev/null`.
     pub(super) fn is_always_ready(&self, stream: &impl AsFd) -> bool {
         self.fd(stream)
             .is_ok_and(|fd| matches!(fd.always_ready(), Ok(Some(_))))
@@ -69,7 +74,7 @@ impl Inherited {
             return Ok(Readiness::Unknown);
         };
         if fd.always_ready()?.is_some() {
-            return Ok(Readiness::Unknown);
+            return Ok(Readiness::Always);
         }
         fd.retry(direction, |fd_now| fd.look(fd_now, direction))?;
         Ok(Readiness::Announced)
@@ -92,9 +97,13 @@ impl Inherited {
     }
 }
 
-enum Readiness {
-    /// The call returns at once, unless another process is faster.
+/// Whether a call may have to wait for others.
+#[derive(Clone, Copy)]
+pub(super) enum Readiness {
+    /// It returns at once, unless another process is faster.
     Announced,
+    /// It does not: what is behind the stream is a file, or a device like `/dev/null`.
+    Always,
     /// There is no telling.
     Unknown,
 }

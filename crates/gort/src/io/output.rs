@@ -15,7 +15,7 @@ use gort_core::g::{self, GRef};
 use gort_core::netpoll::Direction;
 use gort_core::os::file::PIPE_BUF;
 
-use super::inherited::Inherited;
+use super::inherited::{Inherited, Readiness};
 use crate::sync::{Mutex, Semaphore};
 
 /// What one call hands to std. With what its buffer may hold already, that is no more than a pipe
@@ -61,18 +61,58 @@ impl Gate {
     /// Writes to `std`, the locked form of `stream`.
     #[track_caller]
     fn write(&self, stream: impl AsFd, std: &mut impl Write, buf: &[u8]) -> io::Result<usize> {
-        let len = match self.watched.is_always_ready(&stream) {
-            true => buf.len(),
-            false => buf.len().min(CHUNK),
-        };
         self.watched
-            .when_ready(&stream, Direction::Write, || std.write(&buf[..len]))
+            .when_ready(&stream, Direction::Write, |readiness| {
+                let len = match readiness {
+                    Readiness::Always => buf.len(),
+                    Readiness::Announced | Readiness::Unknown => buf.len().min(CHUNK),
+                };
+                std.write(&buf[..len])
+            })
+    }
+
+    /// As `write`, for a text, which comes in many pieces: who need not wait is asked once.
+    #[track_caller]
+    fn write_fmt(
+        &self,
+        stream: impl AsFd,
+        std: &mut impl Write,
+        text: fmt::Arguments<'_>,
+    ) -> io::Result<()> {
+        if self.watched.is_always_ready(&stream) {
+            return std.write_fmt(text);
+        }
+        Pieces {
+            gate: self,
+            stream,
+            std,
+        }
+        .write_fmt(text)
     }
 
     #[track_caller]
     fn flush(&self, stream: impl AsFd, std: &mut impl Write) -> io::Result<()> {
         self.watched
-            .when_ready(&stream, Direction::Write, || std.flush())
+            .when_ready(&stream, Direction::Write, |_| std.flush())
+    }
+}
+
+/// Writes each piece of a text when the stream is ready for it.
+struct Pieces<'a, S, W> {
+    gate: &'a Gate,
+    stream: S,
+    std: &'a mut W,
+}
+
+impl<S: AsFd, W: Write> Write for Pieces<'_, S, W> {
+    #[track_caller]
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.gate.write(&self.stream, self.std, buf)
+    }
+
+    #[track_caller]
+    fn flush(&mut self) -> io::Result<()> {
+        self.gate.flush(&self.stream, self.std)
     }
 }
 
@@ -156,6 +196,11 @@ macro_rules! output {
             #[track_caller]
             fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
                 $gate.write(io::$function(), &mut self.std, buf)
+            }
+
+            #[track_caller]
+            fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
+                $gate.write_fmt(io::$function(), &mut self.std, text)
             }
 
             #[track_caller]

@@ -134,7 +134,7 @@ impl Read for Raw {
 impl Raw {
     #[track_caller]
     fn read_by(&self, mut read: impl FnMut(&File) -> io::Result<usize>) -> io::Result<usize> {
-        let result = WATCHED.when_ready(&self.0, Direction::Read, || {
+        let result = WATCHED.when_ready(&self.0, Direction::Read, |_| {
             as_std(self.0.as_fd(), &mut read)
         });
         match result {

@@ -34,7 +34,12 @@ fn child(name: &str, case: fn()) {
 
 /// In the parent: starts the child of the case `name`.
 fn start(name: &str, stdin: impl Into<Stdio>) -> Child {
-    Command::new(env::current_exe().unwrap())
+    command(name, stdin).spawn().unwrap()
+}
+
+fn command(name: &str, stdin: impl Into<Stdio>) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command
         .args([
             "--exact",
             &format!("stdio::{name}"),
@@ -45,9 +50,8 @@ fn start(name: &str, stdin: impl Into<Stdio>) -> Child {
         .env("GORT_PROCS", "1")
         .stdin(stdin)
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::piped());
+    command
 }
 
 /// What the child has written between the marks.
@@ -60,8 +64,12 @@ fn finish(child: Child) -> String {
         "{}\n{text}\n{error}",
         output.status
     );
+    between_the_marks(&text).to_owned()
+}
+
+fn between_the_marks(text: &str) -> &str {
     let (_, rest) = text.split_once(BEGIN).expect("the child began");
-    rest.split_once(END).expect("the child ended").0.to_owned()
+    rest.split_once(END).expect("the child ended").0
 }
 
 /// Waits until the child writes `wanted` to its standard error.
@@ -212,6 +220,15 @@ fn std_and_ours_can_be_mixed_and_locks_nest() {
     child(name, mix);
     let expected = format!("abcde\nf\n{}\n", "g".repeat(10_000));
     assert_eq!(finish(start(name, Stdio::null())), expected);
+
+    // A file takes all of it without being asked.
+    let path = env::temp_dir().join(format!("gort-stdout-{}", process::id()));
+    let file = File::create(&path).unwrap();
+    let status = command(name, Stdio::null()).stdout(file).status().unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(status.success(), "{status}\n{text}");
+    assert_eq!(between_the_marks(&text), expected);
 }
 
 fn read_by_all_ways() {
