@@ -1,7 +1,8 @@
 //! Links: what comments and pages point to exists.
 //!
 //! In comments of Rust code the links to sections of `ARCHITECTURE.md` are checked, in Markdown
-//! also every link to a file. Addresses on the net are left alone.
+//! also every link to a file: a link from a name to a Rust file promises that what has this name is there.
+//! Addresses on the net are left alone.
 
 use crate::lexer;
 use crate::tidy::Finding;
@@ -23,6 +24,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
             for (line, text) in outside_fences(&file.text) {
                 findings.extend(check_sections(tree, file, text, line));
                 findings.extend(check_files(tree, file, text, line));
+                findings.extend(check_names(tree, file, text, line));
             }
         }
     }
@@ -76,6 +78,42 @@ fn check_files(tree: &Tree, file: &File, text: &str, line: usize) -> Vec<Finding
             )
         })
         .collect()
+}
+
+/// Links as `` [`name`](file.rs) ``: the file, or its folder, has that name, or an item in it.
+fn check_names(tree: &Tree, file: &File, text: &str, line: usize) -> Vec<Finding> {
+    let links = text.split("[`").skip(1).filter_map(|rest| {
+        let (name, rest) = rest.split_once("`](")?;
+        let target = rest.split([')', '#']).next()?;
+        let is_word = name.chars().all(|c| c.is_alphanumeric() || c == '_');
+        (is_word && target.ends_with(".rs")).then_some((name, target))
+    });
+    let missing = links.filter(|(name, target)| {
+        let path = join(folder_of(&file.path), target);
+        // A file that is not there has its own finding.
+        tree.get(&path)
+            .is_some_and(|linked| !has_name(linked, name))
+    });
+    missing
+        .map(|(name, target)| {
+            let message = format!("`{target}` has no item `{name}`: mend the link");
+            Finding::new(&file.path, line, message)
+        })
+        .collect()
+}
+
+fn has_name(file: &File, name: &str) -> bool {
+    let stem = file.path.trim_end_matches(".rs");
+    let stem = stem.strip_suffix("/main").unwrap_or(stem);
+    if stem.rsplit('/').next() == Some(name) {
+        return true;
+    }
+    const KINDS: [&str; 9] = [
+        "fn", "struct", "enum", "union", "trait", "type", "const", "static", "mod",
+    ];
+    let code = lexer::tokens(&file.text);
+    code.windows(2)
+        .any(|pair| KINDS.iter().any(|kind| pair[0].is(kind)) && pair[1].is(name))
 }
 
 /// The licences have no ending and so are not part of the tree.
@@ -158,5 +196,25 @@ mod tests {
             []
         );
         assert_eq!(found(&[("README.md", "```\n[a](b)\n```\n")]), []);
+    }
+
+    #[test]
+    fn a_link_from_a_name_needs_what_it_names() {
+        let page =
+            "|[`first`](first.rs)|[`s1_a`](tests.rs)<br>[`big`](big/main.rs)|[`a::b`](tests.rs)|";
+        let first = ("first.rs", "fn main() {}");
+        let big = ("big/main.rs", "fn main() {}");
+        let tests = ("tests.rs", "// s1_a is\n#[test]\nfn s1_a() {}");
+        assert_eq!(found(&[("README.md", page), first, big, tests]), []);
+        let tests = ("tests.rs", "// fn s1_a is\nfn s1_b() { s1_a(); }");
+        assert_eq!(
+            found(&[("README.md", page), first, big, tests]),
+            [("README.md".into(), 1)]
+        );
+        let second = ("second.rs", "fn first_() {}");
+        assert_eq!(
+            found(&[("README.md", "[`first`](second.rs)"), second]).len(),
+            1
+        );
     }
 }
