@@ -1,7 +1,7 @@
 //! What reading 4 KiB from the page cache costs a goroutine, by the way in which the call is made; and when others
 //! run that want the P of a goroutine whose thread sleeps in such a call.
 //!
-//! `cargo run --release -p gort --example file_cost [FILE]`. The table in `src/fs/call.rs` is from here. A
+//! `cargo run --release -p gort --example file_cost [RUNS] [FILE]`. The table in `src/fs/call.rs` is from here. A
 //! result is the median of nine runs, and says nothing on a machine that does other things.
 
 use std::fs::File;
@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use gort::sync::Semaphore;
 
-const RUNS: usize = 9;
-
 fn main() -> std::io::Result<()> {
-    let path = std::env::args().nth(1).map_or_else(
+    let mut args = std::env::args().skip(1);
+    let runs = args.next().map_or(9, |n| n.parse().expect("a number"));
+    let path = args.next().map_or_else(
         || std::env::temp_dir().join(format!("gort-file-cost-{}", std::process::id())),
         Into::into,
     );
@@ -26,7 +26,7 @@ fn main() -> std::io::Result<()> {
     gort::run(|| {
         for procs in [1, 2] {
             gort::runtime::set_gomaxprocs(procs);
-            reads(&file, &format!("{procs} P, alone"));
+            reads(&file, runs, &format!("{procs} P, alone"));
             let stop = Arc::new(AtomicBool::new(false));
             let others = [(); 2].map(|()| {
                 let stop = Arc::clone(&stop);
@@ -36,7 +36,7 @@ fn main() -> std::io::Result<()> {
                     }
                 })
             });
-            reads(&file, &format!("{procs} P, two others yield"));
+            reads(&file, runs, &format!("{procs} P, two others yield"));
             stop.store(true, Ordering::Relaxed);
             for other in others {
                 other.join().expect("it only yields");
@@ -49,22 +49,33 @@ fn main() -> std::io::Result<()> {
     Ok(())
 }
 
-fn reads(file: &File, what: &str) {
+fn reads(file: &File, runs: usize, what: &str) {
     let mut buf = [0; 4096];
     let mut plain = || assert_eq!(file.read_at(&mut buf, 0).expect("a file"), 4096);
-    measure(&format!("{what}: plain call"), 20_000, &mut plain);
+    let measure = |way, count, call: &mut dyn FnMut()| {
+        let ns = median((0..runs).map(|_| {
+            let start = Instant::now();
+            (0..count).for_each(|_| call());
+            start.elapsed().as_nanos() as f64 / f64::from(count)
+        }));
+        println!("{:40} {ns:8.0} ns", format!("{what}: {way}"));
+    };
+    measure("plain call", 20_000, &mut plain);
     let places = Semaphore::new(512);
-    measure(&format!("{what}: with a place"), 20_000, || {
+    measure("with a place", 20_000, &mut || {
         let _place = places.acquire(1);
         plain();
     });
-    measure(&format!("{what}: handed off"), 5_000, || {
-        gort::blocking(&mut plain)
-    });
-    measure(&format!("{what}: RWF_NOWAIT"), 20_000, || no_wait(file));
+    measure("handed off", 5_000, &mut || gort::blocking(&mut plain));
+    match no_wait(file) {
+        Ok(()) => measure("RWF_NOWAIT", 20_000, &mut || {
+            no_wait(file).expect("it did before");
+        }),
+        Err(error) => println!("RWF_NOWAIT is not to be had of this file: {error}"),
+    }
 }
 
-fn no_wait(file: &File) {
+fn no_wait(file: &File) -> std::io::Result<()> {
     let mut buf = [0; 4096];
     let part = libc::iovec {
         iov_base: buf.as_mut_ptr().cast(),
@@ -72,19 +83,11 @@ fn no_wait(file: &File) {
     };
     // SAFETY: the part is `buf`, which lives and may be written during the call.
     let count = unsafe { libc::preadv2(file.as_raw_fd(), &part, 1, 0, libc::RWF_NOWAIT) };
-    assert_eq!(
-        count, 4096,
-        "not from the page cache, or not to be had of this file system"
-    );
-}
-
-fn measure(what: &str, count: u32, mut call: impl FnMut()) {
-    let ns = median((0..RUNS).map(|_| {
-        let start = Instant::now();
-        (0..count).for_each(|_| call());
-        start.elapsed().as_nanos() as f64 / f64::from(count)
-    }));
-    println!("{what:40} {ns:8.0} ns");
+    if count < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    assert_eq!(count, 4096, "it is not whole in the page cache");
+    Ok(())
 }
 
 /// How long after its start another goroutine runs, while the thread of ours sleeps unannounced.

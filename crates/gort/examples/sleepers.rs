@@ -6,9 +6,12 @@
 //!
 //! Go's program starts MaxInt32 goroutines that sleep for a second; it is killed when the memory is used up.
 //!
-//! Here `Builder::go` gives an error when a stack cannot be had, those that sleep go on, and the program ends
-//! with status 1; `gort::go` panics with the same text. Under a limit (`ulimit -v`) that comes before
-//! the kernel kills; without one, the kernel may have promised more memory than there is.
+//! Here it depends on how many main starts in that second: those that have slept end, and their stacks are used
+//! again. Where memory lasts for a second of that (a million are 1.5 to 4.5 GB), the program runs on, for an hour
+//! or more. Where it does not, `Builder::go` gives an error when a stack cannot be had, those that sleep go
+//! on, and the program ends with status 1; `gort::go` panics with the same text. Under a limit (`ulimit
+//! -v 8388608`: 30,000 sleepers) that comes before the kernel kills; without one, the kernel may have promised
+//! more memory than there is.
 
 #![forbid(unsafe_code)]
 

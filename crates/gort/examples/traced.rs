@@ -1,7 +1,7 @@
 //! A hundred thousand goroutines, each in a span of its own, and what they log.
 //!
 //! ```text
-//! cargo run --release --example traced --features tracing
+//! cargo run --release --example traced --features tracing [-- N]
 //! ```
 //!
 //! The stock registry, `tracing_subscriber::registry()`, would panic in each goroutine after the first 4,096. The first
@@ -14,18 +14,18 @@ use gort::chan;
 use gort::sync::WaitGroup;
 use tracing_subscriber::prelude::*;
 
-const GOROUTINES: usize = 100_000;
-
 #[gort::main]
 fn main() {
+    let arg = std::env::args().nth(1);
+    let count = arg.map_or(100_000, |n| n.parse().expect("a number"));
     gort::tracing::Registry::default()
         .with(tracing_subscriber::fmt::layer().with_writer(std::io::stdout))
         .init();
     let before = resident_bytes();
     let (release, released) = chan::bounded::<()>(0);
     let waiting = WaitGroup::new();
-    waiting.add(GOROUTINES as isize);
-    let goroutines: Vec<_> = (0..GOROUTINES)
+    waiting.add(count as isize);
+    let goroutines: Vec<_> = (0..count)
         .map(|id| {
             let (released, waiting) = (released.clone(), waiting.clone());
             gort::go(move || {
@@ -39,12 +39,12 @@ fn main() {
         })
         .collect();
     waiting.wait();
-    let bytes = (resident_bytes() - before) / GOROUTINES;
+    let bytes = resident_bytes().saturating_sub(before) / count.max(1);
     drop(release);
     for goroutine in goroutines {
         goroutine.join().expect("it does not panic");
     }
-    println!("{GOROUTINES} goroutines in spans, {bytes} bytes each");
+    println!("{count} goroutines in spans, {bytes} bytes each");
 }
 
 /// What `/proc` says that the process has in memory.

@@ -1,6 +1,11 @@
 //! Examples with a handful of goroutines.
 
-use super::run;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::{path_of, run};
 
 #[test]
 fn first_leaves_what_its_receiver_holds() {
@@ -96,4 +101,58 @@ fn echo_answers_all_and_ends_when_closed() {
         the client sent nothing\n\
         server: use of closed network connection\n";
     assert_eq!(run("echo", &[]).output(), expected);
+}
+
+#[test]
+fn file_cost_measures_each_way() {
+    let output = run("file_cost", &["1"]).output();
+    // One or two Ps, alone or not; and two lengths of sleep.
+    assert_eq!(output.matches(": plain call ").count(), 4, "{output}");
+    assert_eq!(output.matches(": handed off ").count(), 4, "{output}");
+    assert_eq!(output.matches(": another runs after ").count(), 4);
+}
+
+/// Ends with this value.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It has ended before, then.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_http_server_answers() {
+    let mut command = Command::new(path_of("http_server"));
+    command.arg("127.0.0.1:0").stdout(Stdio::piped());
+    let mut server = Server(command.spawn().expect("a program that is there"));
+    let mut line = String::new();
+    let stdout = server.0.stdout.take().expect("it is piped");
+    BufReader::new(stdout)
+        .read_line(&mut line)
+        .expect("its first line");
+    let addr = line.strip_prefix("listening on http://");
+    let addr = addr.and_then(|rest| rest.strip_suffix("/\n"));
+    let addr = addr.unwrap_or_else(|| panic!("{line:?}"));
+    let ask = |request: &str| {
+        let mut stream = TcpStream::connect(addr).expect("it listens");
+        let limit = Some(Duration::from_secs(60));
+        stream.set_read_timeout(limit).expect("a limit");
+        write!(stream, "{request}").expect("it takes requests");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer
+    };
+    let hello = ask("GET / HTTP/1.0\r\n\r\n");
+    assert!(hello.starts_with("HTTP/1.1 200 OK\r\n"), "{hello}");
+    assert!(hello.ends_with("\r\n\r\nHello, World!\n"), "{hello}");
+    let echo = ask("POST /echo HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi");
+    assert!(echo.ends_with("\r\n\r\nhi"), "{echo}");
+    let other = ask("DELETE /echo HTTP/1.0\r\n\r\n");
+    assert!(other.starts_with("HTTP/1.1 405 "), "{other}");
+    assert!(other.contains("\r\nAllow: POST, PUT\r\n"), "{other}");
+    let nothing = ask("GET /nothing HTTP/1.0\r\n\r\n");
+    assert!(nothing.starts_with("HTTP/1.1 404 "), "{nothing}");
 }

@@ -108,3 +108,18 @@ fn deleted_keys_do_not_stay() {
     let most: u32 = most.parse().expect("a number");
     assert!(most < 2_000, "{most}");
 }
+
+#[cfg(feature = "tracing")]
+#[test]
+fn each_of_many_goroutines_is_in_its_span() {
+    // More than the stock registry takes.
+    let output = run("traced", &["5000"]).output();
+    let (logged, last) = output.trim_end().rsplit_once('\n').expect("lines");
+    for id in 0..10 {
+        let line = format!(" request{{id={id}}}: traced: handled");
+        assert!(logged.contains(&line), "{output}");
+    }
+    assert_eq!(logged.lines().count(), 10, "{output}");
+    let is_last = last.starts_with("5000 goroutines in spans, ") && last.ends_with(" bytes each");
+    assert!(is_last, "{last}");
+}
