@@ -14,6 +14,7 @@ use std::any::{Any, TypeId};
 use std::fmt;
 use std::mem;
 use std::ops::Deref;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,6 +52,10 @@ pub(super) enum Kind {
 
 /// Keeps a node alive.
 pub(super) struct NodeRef(NonNull<Node>);
+
+// As for `Context`.
+impl UnwindSafe for NodeRef {}
+impl RefUnwindSafe for NodeRef {}
 
 // SAFETY: a node is used through atomics, `Sync` parts, and a link that its parent's lock guards; a
 // value in it is `Send` and `Sync`. The last reference frees it on any thread.

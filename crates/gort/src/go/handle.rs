@@ -3,7 +3,9 @@
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -122,6 +124,10 @@ impl<T> JoinHandle<T> {
     }
 }
 
+// What a panic may leave half done belongs to the goroutine, and is dropped with it.
+impl<T> UnwindSafe for JoinHandle<T> {}
+impl<T> RefUnwindSafe for JoinHandle<T> {}
+
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
@@ -133,14 +139,25 @@ impl<T> Future for JoinHandle<T> {
 pub(super) fn result_of<T>(outcome: Outcome<T>) -> Result<T, JoinError> {
     match outcome {
         Outcome::Returned(value) => Ok(value),
-        Outcome::Panicked(payload) => Err(JoinError {
-            payload: Some(payload),
-        }),
-        Outcome::Exited => Err(JoinError { payload: None }),
+        Outcome::Panicked(payload) => Err(JoinError(Why::Panic {
+            message: message_of(&*payload).map(Into::into),
+            payload: Mutex::new(payload),
+        })),
+        Outcome::Exited => Err(JoinError(Why::Goexit)),
     }
 }
 
+/// What a panic says, if it was begun by `panic!` and its like.
+fn message_of(payload: &(dyn Any + Send)) -> Option<&str> {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+}
+
 /// Why a goroutine has no result.
+///
+/// It is `Send` and `Sync`, so that `handle.join()?` works where errors are `Box<dyn Error + Send + Sync>`.
 ///
 /// # Examples
 ///
@@ -151,21 +168,33 @@ pub(super) fn result_of<T>(outcome: Outcome<T>) -> Result<T, JoinError> {
 ///
 /// let error = gort::go(|| gort::goexit()).join().unwrap_err();
 /// assert!(error.is_goexit());
+///
+/// fn add() -> Result<u32, Box<dyn std::error::Error + Send + Sync>> {
+///     let (a, b) = (gort::go(|| 1), gort::go(|| 2));
+///     Ok(a.join()? + b.join()?)
+/// }
+/// assert_eq!(add().unwrap(), 3);
 /// ```
-pub struct JoinError {
-    /// `None` for a goexit.
-    payload: Option<Box<dyn Any + Send>>,
+pub struct JoinError(Why);
+
+enum Why {
+    Panic {
+        message: Option<Box<str>>,
+        /// Never locked: the mutex is there because a payload need not be `Sync`, and the error is.
+        payload: Mutex<Box<dyn Any + Send>>,
+    },
+    Goexit,
 }
 
 impl JoinError {
     /// Whether it panicked.
     pub fn is_panic(&self) -> bool {
-        self.payload.is_some()
+        !self.is_goexit()
     }
 
     /// Whether it called [`goexit`](super::goexit).
     pub fn is_goexit(&self) -> bool {
-        self.payload.is_none()
+        matches!(self.0, Why::Goexit)
     }
 
     /// The panic's payload, for `std::panic::resume_unwind`.
@@ -175,35 +204,37 @@ impl JoinError {
     /// If it did not panic.
     #[track_caller]
     pub fn into_panic(self) -> Box<dyn Any + Send> {
-        self.payload
-            .expect("the goroutine did not panic: it called goexit")
-    }
-
-    fn message(&self) -> Option<&str> {
-        let payload = self.payload.as_deref()?;
-        payload
-            .downcast_ref::<&'static str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        match self.0 {
+            Why::Panic { payload, .. } => {
+                payload.into_inner().unwrap_or_else(PoisonError::into_inner)
+            }
+            Why::Goexit => panic!("the goroutine did not panic: it called goexit"),
+        }
     }
 }
 
 impl fmt::Debug for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.payload, self.message()) {
-            (None, _) => f.write_str("JoinError::Goexit"),
-            (Some(_), Some(message)) => write!(f, "JoinError::Panic({message:?})"),
-            (Some(_), None) => f.write_str("JoinError::Panic(..)"),
+        match &self.0 {
+            Why::Goexit => f.write_str("JoinError::Goexit"),
+            Why::Panic {
+                message: Some(message),
+                ..
+            } => write!(f, "JoinError::Panic({message:?})"),
+            Why::Panic { .. } => f.write_str("JoinError::Panic(..)"),
         }
     }
 }
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.payload, self.message()) {
-            (None, _) => f.write_str("the goroutine called goexit"),
-            (Some(_), Some(message)) => write!(f, "the goroutine panicked: {message}"),
-            (Some(_), None) => f.write_str("the goroutine panicked"),
+        match &self.0 {
+            Why::Goexit => f.write_str("the goroutine called goexit"),
+            Why::Panic {
+                message: Some(message),
+                ..
+            } => write!(f, "the goroutine panicked: {message}"),
+            Why::Panic { .. } => f.write_str("the goroutine panicked"),
         }
     }
 }

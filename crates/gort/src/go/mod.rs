@@ -10,6 +10,7 @@ mod scope;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use gort_core::g::{self, GRef};
 use gort_core::runtime;
@@ -149,6 +150,10 @@ pub struct Goroutine {
     gp: GRef,
     id: GoroutineId,
 }
+
+// It says who a goroutine is, and shows nothing that a panic could have left half done.
+impl UnwindSafe for Goroutine {}
+impl RefUnwindSafe for Goroutine {}
 
 impl Goroutine {
     fn new(gp: GRef) -> Goroutine {

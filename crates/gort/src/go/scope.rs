@@ -1,5 +1,7 @@
 //! Goroutines that may borrow, since a scope waits for them.
 
+use std::panic::{RefUnwindSafe, UnwindSafe};
+
 use gort_core::sched::scope as core_scope;
 
 use super::handle::result_of;
@@ -101,6 +103,10 @@ pub struct ScopedJoinHandle<'scope, T> {
     inner: core_scope::ScopedHandle<'scope, T>,
     goroutine: Goroutine,
 }
+
+// As for `JoinHandle`.
+impl<T> UnwindSafe for ScopedJoinHandle<'_, T> {}
+impl<T> RefUnwindSafe for ScopedJoinHandle<'_, T> {}
 
 impl<'scope, T> ScopedJoinHandle<'scope, T> {
     pub(super) fn new(inner: core_scope::ScopedHandle<'scope, T>) -> Self {

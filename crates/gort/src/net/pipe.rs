@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -44,6 +45,10 @@ pub struct Pipe {
     incoming: Arc<Half>,
     outgoing: Arc<Half>,
 }
+
+// As for sockets: a direction is whole whenever its lock is free.
+impl UnwindSafe for Pipe {}
+impl RefUnwindSafe for Pipe {}
 
 /// One direction.
 #[derive(Default)]

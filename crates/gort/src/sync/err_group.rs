@@ -10,7 +10,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::{self, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use super::{Mutex, OnceLock, Semaphore, WaitGroup, runtime, sched};
@@ -39,6 +39,10 @@ use crate::context::{Cancel, Context};
 pub struct ErrGroup<E> {
     shared: Arc<Shared<E>>,
 }
+
+// Members run in goroutines of their own, and what they leave comes out of `wait` alone.
+impl<E> UnwindSafe for ErrGroup<E> {}
+impl<E> RefUnwindSafe for ErrGroup<E> {}
 
 /// What members know of their group.
 struct Shared<E> {

@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::ops::{Deref, DerefMut};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
@@ -58,6 +59,10 @@ pub struct Pool<T, F = fn() -> T> {
     make: F,
     shelves: Shelves<T>,
 }
+
+// A shelf is whole whatever panics (P1), and what a panic found in use does not come back.
+impl<T: UnwindSafe, F: UnwindSafe> UnwindSafe for Pool<T, F> {}
+impl<T: UnwindSafe, F: RefUnwindSafe> RefUnwindSafe for Pool<T, F> {}
 
 /// A thing from a [`Pool`], which goes back when this is dropped, unless a panic is unwinding: what that
 /// has left half done is nobody's. `Send` if the thing is.

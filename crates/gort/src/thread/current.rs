@@ -21,6 +21,7 @@
 
 use std::fmt;
 use std::num::NonZero;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -72,6 +73,10 @@ struct Inner {
     /// The round of its claim in which it waits. Writer: the owner (T1).
     round: AtomicU32,
 }
+
+// As std's: no code of the user's runs while the token changes.
+impl UnwindSafe for Thread {}
+impl RefUnwindSafe for Thread {}
 
 impl Thread {
     /// One that nobody runs as yet.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::mem;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::{Duration, Instant};
 
 use super::func_timer::FuncTimer;
@@ -30,6 +31,10 @@ pub struct Timer {
     receiver: Receiver<Instant>,
     func: Option<FuncTimer>,
 }
+
+// `f` runs in goroutines of its own; a panic there reaches nobody through the timer.
+impl UnwindSafe for Timer {}
+impl RefUnwindSafe for Timer {}
 
 /// Runs `f` in a new goroutine once `duration` has passed. Go's `time.AfterFunc`.
 ///

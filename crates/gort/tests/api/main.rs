@@ -4,3 +4,4 @@ mod edges;
 mod go;
 mod macros;
 mod panics;
+mod traits;
