@@ -51,6 +51,19 @@ const _: () = {
 };
 
 #[test]
+fn a_join_error_becomes_one_of_io() {
+    fn run(f: fn() -> io::Result<u8>) -> io::Result<u8> {
+        gort::go(f).join()?
+    }
+    assert_eq!(run(|| Ok(1)).unwrap(), 1);
+    let missing = run(|| Err(io::ErrorKind::NotFound.into())).unwrap_err();
+    assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    let exited = run(|| gort::goexit()).unwrap_err();
+    assert_eq!(exited.kind(), io::ErrorKind::Other);
+    assert!(exited.downcast::<gort::JoinError>().unwrap().is_goexit());
+}
+
+#[test]
 fn a_join_error_becomes_any_error_that_is_shared() {
     fn run(f: fn()) -> Result<(), Box<dyn Error + Send + Sync>> {
         Ok(gort::go(f).join()?)
