@@ -409,7 +409,8 @@ fn the_mutex_excludes_and_wakes() {
     }
 }
 
-/// Who does what: 'r' reads, 'w' writes, 'd' writes and downgrades; capitals have a deadline.
+/// Who does what: 'r' reads, 'w' writes, 'd' writes and downgrades, 'u' reads, upgrades, writes, and reads on;
+/// capitals have a deadline.
 fn rw_lockers(plan: &'static str) {
     model(move || {
         let shared = Arc::new((RawRwLock::new(), Protected::new()));
@@ -433,6 +434,18 @@ fn rw_lockers(plan: &'static str) {
                     value.get();
                     lock.leave_read();
                     1
+                }
+                'u' if lock.read_upgradable(deadline_ns) => {
+                    let seen = value.get();
+                    let is_writer = lock.upgrade(deadline_ns);
+                    assert_eq!(value.get(), seen, "somebody wrote meanwhile");
+                    if is_writer {
+                        value.add();
+                        lock.downgrade_to_upgradable();
+                    }
+                    value.get();
+                    lock.leave_upgradable();
+                    u32::from(is_writer)
                 }
                 _ => 0,
             }
@@ -458,7 +471,8 @@ fn rw_lockers(plan: &'static str) {
 #[test]
 fn the_rw_lock_excludes_and_wakes() {
     for plan in [
-        "ww", "wr", "rrw", "wwr", "rWr", "Rwr", "RW", "rW", "WRw", "dr", "drw", "dRw",
+        "ww", "wr", "rrw", "wwr", "rWr", "Rwr", "RW", "rW", "WRw", "dr", "drw", "dRw", "uu", "ur",
+        "urr", "uR", "uw", "urw", "UU", "Ur", "Uw", "Urr", "UR", "UW",
     ] {
         rw_lockers(plan);
     }

@@ -28,6 +28,10 @@ const TRAITS: &[(&str, &str)] = &[
     ("RawRwLockDowngrade", "called by RwLock"),
     ("RawRwLockTimed", "called by RwLock"),
     ("RawRwLockRecursive", "called by RwLock"),
+    ("RawRwLockUpgrade", "called by RwLock"),
+    ("RawRwLockUpgradeDowngrade", "called by RwLock"),
+    ("RawRwLockUpgradeFair", "called by RwLock"),
+    ("RawRwLockUpgradeTimed", "called by RwLock"),
 ];
 
 const EXEMPT: &[(&str, &str)] = &[

@@ -71,8 +71,8 @@ pub use pool::{Pool, PoolGuard};
 pub use raw_mutex::RawMutex;
 pub use raw_rw_lock::RawRwLock;
 pub use rw_lock::{
-    ArcRwLockReadGuard, ArcRwLockWriteGuard, MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLock,
-    RwLockReadGuard, RwLockWriteGuard,
+    ArcRwLockReadGuard, ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard, MappedRwLockReadGuard,
+    MappedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard,
 };
 pub use semaphore::{Permit, Semaphore};
 pub use single_flight::SingleFlight;

@@ -10,7 +10,7 @@
 //! | WRITER         | a writer is inside                                                        |
 //! | PENDING        | a writer is queued (at the second key) until the readers inside have left |
 //! | READERS_QUEUED | readers are queued (at the first key)                                     |
-//! | count          | readers inside, in units of ONE_READER                                    |
+//! | count          | readers inside, the upgradable one too, in units of ONE_READER                                    |
 //!
 //! Invariants, whenever the bucket is unlocked:
 //!
@@ -31,6 +31,11 @@
 //! A writer that gives up after its deadline clears PENDING and lets the queued readers in: it was
 //! their only obstacle. The last reader may pop it at the same moment and find that it has timed out
 //! (W3); then that reader holds WRITER in its place, and leaves like a writer at once.
+//!
+//! One reader at a time may be **upgradable**: it owns `writers` as well, so that no writer is inside or queued
+//! while it is, and to become the writer it gives up its count and waits for the other readers, as a writer
+//! does that has come to its turn. If it gives up after its deadline it counts itself in again; nobody has
+//! written meanwhile, since it owns `writers` all the time.
 //!
 //! Rejected: Go's two counters, changed by plain additions. The announcement and the retreat of a
 //! writer that times out would have to change both at once.
@@ -303,12 +308,24 @@ impl RawRwLock {
     #[track_caller]
     fn write_slow(&self, deadline_ns: u64) -> bool {
         recursion::writer_waits(self.readers_key(), deadline_ns);
+        let is_inside = self.enter_after_readers(0, deadline_ns);
+        if !is_inside {
+            self.writers.release();
+        }
+        is_inside
+    }
+
+    /// The owner of `writers`, counted `own_count` times, becomes the writer once the other readers have
+    /// left. False: the deadline passed, and it is not counted any more.
+    #[track_caller]
+    fn enter_after_readers(&self, own_count: u32, deadline_ns: u64) -> bool {
         let bucket = wait_table::lock_to_wait(self.writer_key());
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
             // We own `writers`: neither WRITER nor PENDING is set, so by R3 no reader is queued.
-            let is_free = state < ONE_READER;
-            let next = if is_free { WRITER } else { state | PENDING };
+            let others = state - own_count * ONE_READER;
+            let is_free = others < ONE_READER;
+            let next = if is_free { WRITER } else { others | PENDING };
             match self.exchange(state, next, Ordering::Acquire) {
                 Ok(_) if is_free => return true,
                 Ok(_) => break,
@@ -324,8 +341,6 @@ impl RawRwLock {
                 if self.state.load(Ordering::Relaxed) & PENDING != 0 {
                     self.let_readers_in(&mut bucket, PENDING);
                 }
-                drop(bucket);
-                self.writers.release();
                 false
             }
         }
@@ -349,6 +364,14 @@ impl RawRwLock {
     #[inline]
     #[track_caller]
     pub(super) fn downgrade(&self) {
+        self.downgrade_to_upgradable();
+        self.writers.release();
+    }
+
+    /// The writer becomes the upgradable reader; those that wait to read enter with it.
+    #[inline]
+    #[track_caller]
+    pub(super) fn downgrade_to_upgradable(&self) {
         self.entered();
         if let Err(state) = self.exchange(WRITER, ONE_READER, Ordering::Release) {
             if state & WRITER == 0 {
@@ -358,7 +381,6 @@ impl RawRwLock {
             self.state.fetch_add(ONE_READER, Ordering::Relaxed);
             self.let_readers_in(&mut bucket, WRITER);
         }
-        self.writers.release();
     }
 
     #[inline]
@@ -375,6 +397,88 @@ impl RawRwLock {
         }
         let mut bucket = wait_table::lock(self.readers_key());
         self.let_readers_in(&mut bucket, WRITER);
+    }
+
+    // The upgradable reader. It is counted as a reader, and owns `writers`.
+
+    /// Enters as the upgradable reader if no writer and no other upgradable reader is inside or waiting.
+    #[inline]
+    #[track_caller]
+    pub(super) fn try_read_upgradable(&self) -> bool {
+        let is_ours = self.writers.try_acquire();
+        if is_ours {
+            self.enter_as_owner();
+        }
+        is_ours
+    }
+
+    /// Enters as the upgradable reader, parking until the deadline. False: the deadline passed.
+    #[inline]
+    #[track_caller]
+    pub(super) fn read_upgradable(&self, deadline_ns: u64) -> bool {
+        let is_ours = self.writers.acquire(WaitReason::RwLockRead, deadline_ns);
+        if is_ours {
+            self.enter_as_owner();
+        }
+        is_ours
+    }
+
+    /// The owner of `writers` enters as a reader.
+    #[track_caller]
+    fn enter_as_owner(&self) {
+        let is_inside = self.enter_unless(FOR_ALL);
+        debug_assert!(is_inside, "a writer is there that does not own `writers`");
+    }
+
+    /// Leaves as the upgradable reader.
+    #[inline]
+    pub(super) fn leave_upgradable(&self) {
+        self.leave_read();
+        self.writers.release();
+    }
+
+    /// As [`leave_upgradable`](Self::leave_upgradable), and hands over to the next that waits to write or
+    /// to read upgradably, if there is one.
+    #[inline]
+    pub(super) fn leave_upgradable_fair(&self) {
+        self.leave_read();
+        self.writers.release_fair();
+    }
+
+    /// The upgradable reader becomes an ordinary one.
+    #[inline]
+    pub(super) fn downgrade_upgradable(&self) {
+        self.writers.release();
+    }
+
+    /// The upgradable reader becomes the writer if nobody else reads. False: it stays what it is.
+    #[inline]
+    pub(super) fn try_upgrade(&self) -> bool {
+        let is_writer = self.exchange(ONE_READER, WRITER, Ordering::Acquire).is_ok();
+        if is_writer {
+            recursion::leaving(self.readers_key());
+        }
+        is_writer
+    }
+
+    /// The upgradable reader becomes the writer, parking until the deadline for the other readers to leave.
+    /// False: the deadline passed, and it stays what it is.
+    #[inline]
+    #[track_caller]
+    pub(super) fn upgrade(&self, deadline_ns: u64) -> bool {
+        self.try_upgrade() || self.upgrade_slow(deadline_ns)
+    }
+
+    #[cold]
+    #[track_caller]
+    fn upgrade_slow(&self, deadline_ns: u64) -> bool {
+        recursion::leaving(self.readers_key());
+        recursion::writer_waits(self.readers_key(), deadline_ns);
+        let is_writer = self.enter_after_readers(1, deadline_ns);
+        if !is_writer {
+            self.enter_as_owner();
+        }
+        is_writer
     }
 
     /// With the bucket locked: removes the writer's bit `obstacle` and lets in all readers that wait.

@@ -4,7 +4,10 @@
 
 use std::time::{Duration, Instant};
 
-use lock_api::{RawRwLockDowngrade, RawRwLockFair, RawRwLockRecursive, RawRwLockTimed};
+use lock_api::{
+    RawRwLockDowngrade, RawRwLockFair, RawRwLockRecursive, RawRwLockTimed, RawRwLockUpgrade,
+    RawRwLockUpgradeDowngrade, RawRwLockUpgradeFair, RawRwLockUpgradeTimed,
+};
 
 use super::clock;
 use super::raw_rw_lock::RawRwLock;
@@ -20,6 +23,9 @@ use super::wait_table::NEVER;
 /// Reading twice in one goroutine is not safe against waiting for ever: a writer that comes between
 /// waits for the first guard, and the second `read` for that writer. `read_recursive` goes past
 /// waiting writers.
+///
+/// Who reads and then may have to write uses `upgradable_read`: nobody writes in between. See
+/// [`RwLockUpgradableReadGuard`].
 ///
 /// # Examples
 ///
@@ -64,6 +70,25 @@ pub type RwLockReadGuard<'a, T> = lock_api::RwLockReadGuard<'a, RawRwLock, T>;
 /// ```
 pub type RwLockWriteGuard<'a, T> = lock_api::RwLockWriteGuard<'a, RawRwLock, T>;
 
+/// Ends an upgradable read of a [`RwLock`] when dropped; see `RwLock::upgradable_read`. `Send`.
+///
+/// Others may read meanwhile, but only one may read upgradably, and none may write. So what was read still
+/// holds when [`upgrade`](lock_api::RwLockUpgradableReadGuard::upgrade) has made it a write, which parks until the
+/// other readers have left.
+///
+/// ```
+/// use gort::sync::{RwLock, RwLockUpgradableReadGuard};
+///
+/// let numbers = RwLock::new(vec![1]);
+/// let seen = numbers.upgradable_read();
+/// if !seen.contains(&2) {
+///     let mut numbers = RwLockUpgradableReadGuard::upgrade(seen);
+///     numbers.push(2);
+/// }
+/// assert_eq!(*numbers.read(), [1, 2]);
+/// ```
+pub type RwLockUpgradableReadGuard<'a, T> = lock_api::RwLockUpgradableReadGuard<'a, RawRwLock, T>;
+
 /// A read guard for a part of what a [`RwLock`] protects; see `RwLockReadGuard::map`.
 pub type MappedRwLockReadGuard<'a, T> = lock_api::MappedRwLockReadGuard<'a, RawRwLock, T>;
 
@@ -75,6 +100,9 @@ pub type ArcRwLockReadGuard<T> = lock_api::ArcRwLockReadGuard<RawRwLock, T>;
 
 /// A [`RwLockWriteGuard`] that owns an `Arc` of its lock; see `RwLock::write_arc`.
 pub type ArcRwLockWriteGuard<T> = lock_api::ArcRwLockWriteGuard<RawRwLock, T>;
+
+/// A [`RwLockUpgradableReadGuard`] that owns an `Arc` of its lock; see `RwLock::upgradable_read_arc`.
+pub type ArcRwLockUpgradableReadGuard<T> = lock_api::ArcRwLockUpgradableReadGuard<RawRwLock, T>;
 
 // SAFETY: a writer inside excludes everybody else (R1).
 unsafe impl lock_api::RawRwLock for RawRwLock {
@@ -209,5 +237,95 @@ unsafe impl RawRwLockRecursive for RawRwLock {
     #[track_caller]
     fn try_lock_shared_recursive(&self) -> bool {
         self.try_read_recursive()
+    }
+}
+
+// SAFETY: the upgradable reader is counted as a reader and owns `writers`, so that no writer is inside and no
+// other upgradable reader; `upgrade` makes a writer of it once the others have left.
+unsafe impl RawRwLockUpgrade for RawRwLock {
+    #[inline]
+    #[track_caller]
+    fn lock_upgradable(&self) {
+        self.read_upgradable(NEVER);
+    }
+
+    #[inline]
+    #[track_caller]
+    fn try_lock_upgradable(&self) -> bool {
+        self.try_read_upgradable()
+    }
+
+    #[inline]
+    unsafe fn unlock_upgradable(&self) {
+        self.leave_upgradable();
+    }
+
+    #[inline]
+    #[track_caller]
+    unsafe fn upgrade(&self) {
+        RawRwLock::upgrade(self, NEVER);
+    }
+
+    #[inline]
+    unsafe fn try_upgrade(&self) -> bool {
+        RawRwLock::try_upgrade(self)
+    }
+}
+
+// SAFETY: it leaves, as the ordinary unlock does; only who comes next differs.
+unsafe impl RawRwLockUpgradeFair for RawRwLock {
+    #[inline]
+    unsafe fn unlock_upgradable_fair(&self) {
+        self.leave_upgradable_fair();
+    }
+
+    #[inline]
+    #[track_caller]
+    unsafe fn bump_upgradable(&self) {
+        if self.has_waiters() {
+            self.leave_upgradable_fair();
+            self.read_upgradable(NEVER);
+        }
+    }
+}
+
+// SAFETY: afterwards the caller is what it has become, and no writer is inside.
+unsafe impl RawRwLockUpgradeDowngrade for RawRwLock {
+    #[inline]
+    unsafe fn downgrade_upgradable(&self) {
+        RawRwLock::downgrade_upgradable(self);
+    }
+
+    #[inline]
+    #[track_caller]
+    unsafe fn downgrade_to_upgradable(&self) {
+        RawRwLock::downgrade_to_upgradable(self);
+    }
+}
+
+// SAFETY: a `true` comes from `read_upgradable` or `upgrade`, as with the untimed forms.
+unsafe impl RawRwLockUpgradeTimed for RawRwLock {
+    #[inline]
+    #[track_caller]
+    fn try_lock_upgradable_for(&self, timeout: Duration) -> bool {
+        self.try_read_upgradable() || self.read_upgradable(clock::deadline_after(timeout))
+    }
+
+    #[inline]
+    #[track_caller]
+    fn try_lock_upgradable_until(&self, deadline: Instant) -> bool {
+        self.try_read_upgradable() || self.read_upgradable(clock::from_instant(deadline))
+    }
+
+    #[inline]
+    #[track_caller]
+    unsafe fn try_upgrade_for(&self, timeout: Duration) -> bool {
+        RawRwLock::upgrade(self, clock::deadline_after(timeout))
+    }
+
+    #[inline]
+    #[track_caller]
+    unsafe fn try_upgrade_until(&self, deadline: Instant) -> bool {
+        RawRwLock::upgrade(self, clock::from_instant(deadline))
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use gort::sync::{
     MappedMutexGuard, Mutex, MutexGuard, RawMutex, RawRwLock, RwLock, RwLockReadGuard,
-    RwLockWriteGuard,
+    RwLockUpgradableReadGuard, RwLockWriteGuard,
 };
 use gort_test_support::{eventually, eventually_parked, eventually_parked_or_over, go_named};
 
@@ -448,5 +448,118 @@ fn many_locks_with_many_waiters() {
             .iter()
             .enumerate()
             .all(|(i, lock)| *lock.lock() == i + 4)
+    );
+}
+
+#[gort::test]
+fn one_reads_upgradably_beside_ordinary_readers() {
+    let lock = RwLock::new(1);
+    let upgradable = lock.upgradable_read();
+    assert!(lock.is_locked() && !lock.is_locked_exclusive());
+    assert_eq!(*lock.read(), 1);
+    assert!(lock.try_upgradable_read().is_none());
+    assert!(lock.try_upgradable_read_for(SHORT).is_none());
+    assert!(lock.try_write().is_none());
+    let reader = RwLockUpgradableReadGuard::downgrade(upgradable);
+    let upgradable = lock.try_upgradable_read_for(SHORT).expect("free again");
+    drop(reader);
+    let mut writer = RwLockUpgradableReadGuard::try_upgrade(upgradable).expect("alone");
+    *writer += 1;
+    assert!(lock.try_read().is_none());
+    let upgradable = RwLockWriteGuard::downgrade_to_upgradable(writer);
+    assert_eq!((*upgradable, *lock.read()), (2, 2));
+    drop(upgradable);
+    assert!(lock.try_write().is_some());
+}
+
+#[gort::test]
+fn an_upgrade_that_gives_up_reads_on_and_lets_readers_in() {
+    let lock = Arc::new(RwLock::new(1));
+    let (reader, upgradable) = (lock.read(), lock.upgradable_read());
+    let other = gort::go({
+        let lock = lock.clone();
+        move || {
+            // The upgrade that waits keeps it out; it comes in once that has given up.
+            eventually("the upgrade waits", || lock.try_read().is_none());
+            assert_eq!(*lock.read(), 1);
+        }
+    });
+    let upgradable =
+        RwLockUpgradableReadGuard::try_upgrade_for(upgradable, 20 * SHORT).unwrap_err();
+    other.join().unwrap();
+    assert_eq!(*upgradable, 1);
+    assert!(lock.try_upgradable_read().is_none());
+    let upgradable = RwLockUpgradableReadGuard::try_upgrade(upgradable).unwrap_err();
+    drop(reader);
+    let mut writer = RwLockUpgradableReadGuard::upgrade(upgradable);
+    *writer += 1;
+    drop(writer);
+    assert_eq!(*lock.try_write().expect("free"), 2);
+}
+
+#[gort::test(procs = 4)]
+fn nobody_writes_between_an_upgradable_read_and_its_upgrade() {
+    let lock = RwLock::new(0u64);
+    let written = AtomicU32::new(0);
+    let work = |i: u64| {
+        for round in 0..500u64 {
+            let patience = Duration::from_nanos((i * 7919 + round * 104_729) % 40_000);
+            match (i + round) % 4 {
+                0 => *lock.write() += 1,
+                1 => {
+                    let value = lock.read();
+                    let before = *value;
+                    gort::yield_now();
+                    assert_eq!(*value, before);
+                    continue;
+                }
+                2 => {
+                    let value = lock.upgradable_read();
+                    let before = *value;
+                    if round % 3 == 0 {
+                        gort::yield_now();
+                    }
+                    let mut value = RwLockUpgradableReadGuard::upgrade(value);
+                    assert_eq!(*value, before);
+                    *value += 1;
+                    let value = RwLockWriteGuard::downgrade_to_upgradable(value);
+                    assert_eq!(*value, before + 1);
+                }
+                _ => {
+                    let Some(value) = lock.try_upgradable_read_for(patience) else {
+                        continue;
+                    };
+                    let before = *value;
+                    match RwLockUpgradableReadGuard::try_upgrade_for(value, patience) {
+                        Ok(mut value) => {
+                            assert_eq!(*value, before);
+                            *value += 1;
+                        }
+                        Err(value) => {
+                            assert_eq!(*value, before);
+                            continue;
+                        }
+                    }
+                }
+            }
+            written.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    gort::scope(|s| {
+        for i in 0..8 {
+            let work = &work;
+            s.go(move || work(i));
+        }
+        // As plain threads.
+        std::thread::scope(|s| {
+            for i in 8..10 {
+                let work = &work;
+                s.spawn(move || work(i));
+            }
+        });
+    });
+    assert_eq!(
+        *lock.try_write().expect("free"),
+        u64::from(written.load(Ordering::Relaxed))
     );
 }

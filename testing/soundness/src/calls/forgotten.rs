@@ -315,7 +315,8 @@ fn locks() -> Vec<Call> {
             "forget guards of an RwLock",
             "forget(sync::RwLockReadGuard) forget(sync::RwLockWriteGuard) \
              forget(sync::MappedRwLockReadGuard) forget(sync::MappedRwLockWriteGuard) \
-             forget(sync::ArcRwLockReadGuard) forget(sync::ArcRwLockWriteGuard)",
+             forget(sync::ArcRwLockReadGuard) forget(sync::ArcRwLockWriteGuard) \
+             forget(sync::RwLockUpgradableReadGuard) forget(sync::ArcRwLockUpgradableReadGuard)",
             Nothing,
             || {
                 let lock = RwLock::new(7);
@@ -335,6 +336,13 @@ fn locks() -> Vec<Call> {
                 let lock = Arc::new(RwLock::new(7));
                 forget(lock.write_arc());
                 assert!(lock.try_read().is_none());
+                let lock = RwLock::new(7);
+                forget(lock.upgradable_read());
+                assert!(lock.try_write().is_none() && lock.try_upgradable_read().is_none());
+                assert_eq!(*lock.read(), 7);
+                let lock = Arc::new(RwLock::new(7));
+                forget(lock.upgradable_read_arc());
+                assert!(lock.try_write().is_none() && lock.try_upgradable_read().is_none());
             },
         ),
         call(

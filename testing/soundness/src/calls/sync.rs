@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use gort::sync::{
     Barrier, Condvar, LazyLock, MappedMutexGuard, Mutex, MutexGuard, Once, OnceLock, RwLock,
-    RwLockReadGuard, RwLockWriteGuard, Semaphore, WaitGroup, mpsc,
+    RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard, Semaphore, WaitGroup, mpsc,
 };
 
 use super::Needs::{Deadline, Nothing, Start, Wait};
@@ -133,6 +133,33 @@ fn rw_locks() -> Vec<Call> {
             },
         ),
         call(
+            "RwLock, read upgradably",
+            "sync::RwLockUpgradableReadGuard sync::ArcRwLockUpgradableReadGuard",
+            Nothing,
+            || {
+                let lock = Arc::new(RwLock::new(1));
+                let mut guard = lock.upgradable_read();
+                let beside = lock.try_read_for(short()).unwrap();
+                assert!(lock.try_upgradable_read().is_none());
+                assert!(RwLockUpgradableReadGuard::try_with_upgraded(&mut guard, |_| ()).is_none());
+                drop(beside);
+                RwLockUpgradableReadGuard::bump(&mut guard);
+                RwLockUpgradableReadGuard::with_upgraded(&mut guard, |value| *value += 1);
+                let mut guard = RwLockUpgradableReadGuard::upgrade(guard);
+                *guard += 1;
+                let guard = RwLockWriteGuard::downgrade_to_upgradable(guard);
+                let guard = RwLockUpgradableReadGuard::try_upgrade_for(guard, short()).unwrap();
+                let guard = RwLockWriteGuard::downgrade_to_upgradable(guard);
+                drop(RwLockUpgradableReadGuard::downgrade(guard));
+                let guard = lock.try_upgradable_read_for(short()).unwrap();
+                RwLockUpgradableReadGuard::unlock_fair(guard);
+                let guard = lock.upgradable_read_arc();
+                assert!(lock.try_write().is_none());
+                drop(lock);
+                assert_eq!(*guard, 3);
+            },
+        ),
+        call(
             "RwLock, mapped",
             "sync::MappedRwLockReadGuard sync::MappedRwLockWriteGuard",
             Nothing,
@@ -176,6 +203,21 @@ fn rw_locks() -> Vec<Call> {
                 *lock.write() += 1;
             })
         }),
+        prepared(
+            "RwLock, upgraded beside a reader",
+            "sync::RwLockUpgradableReadGuard",
+            Wait,
+            || {
+                let lock = Arc::new(RwLock::new(1));
+                let guard = lock.read_arc();
+                let partner = partner(move || drop(guard));
+                act(move || {
+                    let upgradable = lock.upgradable_read();
+                    partner.begin();
+                    *RwLockUpgradableReadGuard::upgrade(upgradable) += 1;
+                })
+            },
+        ),
         call(
             "RwLock, held by itself, for a while",
             "sync::RwLock",
