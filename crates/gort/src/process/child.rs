@@ -75,12 +75,22 @@ impl Child {
                 stderr,
             }),
             (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => {
-                // A child with whom nobody talks. That it cannot be killed means that it has ended.
-                let _ = inner.kill();
-                let _ = sched::blocking(|| inner.wait());
+                // A child with whom nobody talks.
+                end(&mut inner);
                 Err(error)
             }
         }
+    }
+
+    /// Waits for its end. If that fails, by a context that is done for example, nobody could wait for it any
+    /// more, or kill it: so it is killed.
+    #[track_caller]
+    pub(super) fn wait_or_end(mut self) -> io::Result<ExitStatus> {
+        let result = self.wait();
+        if result.is_err() {
+            end(&mut self.inner);
+        }
+        result
     }
 
     /// Waits for its end, parking until then, and gives its status; at once if it has been waited for.
@@ -152,7 +162,8 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// As [`wait`](Child::wait); those of reading; no stack for the goroutine that helps.
+    /// As [`wait`](Child::wait); those of reading; no stack for the goroutine that helps. The child, whom nobody
+    /// has any more, is killed then, and waited for.
     ///
     /// # Examples
     ///
@@ -165,28 +176,36 @@ impl Child {
     /// ```
     #[track_caller]
     pub fn wait_with_output(mut self) -> io::Result<Output> {
-        drop(self.stdin.take());
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        match (self.stdout.take(), self.stderr.take()) {
-            (None, None) => {}
-            (Some(mut out), None) => drop(out.read_to_end(&mut stdout)?),
-            (None, Some(mut err)) => drop(err.read_to_end(&mut stderr)?),
-            (Some(mut out), Some(mut err)) => scope(|s| {
-                let helper = Builder::new().context(&context::current().to_context());
-                let helper = helper.go_scoped(s, || err.read_to_end(&mut stderr))?;
-                let result = out.read_to_end(&mut stdout);
-                // Closed before we wait for the other: a child that still writes to it shall hear.
-                drop(out);
-                let of_helper = helper.join().map_err(|_| io::Error::other("cannot read"))?;
-                result.and(of_helper)
-            })
-            .map(drop)?,
+        if let Err(error) = self.read_all(&mut stdout, &mut stderr) {
+            end(&mut self.inner);
+            return Err(error);
         }
         Ok(Output {
-            status: self.wait()?,
+            status: self.wait_or_end()?,
             stdout,
             stderr,
         })
+    }
+
+    /// Closes its standard input, and reads all that it writes.
+    #[track_caller]
+    fn read_all(&mut self, stdout: &mut Vec<u8>, stderr: &mut Vec<u8>) -> io::Result<()> {
+        drop(self.stdin.take());
+        match (self.stdout.take(), self.stderr.take()) {
+            (None, None) => Ok(()),
+            (Some(mut out), None) => out.read_to_end(stdout).map(drop),
+            (None, Some(mut err)) => err.read_to_end(stderr).map(drop),
+            (Some(mut out), Some(mut err)) => scope(|s| {
+                let helper = Builder::new().context(&context::current().to_context());
+                let helper = helper.go_scoped(s, || err.read_to_end(stderr))?;
+                let result = out.read_to_end(stdout);
+                // Closed before we wait for the other: a child that still writes to it shall hear.
+                drop(out);
+                let of_helper = helper.join().map_err(io::Error::from)?;
+                result.and(of_helper).map(drop)
+            }),
+        }
     }
 
     /// Ends it by SIGKILL. It is still to be waited for. No error if it has been waited for already.
@@ -213,5 +232,14 @@ impl Child {
     #[doc(alias = "Pid")]
     pub fn id(&self) -> u32 {
         self.inner.id()
+    }
+}
+
+/// Kills a child that nobody will have, and takes it from the system's table.
+fn end(child: &mut process::Child) {
+    // If it is not to be waited for, its number may be another's by now. And it cannot be killed if it has
+    // become another user: then it is not waited for either.
+    if matches!(child.try_wait(), Ok(None)) && child.kill().is_ok() {
+        let _ = sched::blocking(|| child.wait());
     }
 }

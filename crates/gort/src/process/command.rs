@@ -248,7 +248,8 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// As [`spawn`](Command::spawn) and [`Child::wait`].
+    /// As [`spawn`](Command::spawn) and [`Child::wait`]. When the wait fails, as the [current
+    /// context](crate::context::Context::enter) is done, the program is killed.
     ///
     /// # Examples
     ///
@@ -257,9 +258,10 @@ impl Command {
     /// # std::io::Result::Ok(())
     /// ```
     #[doc(alias = "Run")]
+    #[doc(alias = "CommandContext")]
     #[track_caller]
     pub fn status(&mut self) -> io::Result<ExitStatus> {
-        self.spawn()?.wait()
+        self.spawn()?.wait_or_end()
     }
 
     /// Sets what the user has not.

@@ -5,8 +5,10 @@
 //! an old kernel or a filter, an OS thread waits instead.
 //!
 //! A [context](crate::context::Context::enter) that ends lets go of whoever waits for a child, its end or its pipes,
-//! with the context's error; the child runs on (and so does an OS thread that waits for it). Whether it is to
-//! be [killed](Child::kill) then is for whoever has it to say.
+//! with the context's error. A [`Child`] runs on (and so does an OS thread that waits for it): whether it is to
+//! be [killed](Child::kill) then is for whoever has it to say. One that nobody has is killed: that of
+//! [`Command::status`], [`Command::output`] and [`Child::wait_with_output`]. So Go's `exec.CommandContext(ctx, …).Run()`
+//! is `ctx.enter(|| command.status())`.
 //!
 //! Children are started by std, and a child gets what std gives it: our ends of its pipes do not wait in the
 //! kernel, its own ends do.

@@ -183,10 +183,42 @@ fn a_context_ends_the_wait_for_all_output() {
         .unwrap();
     // Kept, so that it does not end.
     let stdin = child.stdin.take();
+    let id = child.id();
     let (ctx, _cancel) = background().with_timeout(Duration::from_millis(20));
     let output = ctx.enter(|| child.wait_with_output());
     assert_ended(output, ContextError::DeadlineExceeded);
+    assert!(!is_in_table(id));
     drop(stdin);
+}
+
+/// Whether there is such a process, be it one that has ended and was not waited for.
+fn is_in_table(id: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{id}")).exists()
+}
+
+#[gort::test]
+fn a_context_ends_a_child_that_nobody_has() {
+    let (reader, writer) = gort::io::pipe().unwrap();
+    let mut reader = BufReader::new(reader);
+    let mut endless = sh("echo $$ >&2; exec sleep 30");
+    endless.stderr(writer);
+    // As `output`, but standard error is ours to read.
+    let runs: [fn(&mut Command) -> std::io::Result<()>; 2] = [
+        |command| command.status().map(drop),
+        |command| command.output().map(drop),
+    ];
+    for run in runs {
+        let (ctx, cancel) = background().with_cancel();
+        gort::scope(|s| {
+            let endless = &mut endless;
+            let result = s.go(move || ctx.enter(|| run(endless)));
+            let mut id = String::new();
+            reader.read_line(&mut id).unwrap();
+            cancel.cancel();
+            assert_ended(result.join().unwrap(), ContextError::Canceled);
+            assert!(!is_in_table(id.trim().parse().unwrap()));
+        });
+    }
 }
 
 /// No descriptor is left, so there can be none of the child: a thread waits for it.
