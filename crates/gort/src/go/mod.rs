@@ -27,6 +27,9 @@ pub use scope::{Scope, ScopedJoinHandle, scope};
 /// detaches the goroutine. When the program's main function returns, goroutines that still run stop
 /// where they are.
 ///
+/// A future is started by [`go_async`], or awaited in a goroutine: `go(|| block_on(future))`. (`go(|| async { … })`
+/// makes one and does not run it.)
+///
 /// # Panics
 ///
 /// If no stack can be had, or the runtime [has been shut down](crate::runtime::shutdown_timeout);
@@ -299,6 +302,7 @@ pub fn blocking<T>(f: impl FnOnce() -> T) -> T {
 /// Keeps the goroutine on its OS thread, and other goroutines off it; see [`lock_os_thread`].
 #[derive(Debug)]
 #[must_use = "dropping the guard unlocks the goroutine from its thread"]
+#[doc(alias = "UnlockOSThread")]
 pub struct OsThreadGuard {
     is_locked: bool,
     /// The lock belongs to the goroutine that took it: neither Send nor Sync.

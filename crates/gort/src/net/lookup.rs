@@ -38,6 +38,7 @@ use crate::context::{current as context, unstoppable};
 /// # std::io::Result::Ok(())
 /// ```
 #[doc(alias = "LookupHost")]
+#[doc(alias = "LookupIPAddr")]
 pub fn lookup_host<A: ToSocketAddrs>(host: A) -> io::Result<vec::IntoIter<SocketAddr>> {
     context::check()?;
     let lookup = || host.to_socket_addrs().map(Vec::from_iter);

@@ -134,6 +134,7 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// ```
     #[must_use = "the group comes back"]
     #[track_caller]
+    #[doc(alias = "SetLimit")]
     pub fn limit(self, n: usize) -> ErrGroup<E> {
         assert!(
             self.shared.members.count() == 0,

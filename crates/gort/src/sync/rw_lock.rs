@@ -39,6 +39,8 @@ use super::wait_table::NEVER;
 /// ```
 #[doc(alias = "RWMutex")]
 #[doc(alias = "sync.RWMutex")]
+#[doc(alias = "RLock")]
+#[doc(alias = "RUnlock")]
 pub type RwLock<T> = lock_api::RwLock<RawRwLock, T>;
 
 /// Ends a read of a [`RwLock`] when dropped. `Send`.

@@ -186,6 +186,7 @@ impl Semaphore {
     /// ```
     #[inline]
     #[track_caller]
+    #[doc(alias = "Release")]
     pub fn add_permits(&self, count: u64) {
         assert!(self.raw.add(count), "Semaphore: too many permits");
     }
