@@ -3,7 +3,7 @@
 # crate gort. The compiler is the usual one; its option for sanitizers has to be asked for by
 # RUSTC_BOOTSTRAP.
 #
-#     ci/asan.sh                 all of it: about 6 minutes on 2 cores, and 1 GB in target/asan
+#     ci/asan.sh                 all of it: some 10 minutes on 2 cores, and 1 GB in target/asan
 #     ci/asan.sh soundness       one of the two
 #     ci/asan.sh gort
 #
@@ -32,7 +32,8 @@ soundness() {
 
 gort() {
     cargo test --quiet $sanitized --package gort --lib \
-        --test api --test chan --test std --test sync --test time --test net
+        --test api --test chan --test std --test sync --test context --test time --test net \
+        --test io --test fs --test process --test signal
 }
 
 for part in ${@:-soundness gort}; do
