@@ -601,7 +601,7 @@ impl fmt::Debug for Stall {
 }
 
 /// The text of all goroutines in Go's form: what each does or waits for, and since when; its stack; where
-/// it was created. The same as [`debug::stacks`](crate::debug::stacks), which says more.
+/// it was created. The same as [`debug::stacks`], which says more.
 #[doc(alias = "Stack")]
 pub fn stacks() -> String {
     crate::dump::all()

@@ -3,7 +3,7 @@
 //! A channel is a queue of values with any number of [`Sender`]s and [`Receiver`]s. [`bounded`] makes
 //! one with room for so many values; with room for none, each send waits for its receive.
 //! [`unbounded`] makes one where sending never waits. [`after`], [`at`] and [`tick`] make receivers
-//! that the clock fills, [`never`] and [`nil`] the ends of a channel on which every operation waits
+//! that the clock fills, [`never()`] and [`nil`] the ends of a channel on which every operation waits
 //! for ever. [`select!`] waits for whichever of several operations can go on first.
 //!
 //! Every operation works in a goroutine, which it parks; on a plain OS thread, which it blocks; and in

@@ -102,7 +102,7 @@ impl Context {
     ///
     /// Meanwhile its calls of [`net`](crate::net), of pipes and standard input in [`io`](crate::io) and of
     /// [`process`](crate::process) that wait, and those that begin, fail once this context is done: with an
-    /// [`io::Error`](std::io::Error) that carries the [`ContextError`], of kind `TimedOut` for a deadline
+    /// [`io::Error`] that carries the [`ContextError`], of kind `TimedOut` for a deadline
     /// and `Other` for a cancel. [`time::sleep`](crate::time::sleep) returns early. The system's resolver
     /// cannot be stopped: it goes on without the caller. Locks, wait groups, `join` and channels do not
     /// obey it; channels and semaphores have forms that take a context

@@ -1,7 +1,7 @@
-//! Channels in the shape of `std::sync::mpsc`, over [`chan`](crate::chan).
+//! Channels in the shape of `std::sync::mpsc`, over [`chan`].
 //!
 //! For code written for std: the names, methods and error types are std's (the very types), a wait
-//! parks the goroutine. New code has more from [`chan`](crate::chan): several receivers, `select!`.
+//! parks the goroutine. New code has more from [`chan`]: several receivers, `select!`.
 //!
 //! ```
 //! use gort::sync::mpsc;

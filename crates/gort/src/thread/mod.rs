@@ -66,7 +66,7 @@ use std::time::{Duration, Instant};
 use crate::{go, runtime, time};
 
 /// How many goroutines may run at once: GOMAXPROCS, see
-/// [`runtime::gomaxprocs`](crate::runtime::gomaxprocs). Never blocks.
+/// [`runtime::gomaxprocs`]. Never blocks.
 ///
 /// # Errors
 ///
@@ -86,7 +86,7 @@ pub fn available_parallelism() -> io::Result<NonZero<usize>> {
 }
 
 /// Parks the goroutine (or blocks the plain thread) for at least `duration`. As
-/// [`time::sleep`](crate::time::sleep).
+/// [`time::sleep`].
 ///
 /// # Examples
 ///
@@ -103,7 +103,7 @@ pub fn sleep(duration: Duration) {
 }
 
 /// Parks the goroutine (or blocks the plain thread) until `deadline`; returns at once if it has passed. As
-/// [`time::sleep_until`](crate::time::sleep_until).
+/// [`time::sleep_until`].
 ///
 /// # Examples
 ///

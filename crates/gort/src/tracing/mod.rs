@@ -29,7 +29,7 @@
 //! ```
 //!
 //! Inside: `slab` has the spans, `entered` those a goroutine is in, `store` what layers keep in spans, and
-//! `filters` the per-layer filters. Closing is here ([`Registry::close`]). Of tracing-subscriber only public API is
+//! `filters` the per-layer filters. Closing is here (`Registry::close`). Of tracing-subscriber only public API is
 //! used; where that takes a turn, the file's header says which and why.
 
 mod cell;
