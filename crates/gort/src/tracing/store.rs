@@ -11,6 +11,15 @@
 //! stock does: it opens by itself, has a number, and renews when it opens the next span. (It starts no
 //! runtime for the sake of a log line.)
 //!
+//! So a span in which a layer keeps something is opened and closed twice, here and in the stock registry: 2,410
+//! instructions (bench/touch, `touch-spans`, by callgrind) beside stock's 1,295, and 1,004 beside 821 if nothing is
+//! kept. Of the difference some 770 are renewal (340 of them clearing, with the values' own drops), 150 the
+//! look at the stock span, 140 the way to who renews. What would save some of it cannot be had from outside
+//! tracing-subscriber: a look that stays with the entry (`registry::Data` is neither `Send` nor `Sync`), emptying
+//! extensions without closing their span (`ExtensionsMut` gives values out by type only, and which there are is the
+//! layers' secret), opening and clearing in place (a number for each goroutine that does). Batches of 16 to 512 took
+//! the same time, and counting in the stacks' heads, with one atomic change less, did too.
+//!
 //! S1. Nobody looks at the extensions of an entry that is used up: the stock span's last guard is gone
 //!     before the entry's last pin. So clearing is done by the one who renews, and never put off to
 //!     a guard's drop in another goroutine.
