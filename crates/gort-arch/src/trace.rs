@@ -39,6 +39,12 @@ unsafe extern "C-unwind" {
     fn _Unwind_GetIPInfo(frame: *mut Frame, is_interrupted: *mut c_int) -> usize;
     fn _Unwind_GetCFA(frame: *mut Frame) -> usize;
     fn _Unwind_FindEnclosingFunction(address: *mut c_void) -> *mut c_void;
+    fn _Unwind_GetRegionStart(frame: *mut Frame) -> usize;
+    // Not called: see `unwinds`.
+    fn _Unwind_RaiseException();
+    fn _Unwind_Resume();
+    fn _Unwind_Resume_or_Rethrow();
+    fn _Unwind_ForcedUnwind();
 }
 
 /// `_URC_NO_REASON`: on to the next frame.
@@ -51,7 +57,7 @@ const STOP: c_int = 4;
 pub struct Walk {
     /// How many addresses were written, innermost first.
     pub len: usize,
-    /// Whether there are more frames than there was room for.
+    /// Whether there are more frames than there was room for, or some that cannot be walked.
     pub is_cut: bool,
 }
 
@@ -101,7 +107,33 @@ extern "C" fn each_frame(frame: *mut Frame, walker: *mut c_void) -> c_int {
     // A call is left behind by its return address; an interrupted instruction is still to be done.
     *place = ip + usize::from(is_interrupted != 0);
     walker.walk.len += 1;
+    // SAFETY: the unwinder's frame, during its callback.
+    if unsafe { unwinds(frame) } {
+        walker.walk.is_cut = true;
+        return STOP;
+    }
     GO_ON
+}
+
+/// Whether a frame is one of an unwinder that may be at work on it: a panic, or its way on from a destructor. There
+/// the registers that the frame has saved, which belong to its callers, are replaced by those of the frame where
+/// the program goes on. Whoever steps over it meanwhile reads the wrong stack, or memory that is not there.
+///
+/// Only in a walk from a signal handler: other code does not run then.
+///
+/// # Safety
+///
+/// `frame` is the unwinder's, during its callback.
+unsafe fn unwinds(frame: *mut Frame) -> bool {
+    // SAFETY: as the caller promises.
+    let function = unsafe { _Unwind_GetRegionStart(frame) };
+    let unwinders = [
+        _Unwind_RaiseException as *const (),
+        _Unwind_Resume as *const (),
+        _Unwind_Resume_or_Rethrow as *const (),
+        _Unwind_ForcedUnwind as *const (),
+    ];
+    unwinders.contains(&(function as *const ()))
 }
 
 impl<'a> Walker<'a> {
@@ -136,7 +168,7 @@ pub fn own(addresses: &mut [usize]) -> Walk {
 /// Async-signal-safe: in a signal handler, walks what the signal has interrupted.
 ///
 /// It must be code that keeps unwind tables right at every instruction, as compilers do; at others the
-/// walk ends early. Call [`prepare`] once before. Needs 2 KiB of stack.
+/// walk ends early, and so it does in the midst of a panic, at the unwinder. Call [`prepare`] once before. Needs 2 KiB of stack.
 #[inline(never)]
 pub fn interrupted(addresses: &mut [usize]) -> Walk {
     let mut walker = Walker::new(From::Interrupted, addresses);
@@ -159,7 +191,8 @@ pub fn interrupted_each(mut visit: &mut dyn FnMut(usize) -> bool) {
             return GO_ON;
         }
         let address = ip.wrapping_add(usize::from(is_interrupted != 0));
-        if ip == 0 || !(visitor.visit)(address) {
+        // SAFETY: the unwinder's frame, during its callback.
+        if ip == 0 || !(visitor.visit)(address) || unsafe { unwinds(frame) } {
             return STOP;
         }
         GO_ON

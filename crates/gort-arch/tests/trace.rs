@@ -160,6 +160,105 @@ fn what_a_signal_interrupts_is_walked_without_the_handler() {
 }
 
 /// Every address of our own code, and some that are none, can be asked for.
+/// Lets the processor stop after each instruction of this thread, or no longer.
+fn set_stepping(on: bool) {
+    const TRAP_FLAG: u64 = 0x100;
+    // SAFETY: changes that flag alone, which no other code looks at.
+    unsafe {
+        if on {
+            std::arch::asm!("pushfq", "or qword ptr [rsp], {flag}", "popfq", flag = const TRAP_FLAG);
+        } else {
+            std::arch::asm!("pushfq", "and qword ptr [rsp], {mask}", "popfq", mask = const !TRAP_FLAG as i32);
+        }
+    }
+}
+
+// Calls its argument with nothing that could be an address in `rbp`, as a frame may that catches. std's own
+// frames are found by that register.
+std::arch::global_asm!(
+    ".type gort_test_without_rbp, @function",
+    "gort_test_without_rbp:",
+    ".cfi_startproc",
+    "push rbp",
+    ".cfi_def_cfa_offset 16",
+    ".cfi_offset rbp, -16",
+    "mov ebp, 8",
+    "call rdi",
+    "pop rbp",
+    ".cfi_def_cfa_offset 8",
+    ".cfi_restore rbp",
+    "ret",
+    ".cfi_endproc",
+    ".size gort_test_without_rbp, . - gort_test_without_rbp",
+);
+
+unsafe extern "C" {
+    fn gort_test_without_rbp(call: extern "C" fn());
+}
+
+#[inline(never)]
+fn panics_step_by_step() {
+    set_stepping(true);
+    // SAFETY: it calls by C's rules, and keeps what callers rely on.
+    unsafe { gort_test_without_rbp(catches) };
+    set_stepping(false);
+}
+
+extern "C" fn catches() {
+    let result = std::panic::catch_unwind(calls_who_panics);
+    assert_eq!(*result.unwrap_err().downcast::<u8>().unwrap(), 7);
+}
+
+#[inline(never)]
+fn calls_who_panics() {
+    black_box(who_panics as fn())();
+}
+
+#[inline(never)]
+fn who_panics() {
+    std::panic::resume_unwind(Box::new(7_u8));
+}
+
+/// A signal may come at any of them. The unwinder itself has some at which its own callers cannot be found:
+/// while it puts the registers of the frame that catches in the place of those that it has saved.
+#[test]
+fn each_instruction_of_a_panic_can_be_walked_from() {
+    static STEPS: AtomicUsize = AtomicUsize::new(0);
+    static WHOLE: AtomicUsize = AtomicUsize::new(0);
+    static WRONG: AtomicUsize = AtomicUsize::new(0);
+    unsafe extern "C" {
+        fn _Unwind_RaiseException();
+    }
+    extern "C" fn on_step(_signo: i32, _info: *mut libc::siginfo_t, _context: *mut c_void) {
+        let mut addresses = [0; 64];
+        let walk = trace::interrupted(&mut addresses);
+        let mut functions = addresses[..walk.len]
+            .iter()
+            .map(|at| trace::function_of(at - 1));
+        let mut comes = |function: usize| functions.any(|found| found == function);
+        let callers = [who_panics, calls_who_panics, panics_step_by_step];
+        let is_right = !comes(_Unwind_RaiseException as *const () as usize)
+            || callers.into_iter().all(|caller| comes(caller as usize));
+        STEPS.fetch_add(1, Relaxed);
+        WHOLE.fetch_add(usize::from(!walk.is_cut), Relaxed);
+        WRONG.fetch_add(usize::from(!is_right && !walk.is_cut), Relaxed);
+    }
+    trace::prepare();
+    // SAFETY: a handler of the right type, and a set of flags.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_step as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        let before = std::ptr::null_mut();
+        assert_eq!(libc::sigaction(libc::SIGTRAP, &raw const action, before), 0);
+    }
+    panics_step_by_step();
+    let [steps, whole, wrong] = [&STEPS, &WHOLE, &WRONG].map(|count| count.load(Relaxed));
+    assert!(steps > 1_000, "{steps} instructions");
+    assert_eq!(wrong, 0, "of {steps} walks, {whole} of them whole");
+    assert!(whole > steps / 100, "{whole} of {steps} walks were whole");
+}
+
 #[test]
 fn any_address_can_be_looked_up() {
     let _one = start();
