@@ -199,6 +199,14 @@ const RECV_DISCONNECTED: &str = "receiving on an empty and disconnected channel"
 
 impl<T> SendError<T> {
     /// The value that was not sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gort::chan::bounded(1);
+    /// drop(rx);
+    /// assert_eq!(tx.send("kept").unwrap_err().into_inner(), "kept");
+    /// ```
     pub fn into_inner(self) -> T {
         self.0
     }
@@ -206,6 +214,14 @@ impl<T> SendError<T> {
 
 impl<T> TrySendError<T> {
     /// The value that was not sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, _rx) = gort::chan::bounded(1);
+    /// tx.send("in time").unwrap();
+    /// assert_eq!(tx.try_send("kept").unwrap_err().into_inner(), "kept");
+    /// ```
     pub fn into_inner(self) -> T {
         match self {
             TrySendError::Full(value) | TrySendError::Disconnected(value) => value,
@@ -213,11 +229,29 @@ impl<T> TrySendError<T> {
     }
 
     /// Whether there was only no room now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gort::chan::bounded(1);
+    /// tx.send(1).unwrap();
+    /// assert!(tx.try_send(2).unwrap_err().is_full()); // until somebody receives
+    /// rx.close();
+    /// assert!(!tx.try_send(3).unwrap_err().is_full());
+    /// ```
     pub fn is_full(&self) -> bool {
         matches!(self, TrySendError::Full(_))
     }
 
     /// Whether the channel is closed or without receivers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gort::chan::bounded(1);
+    /// drop(rx);
+    /// assert!(tx.try_send(1).unwrap_err().is_disconnected());
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         matches!(self, TrySendError::Disconnected(_))
     }
@@ -225,6 +259,16 @@ impl<T> TrySendError<T> {
 
 impl<T> SendTimeoutError<T> {
     /// The value that was not sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (tx, _rx) = gort::chan::bounded(0);
+    /// let error = tx.send_timeout("kept", Duration::from_millis(1)).unwrap_err();
+    /// assert_eq!(error.into_inner(), "kept");
+    /// ```
     pub fn into_inner(self) -> T {
         match self {
             SendTimeoutError::Timeout(value) | SendTimeoutError::Disconnected(value) => value,
@@ -232,11 +276,32 @@ impl<T> SendTimeoutError<T> {
     }
 
     /// Whether the time was up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (tx, _rx) = gort::chan::bounded(0);
+    /// let error = tx.send_timeout(1, Duration::from_millis(1)).unwrap_err();
+    /// assert!(error.is_timeout()); // a receiver may still come
+    /// ```
     pub fn is_timeout(&self) -> bool {
         matches!(self, SendTimeoutError::Timeout(_))
     }
 
     /// Whether the channel is closed or without receivers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (tx, rx) = gort::chan::bounded(0);
+    /// drop(rx);
+    /// let error = tx.send_timeout(1, Duration::from_secs(3600)).unwrap_err(); // at once
+    /// assert!(error.is_disconnected());
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         matches!(self, SendTimeoutError::Disconnected(_))
     }
@@ -244,11 +309,30 @@ impl<T> SendTimeoutError<T> {
 
 impl TryRecvError {
     /// Whether there was only no value now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gort::chan::unbounded::<i32>();
+    /// assert!(rx.try_recv().unwrap_err().is_empty()); // until somebody sends
+    /// drop(tx);
+    /// assert!(!rx.try_recv().unwrap_err().is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         matches!(self, TryRecvError::Empty)
     }
 
     /// Whether the channel is empty and ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gort::chan::unbounded();
+    /// tx.send(1).unwrap();
+    /// drop(tx);
+    /// assert_eq!(rx.try_recv(), Ok(1));
+    /// assert!(rx.try_recv().unwrap_err().is_disconnected());
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         matches!(self, TryRecvError::Disconnected)
     }
@@ -256,11 +340,32 @@ impl TryRecvError {
 
 impl RecvTimeoutError {
     /// Whether the time was up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (_tx, rx) = gort::chan::unbounded::<i32>();
+    /// let error = rx.recv_timeout(Duration::from_millis(1)).unwrap_err();
+    /// assert!(error.is_timeout()); // a value may still come
+    /// ```
     pub fn is_timeout(&self) -> bool {
         matches!(self, RecvTimeoutError::Timeout)
     }
 
     /// Whether the channel is empty and ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (tx, rx) = gort::chan::unbounded::<i32>();
+    /// drop(tx);
+    /// let error = rx.recv_timeout(Duration::from_secs(3600)).unwrap_err(); // at once
+    /// assert!(error.is_disconnected());
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         matches!(self, RecvTimeoutError::Disconnected)
     }

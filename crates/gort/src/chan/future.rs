@@ -110,6 +110,15 @@ pub(super) struct Sending<T> {
 }
 
 /// Receives a value; made by [`Receiver::recv_async`].
+///
+/// # Examples
+///
+/// ```
+/// let (tx, rx) = gort::chan::bounded(1);
+/// let receive = rx.recv_async(); // takes nothing before it is awaited
+/// tx.send("later").unwrap();
+/// assert_eq!(gort::block_on(receive), Ok("later"));
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct RecvFuture<'a, T> {
     receiver: &'a Receiver<T>,
@@ -117,6 +126,16 @@ pub struct RecvFuture<'a, T> {
 }
 
 /// Sends a value; made by [`Sender::send_async`].
+///
+/// # Examples
+///
+/// ```
+/// let (tx, rx) = gort::chan::bounded(1);
+/// let send = tx.send_async("later"); // sends nothing before it is awaited
+/// assert!(rx.is_empty());
+/// gort::block_on(send).unwrap();
+/// assert_eq!(rx.recv(), Ok("later"));
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct SendFuture<'a, T> {
     sender: &'a Sender<T>,

@@ -246,11 +246,30 @@ impl<T> Receiver<T> {
     }
 
     /// Whether there is no value in the channel. Always true for capacity 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gort::chan::bounded(1);
+    /// assert!(rx.is_empty());
+    /// tx.send(1).unwrap();
+    /// assert!(!rx.is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Whether the buffer has no room. Always true for capacity 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gort::chan::bounded(1);
+    /// tx.send(1).unwrap();
+    /// assert!(rx.is_full());
+    /// rx.recv().unwrap();
+    /// assert!(!rx.is_full());
+    /// ```
     pub fn is_full(&self) -> bool {
         match self.chan() {
             None => true,
@@ -280,6 +299,15 @@ impl<T> Receiver<T> {
     }
 
     /// How many values the buffer can hold, or `None` if there is no bound: Go's `cap`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::chan;
+    ///
+    /// assert_eq!(chan::bounded::<i32>(3).1.capacity(), Some(3));
+    /// assert_eq!(chan::unbounded::<i32>().1.capacity(), None);
+    /// ```
     #[doc(alias = "cap")]
     pub fn capacity(&self) -> Option<usize> {
         match self.chan() {
@@ -489,6 +517,18 @@ pub struct TryIter<'a, T> {
 }
 
 /// Waits for each value, and owns the receiver. See [`Receiver::into_iter`].
+///
+/// # Examples
+///
+/// ```
+/// let (tx, rx) = gort::chan::unbounded();
+/// std::thread::spawn(move || (1..=3).for_each(|n| tx.send(n).unwrap()));
+/// let mut sum = 0;
+/// for n in rx {
+///     sum += n; // until there are no senders
+/// }
+/// assert_eq!(sum, 6);
+/// ```
 pub struct IntoIter<T> {
     receiver: Receiver<T>,
 }

@@ -299,11 +299,30 @@ impl<T> Sender<T> {
     }
 
     /// Whether there is no value in the channel. Always true for capacity 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gort::chan::bounded(1);
+    /// tx.send(1).unwrap();
+    /// assert!(!tx.is_empty());
+    /// rx.recv().unwrap();
+    /// assert!(tx.is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Whether the buffer has no room. Always true for capacity 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, _rx) = gort::chan::bounded(1);
+    /// assert!(!tx.is_full());
+    /// tx.send(1).unwrap();
+    /// assert!(tx.is_full()); // the next send waits
+    /// ```
     pub fn is_full(&self) -> bool {
         self.chan().is_none_or(Chan::is_full)
     }
@@ -325,6 +344,15 @@ impl<T> Sender<T> {
     }
 
     /// How many values the buffer can hold, or `None` if there is no bound: Go's `cap`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::chan;
+    ///
+    /// assert_eq!(chan::bounded::<i32>(3).0.capacity(), Some(3));
+    /// assert_eq!(chan::unbounded::<i32>().0.capacity(), None);
+    /// ```
     #[doc(alias = "cap")]
     pub fn capacity(&self) -> Option<usize> {
         self.chan().map_or(Some(0), Chan::capacity)

@@ -22,6 +22,19 @@ use super::receiver::Receiver;
 use super::sender::Sender;
 
 /// The values of a channel, as a stream; made by [`Receiver::into_stream`].
+///
+/// # Examples
+///
+/// ```
+/// use futures::StreamExt;
+///
+/// let (tx, rx) = gort::chan::unbounded();
+/// let values = rx.into_stream().map(|n| n * 10);
+/// tx.send(1).unwrap();
+/// tx.send(2).unwrap();
+/// drop(tx);
+/// assert_eq!(gort::block_on(values.collect::<Vec<_>>()), [10, 20]);
+/// ```
 #[must_use = "streams do nothing unless they are polled"]
 pub struct RecvStream<T> {
     receiver: Receiver<T>,
@@ -30,6 +43,17 @@ pub struct RecvStream<T> {
 }
 
 /// A channel that values are sent to, as a sink; made by [`Sender::into_sink`].
+///
+/// # Examples
+///
+/// ```
+/// use futures::SinkExt;
+///
+/// let (tx, rx) = gort::chan::unbounded();
+/// let mut sink = tx.into_sink();
+/// gort::block_on(sink.send(1)).unwrap();
+/// assert_eq!(rx.recv(), Ok(1));
+/// ```
 #[must_use = "sinks do nothing unless they are polled"]
 pub struct SendSink<T> {
     sender: Sender<T>,

@@ -86,6 +86,16 @@ impl fmt::Debug for Cancel {
 /// Cancels a context, and says why. Go's `context.CancelCauseFunc`.
 ///
 /// As [`Cancel`]: when the last clone is dropped the context is cancelled, without a cause.
+///
+/// # Examples
+///
+/// ```
+/// let (ctx, cancel) = gort::context::background().with_cancel_cause();
+/// let other = cancel.clone();
+/// other.cancel("first");
+/// cancel.cancel("second");
+/// assert_eq!(ctx.cause().unwrap().to_string(), "first");
+/// ```
 #[doc(alias = "CancelCauseFunc")]
 #[derive(Clone, Debug)]
 #[must_use = "dropping it cancels the context"]

@@ -130,11 +130,31 @@ fn ended(ctx: &Context) -> ContextError {
 
 impl RecvCtxError {
     /// Whether nothing can come any more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gort::chan::unbounded::<i32>();
+    /// drop(tx);
+    /// let error = rx.recv_ctx(&gort::context::background()).unwrap_err();
+    /// assert!(error.is_disconnected());
+    /// ```
     pub fn is_disconnected(self) -> bool {
         self == RecvCtxError::Disconnected
     }
 
     /// The context's error, if it is that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::context::{self, ContextError};
+    ///
+    /// let (_tx, rx) = gort::chan::unbounded::<i32>();
+    /// let (ctx, cancel) = context::background().with_cancel();
+    /// cancel.cancel();
+    /// assert_eq!(rx.recv_ctx(&ctx).unwrap_err().context(), Some(ContextError::Canceled));
+    /// ```
     pub fn context(self) -> Option<ContextError> {
         match self {
             RecvCtxError::Context(error) => Some(error),
@@ -163,6 +183,15 @@ impl Error for RecvCtxError {
 
 impl<T> SendCtxError<T> {
     /// The value that was not sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gort::chan::bounded(1);
+    /// drop(rx);
+    /// let error = tx.send_ctx(&gort::context::background(), "kept").unwrap_err();
+    /// assert_eq!(error.into_inner(), "kept");
+    /// ```
     pub fn into_inner(self) -> T {
         match self {
             SendCtxError::Context(value, _) | SendCtxError::Disconnected(value) => value,
@@ -170,11 +199,31 @@ impl<T> SendCtxError<T> {
     }
 
     /// Whether the channel is closed, or every receiver gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gort::chan::bounded(1);
+    /// drop(rx);
+    /// let error = tx.send_ctx(&gort::context::background(), 1).unwrap_err();
+    /// assert!(error.is_disconnected());
+    /// ```
     pub fn is_disconnected(&self) -> bool {
         matches!(self, SendCtxError::Disconnected(_))
     }
 
     /// The context's error, if it is that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::context::{self, ContextError};
+    ///
+    /// let (tx, _rx) = gort::chan::bounded(1);
+    /// let (ctx, cancel) = context::background().with_cancel();
+    /// cancel.cancel();
+    /// assert_eq!(tx.send_ctx(&ctx, 1).unwrap_err().context(), Some(ContextError::Canceled));
+    /// ```
     pub fn context(&self) -> Option<ContextError> {
         match self {
             SendCtxError::Context(_, error) => Some(*error),

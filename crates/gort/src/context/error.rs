@@ -27,6 +27,17 @@ pub enum ContextError {
 }
 
 /// What somebody gave as the reason of a cancel: see [`Context::cause`](super::Context::cause).
+///
+/// # Examples
+///
+/// ```
+/// use gort::context::{self, Cause};
+///
+/// let (ctx, cancel) = context::background().with_cancel_cause();
+/// cancel.cancel(std::io::Error::other("disk full"));
+/// let cause: Cause = ctx.cause().unwrap();
+/// assert!(cause.is::<std::io::Error>());
+/// ```
 pub type Cause = Arc<dyn Error + Send + Sync>;
 
 impl ContextError {

@@ -62,6 +62,16 @@ impl FuncCell {
 /// Stops the function of [`Context::after_func`](super::Context::after_func) from being run.
 ///
 /// Dropping it changes nothing: the function runs when the context is done.
+///
+/// # Examples
+///
+/// ```
+/// let (ctx, cancel) = gort::context::background().with_cancel();
+/// let (tx, rx) = gort::chan::bounded(1);
+/// drop(ctx.after_func(move || tx.send("it is over").unwrap()));
+/// cancel.cancel();
+/// assert_eq!(rx.recv(), Ok("it is over"));
+/// ```
 pub struct StopFunc {
     pub(super) node: NodeRef,
 }

@@ -220,6 +220,18 @@ impl Context {
 
     /// As [`with_deadline`](Self::with_deadline); `cause` is what [`cause`](Self::cause) gives if it is
     /// the deadline that ends the context. A cancel ends it without a cause.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let closing = Instant::now() + Duration::from_millis(1);
+    /// let (ctx, _cancel) =
+    ///     gort::context::background().with_deadline_cause(closing, "the kitchen has closed");
+    /// assert!(ctx.done().recv().is_err());
+    /// assert_eq!(ctx.cause().unwrap().to_string(), "the kitchen has closed");
+    /// ```
     #[doc(alias = "WithDeadlineCause")]
     pub fn with_deadline_cause(
         &self,

@@ -23,6 +23,20 @@ use super::{
 };
 
 /// Selects an operation; made by [`Select::select_async`].
+///
+/// # Examples
+///
+/// ```
+/// use gort::chan::{self, Select};
+///
+/// let (tx, rx) = chan::bounded(1);
+/// let mut select = Select::new();
+/// let receive = select.recv(&rx);
+/// tx.send("ready").unwrap();
+/// let selected = gort::block_on(select.select_async());
+/// assert_eq!(selected.index(), receive);
+/// assert_eq!(selected.recv(&rx), Ok("ready"));
+/// ```
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct SelectFuture<'s, 'a> {
     select: &'s mut Select<'a>,
