@@ -115,6 +115,15 @@ impl State {
     }
 
     /// The word for it in dumps: Go's where Go has the state.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::debug::State;
+    ///
+    /// assert_eq!(State::Waiting.as_str(), "waiting");
+    /// assert_eq!(State::Syscall.as_str(), State::Syscall.to_string());
+    /// ```
     pub fn as_str(self) -> &'static str {
         match self {
             State::Runnable => "runnable",
@@ -203,12 +212,34 @@ impl GoroutineInfo {
     /// Its stack, innermost function first, as in [`stacks`]; empty if it could not be had.
     ///
     /// The first time an address is met this reads the program's debug information.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gort::run(|| {
+    ///     let me = gort::current().id();
+    ///     let all = gort::debug::goroutines();
+    ///     let info = all.iter().find(|info| info.id == me).unwrap();
+    ///     assert!(!info.frames().is_empty()); // the first is the innermost function
+    /// });
+    /// ```
     pub fn frames(&self) -> Vec<Frame> {
         self.stack.as_ref().map(frames_of).unwrap_or_default()
     }
 
     /// The return addresses on its stack, innermost first, the runtime's included; empty if they could not
     /// be had.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gort::run(|| {
+    ///     let me = gort::current().id();
+    ///     let all = gort::debug::goroutines();
+    ///     let info = all.iter().find(|info| info.id == me).unwrap();
+    ///     assert!(!info.addresses().is_empty()); // for `addr2line`, say
+    /// });
+    /// ```
     pub fn addresses(&self) -> &[usize] {
         self.stack.as_ref().map_or(&[], |stack| &stack.addresses)
     }

@@ -187,6 +187,15 @@ impl Config {
     /// # Panics
     ///
     /// If `f` does, with its payload.
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// let config = gort::Config::new().procs(2).stack_size(512 << 10).blocking_threads(64);
+    /// let quiet = config.preempt(false).signals(false); // handles no signal
+    /// assert_eq!(quiet.run(gort::runtime::gomaxprocs)?, 2);
+    /// # Ok::<(), gort::ConfigError>(())
+    /// ```
     #[track_caller]
     pub fn run<F, T>(self, f: F) -> Result<T, ConfigError>
     where
@@ -242,6 +251,12 @@ pub fn num_goroutine() -> usize {
 }
 
 /// How many goroutines may run at once.
+///
+/// # Examples
+///
+/// ```
+/// assert!(gort::runtime::gomaxprocs() >= 1);
+/// ```
 #[doc(alias = "GOMAXPROCS")]
 pub fn gomaxprocs() -> usize {
     set_gomaxprocs(0)
@@ -429,6 +444,16 @@ pub fn metrics() -> Metrics {
 }
 
 /// Whose thread-locals a goroutine has.
+///
+/// # Examples
+///
+/// ```standalone_crate
+/// use gort::runtime::{TlsMode, metrics};
+///
+/// let mode = gort::Config::new().tls(TlsMode::Thread).run(|| metrics().tls_mode)?;
+/// assert_eq!(mode, TlsMode::Thread);
+/// # Ok::<(), gort::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TlsMode {
     /// A block of its own, on a stack of its own.

@@ -35,11 +35,27 @@ pub struct Builder {
 
 impl Builder {
     /// The defaults of [`go`](super::go()).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let handle = gort::Builder::new().go(|| 1 + 1)?;
+    /// assert_eq!(handle.join().unwrap(), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn new() -> Builder {
         Builder::default()
     }
 
     /// Names the goroutine, for dumps and panic messages.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let handle = gort::Builder::new().name("parser").go(|| gort::current().name())?;
+    /// assert_eq!(handle.join().unwrap().as_deref(), Some("parser"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Builder {
         self.name = Some(name.into());
         self
@@ -63,6 +79,18 @@ impl Builder {
 
     /// Bytes of stack, rounded up to a power of two of at least 64 KiB. It is address space: memory
     /// is committed page by page, as it is used.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn depth(n: u32) -> u32 {
+    ///     if n == 0 { 0 } else { 1 + depth(n - 1) }
+    /// }
+    ///
+    /// let deep = gort::Builder::new().stack_size(64 << 20).go(|| depth(100_000))?;
+    /// assert_eq!(deep.join().unwrap(), 100_000);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_bytes = Some(bytes);
         self

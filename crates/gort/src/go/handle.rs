@@ -120,6 +120,16 @@ impl<T> JoinHandle<T> {
     }
 
     /// The goroutine.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gort::chan::bounded::<()>(0);
+    /// let handle = gort::Builder::new().name("clerk").go(move || rx.recv())?;
+    /// assert_eq!(handle.goroutine().name().as_deref(), Some("clerk"));
+    /// drop(tx);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn goroutine(&self) -> &Goroutine {
         &self.goroutine
     }
@@ -189,11 +199,25 @@ enum Why {
 
 impl JoinError {
     /// Whether it panicked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let error = gort::go(|| panic!("out of paper")).join().unwrap_err();
+    /// assert!(error.is_panic());
+    /// ```
     pub fn is_panic(&self) -> bool {
         !self.is_goexit()
     }
 
     /// Whether it called [`goexit`](super::goexit).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let error = gort::go(|| gort::goexit()).join().unwrap_err();
+    /// assert!(error.is_goexit());
+    /// ```
     pub fn is_goexit(&self) -> bool {
         matches!(self.0, Why::Goexit)
     }
@@ -203,6 +227,17 @@ impl JoinError {
     /// # Panics
     ///
     /// If it did not panic.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::panic;
+    ///
+    /// let error = gort::go(|| panic!("out of paper")).join().unwrap_err();
+    /// // As if it had happened here.
+    /// let caught = panic::catch_unwind(|| panic::resume_unwind(error.into_panic()));
+    /// assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"out of paper"));
+    /// ```
     #[track_caller]
     pub fn into_panic(self) -> Box<dyn Any + Send> {
         match self.0 {

@@ -111,6 +111,14 @@ where
 }
 
 /// The number of a goroutine: unique in the process, never reused. For diagnostics.
+///
+/// # Examples
+///
+/// ```
+/// let (one, other) = (gort::go(|| ()), gort::go(|| ()));
+/// assert_ne!(one.goroutine().id(), other.goroutine().id());
+/// println!("goroutine {}", one.goroutine().id()); // goroutine 7
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct GoroutineId(u64);
 
@@ -120,6 +128,14 @@ impl GoroutineId {
     }
 
     /// The number; the first goroutine has 1.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let id = gort::run(|| gort::current().id());
+    /// assert!(id.as_u64() >= 1);
+    /// assert_eq!(id.as_u64().to_string(), id.to_string());
+    /// ```
     pub fn as_u64(self) -> u64 {
         self.0
     }
@@ -165,16 +181,44 @@ impl Goroutine {
     }
 
     /// Its number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gort::run(|| {
+    ///     let me = gort::current().id();
+    ///     assert_ne!(gort::go(|| gort::current().id()).join().unwrap(), me);
+    /// });
+    /// ```
     pub fn id(&self) -> GoroutineId {
         self.id
     }
 
     /// Its name, if [`Builder::name`] gave one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let clerk = gort::Builder::new().name("clerk").go(|| ())?;
+    /// assert_eq!(clerk.goroutine().name().as_deref(), Some("clerk"));
+    /// let nobody = gort::go(|| ());
+    /// assert_eq!(nobody.goroutine().name(), None);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn name(&self) -> Option<String> {
         self.gp.name(self.id.0)
     }
 
     /// Its labels, inherited ones first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let clerk = gort::Builder::new().label("desk", "3").label("shift", "late").go(|| ())?;
+    /// let labels = clerk.goroutine().labels();
+    /// assert_eq!(labels[1], ("shift".to_owned(), "late".to_owned()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn labels(&self) -> Vec<(String, String)> {
         self.gp.labels(self.id.0)
     }
@@ -300,6 +344,18 @@ pub fn blocking<T>(f: impl FnOnce() -> T) -> T {
 }
 
 /// Keeps the goroutine on its OS thread, and other goroutines off it; see [`lock_os_thread`].
+///
+/// # Examples
+///
+/// ```
+/// gort::run(|| {
+///     let me = gort::current().id();
+///     let guard = gort::lock_os_thread();
+///     let all = gort::debug::goroutines();
+///     assert!(all.iter().any(|info| info.id == me && info.locked_to_thread));
+///     drop(guard); // from here on any thread will do
+/// });
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping the guard unlocks the goroutine from its thread"]
 #[doc(alias = "UnlockOSThread")]

@@ -71,6 +71,14 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// # Panics
     ///
     /// If no stack can be had; [`Builder::go_scoped`] gives an error instead.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let text = String::from("a b c");
+    /// let words = gort::scope(|s| s.go(|| text.split(' ').count()).join().unwrap());
+    /// assert_eq!(words, 3);
+    /// ```
     #[track_caller]
     pub fn go<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
     where
@@ -125,17 +133,49 @@ impl<'scope, T> ScopedJoinHandle<'scope, T> {
     /// # Panics
     ///
     /// In the goroutine itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gort::scope(|s| {
+    ///     assert_eq!(s.go(|| "done").join().unwrap(), "done");
+    ///     // One that was joined does not make the scope panic.
+    ///     assert!(s.go(|| panic!("out of paper")).join().unwrap_err().is_panic());
+    /// });
+    /// ```
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
         result_of(self.inner.join())
     }
 
     /// Whether the goroutine has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gort::scope(|s| {
+    ///     let handle = s.go(|| "done");
+    ///     while !handle.is_finished() {
+    ///         gort::yield_now();
+    ///     }
+    ///     assert_eq!(handle.join().unwrap(), "done"); // does not park
+    /// });
+    /// ```
     pub fn is_finished(&self) -> bool {
         self.inner.is_finished()
     }
 
     /// The goroutine.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gort::scope(|s| {
+    ///     let handle = s.go(|| gort::current().id());
+    ///     let id = handle.goroutine().id();
+    ///     assert_eq!(handle.join().unwrap(), id);
+    /// });
+    /// ```
     pub fn goroutine(&self) -> &Goroutine {
         &self.goroutine
     }

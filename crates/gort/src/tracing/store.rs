@@ -100,6 +100,20 @@ pub(super) struct OfStore(Weak<Store>);
 ///
 /// Layers have it inside a [`SpanRef`](registry::SpanRef). While it is there, so is what is in it, also if the
 /// span closes meanwhile.
+///
+/// # Examples
+///
+/// ```
+/// use tracing_subscriber::registry::{LookupSpan, SpanData};
+///
+/// let dispatch = tracing::Dispatch::new(gort::tracing::Registry::default());
+/// tracing::dispatcher::with_default(&dispatch, || {
+///     let span = tracing::info_span!("load");
+///     let registry = dispatch.downcast_ref::<gort::tracing::Registry>().unwrap();
+///     let data = registry.span_data(&span.id().unwrap()).unwrap();
+///     assert_eq!(data.metadata().name(), "load");
+/// });
+/// ```
 pub struct Data<'a> {
     store: &'a Store,
     /// Dropped before the pin (S1).
