@@ -13,6 +13,22 @@ macro_rules! descriptor_methods {
             /// # Errors
             ///
             /// When it cannot be made non-blocking or registered with the poller; it is closed then.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::io::{Read, Write};
+            ///
+            /// use gort::net::UnixStream;
+            ///
+            /// let (mut theirs, std) = std::os::unix::net::UnixStream::pair()?;
+            /// let mut ours = UnixStream::from_std(std)?;
+            /// theirs.write_all(b"hello")?;
+            /// let mut buf = [0; 5];
+            /// ours.read_exact(&mut buf)?; // parks the goroutine, where std's would block its thread
+            /// assert_eq!(&buf, b"hello");
+            /// # std::io::Result::Ok(())
+            /// ```
             pub fn from_std(std: $std) -> ::std::io::Result<$name> {
                 Ok($name {
                     fd: ::std::sync::Arc::new($crate::fd::Fd::try_adopt(std.into(), $kind)?),
@@ -345,6 +361,18 @@ macro_rules! deadline_methods {
             /// # Errors
             ///
             /// `NotConnected` after [`close`](Self::close).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::time::Duration;
+            ///
+            /// let (ours, _theirs) = gort::net::UnixStream::pair()?;
+            /// assert_eq!(ours.read_timeout()?, None);
+            /// ours.set_read_timeout(Some(Duration::from_secs(10)))?;
+            /// assert_eq!(ours.read_timeout()?, Some(Duration::from_secs(10)));
+            /// # std::io::Result::Ok(())
+            /// ```
             pub fn read_timeout(&self) -> ::std::io::Result<Option<::std::time::Duration>> {
                 self.fd.timeout(::gort_core::netpoll::Direction::Read)
             }
@@ -354,6 +382,18 @@ macro_rules! deadline_methods {
             /// # Errors
             ///
             /// `NotConnected` after [`close`](Self::close).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::time::Duration;
+            ///
+            /// let (ours, _theirs) = gort::net::UnixStream::pair()?;
+            /// ours.set_write_timeout(Some(Duration::from_secs(10)))?;
+            /// assert_eq!(ours.write_timeout()?, Some(Duration::from_secs(10)));
+            /// assert_eq!(ours.read_timeout()?, None); // has its own
+            /// # std::io::Result::Ok(())
+            /// ```
             pub fn write_timeout(&self) -> ::std::io::Result<Option<::std::time::Duration>> {
                 self.fd.timeout(::gort_core::netpoll::Direction::Write)
             }
@@ -566,6 +606,19 @@ macro_rules! accepting_methods {
             /// # Errors
             ///
             /// Those of [`accept`](Self::accept) that no waiting can help against.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use gort::net::{TcpListener, TcpStream};
+            ///
+            /// let listener = TcpListener::bind("127.0.0.1:0")?;
+            /// let client = TcpStream::connect(listener.local_addr()?)?;
+            /// // When the process has no descriptor left, the client waits and is not turned away.
+            /// let (_stream, peer) = listener.accept_retrying()?;
+            /// assert_eq!(peer, client.local_addr()?);
+            /// # std::io::Result::Ok(())
+            /// ```
             #[track_caller]
             pub fn accept_retrying(&self) -> ::std::io::Result<($stream, SocketAddr)> {
                 let mut pause = $crate::fd::SHORTAGE_MIN;
@@ -622,15 +675,28 @@ macro_rules! accepting_methods {
     };
 }
 
-/// The ways to receive a datagram but `recv_from` itself, which says what can go wrong.
+/// The ways to receive a datagram but `recv_from` itself, which says what can go wrong. The lines `pair` are
+/// for the examples: they make `ours` and `theirs`, connected to each other.
 macro_rules! receiving_methods {
-    ($name:ident) => {
+    ($name:ident, pair = $pair:literal) => {
         impl $name {
             /// As [`recv_from`](Self::recv_from), but leaves the datagram for the next call.
             ///
             /// # Errors
             ///
             /// As for [`recv_from`](Self::recv_from).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = $pair]
+            /// theirs.send(b"hello")?;
+            /// let mut buf = [0; 16];
+            /// let (len, _sender) = ours.peek_from(&mut buf)?;
+            /// assert_eq!(&buf[..len], b"hello");
+            /// assert_eq!(ours.recv_from(&mut buf)?.0, len); // the same one
+            /// # std::io::Result::Ok(())
+            /// ```
             #[track_caller]
             pub fn peek_from(&self, buf: &mut [u8]) -> ::std::io::Result<(usize, SocketAddr)> {
                 self.fd.retry(::gort_core::netpoll::Direction::Read, |fd| {
@@ -643,6 +709,17 @@ macro_rules! receiving_methods {
             /// # Errors
             ///
             /// As for [`recv_from`](Self::recv_from).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = $pair]
+            /// theirs.send(b"hello")?;
+            /// let mut buf = [0; 16];
+            /// let len = ours.recv(&mut buf)?;
+            /// assert_eq!(&buf[..len], b"hello");
+            /// # std::io::Result::Ok(())
+            /// ```
             #[track_caller]
             pub fn recv(&self, buf: &mut [u8]) -> ::std::io::Result<usize> {
                 self.fd.retry(::gort_core::netpoll::Direction::Read, |fd| {
@@ -655,6 +732,18 @@ macro_rules! receiving_methods {
             /// # Errors
             ///
             /// As for [`recv_from`](Self::recv_from).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = $pair]
+            /// theirs.send(b"hello")?;
+            /// let mut first = [0];
+            /// ours.peek(&mut first)?;
+            /// assert_eq!(&first, b"h");
+            /// assert_eq!(ours.recv(&mut [0; 16])?, 5); // all of it
+            /// # std::io::Result::Ok(())
+            /// ```
             #[track_caller]
             pub fn peek(&self, buf: &mut [u8]) -> ::std::io::Result<usize> {
                 self.fd.retry(::gort_core::netpoll::Direction::Read, |fd| {

@@ -157,6 +157,16 @@ impl TcpListener {
     /// # Errors
     ///
     /// `NotConnected` after [`close`](TcpListener::close); those of the system, as for an IPv4 socket.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::TcpListener;
+    ///
+    /// let listener = TcpListener::builder("[::1]:0").only_v6(true).bind()?;
+    /// assert!(listener.only_v6()?);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn only_v6(&self) -> io::Result<bool> {
         socket::only_v6(self.fd.reference()?.as_fd())
     }
@@ -168,6 +178,20 @@ impl TcpListener {
     ///
     /// Always: `InvalidInput`, those of the system, or `NotConnected` after
     /// [`close`](TcpListener::close).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #![allow(deprecated)]
+    /// use gort::net::TcpListener;
+    ///
+    /// let listener = TcpListener::bind("[::1]:0")?;
+    /// assert!(listener.set_only_v6(true).is_err());
+    /// // In time:
+    /// let listener = TcpListener::builder("[::1]:0").only_v6(true).bind()?;
+    /// assert!(listener.only_v6()?);
+    /// # std::io::Result::Ok(())
+    /// ```
     #[deprecated = "too late for a bound socket; use `TcpListener::builder(addr).only_v6(true)`"]
     pub fn set_only_v6(&self, only_v6: bool) -> io::Result<()> {
         socket::set_only_v6(self.fd.reference()?.as_fd(), only_v6)
@@ -178,16 +202,44 @@ accepting_methods!(TcpListener => TcpStream);
 asked_methods! { net::TcpListener => TcpListener {
     /// The address it listens on.
     #[doc(alias = "Addr")]
-    fn local_addr() -> SocketAddr;
+    fn local_addr() -> SocketAddr, example = r#"```
+use gort::net::{TcpListener, TcpStream};
+
+let listener = TcpListener::bind("127.0.0.1:0")?;
+let address = listener.local_addr()?; // with the port that the kernel has chosen
+assert_eq!(TcpStream::connect(address)?.peer_addr()?, address);
+# std::io::Result::Ok(())
+```"#;
 
     /// Sets the time-to-live of the packets sent.
-    fn set_ttl(ttl: u32) -> ();
+    fn set_ttl(ttl: u32) -> (), example = r#"```
+use gort::net::TcpListener;
+
+let listener = TcpListener::bind("127.0.0.1:0")?;
+listener.set_ttl(1)?; // Not beyond this network.
+assert_eq!(listener.ttl()?, 1);
+# std::io::Result::Ok(())
+```"#;
 
     /// The time-to-live of the packets sent.
-    fn ttl() -> u32;
+    fn ttl() -> u32, example = r#"```
+use gort::net::TcpListener;
+
+let listener = TcpListener::bind("127.0.0.1:0")?;
+assert_ne!(listener.ttl()?, 0); // The system has a default.
+listener.set_ttl(100)?;
+assert_eq!(listener.ttl()?, 100);
+# std::io::Result::Ok(())
+```"#;
 
     /// Takes the pending error of the socket and clears it.
-    fn take_error() -> Option<io::Error>;
+    fn take_error() -> Option<io::Error>, example = r#"```
+use gort::net::TcpListener;
+
+let listener = TcpListener::bind("127.0.0.1:0")?;
+assert!(listener.take_error()?.is_none());
+# std::io::Result::Ok(())
+```"#;
 } }
 
 close_method!(
@@ -218,6 +270,18 @@ descriptor_methods!(
 );
 
 /// The settings of a listener to be; from [`TcpListener::builder`].
+///
+/// # Examples
+///
+/// ```
+/// use gort::net::TcpListener;
+///
+/// // Settings that must be made before the socket is bound.
+/// let builder = TcpListener::builder("127.0.0.1:0").backlog(128);
+/// let listener = builder.bind()?;
+/// assert_ne!(listener.local_addr()?.port(), 0);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "call `bind` to listen"]
 pub struct TcpListenerBuilder<A> {
@@ -230,6 +294,18 @@ pub struct TcpListenerBuilder<A> {
 impl<A: ToSocketAddrs> TcpListenerBuilder<A> {
     /// How many connections the kernel queues until they are accepted. The system's limit
     /// (`net.core.somaxconn`), which is also the default, is not exceeded.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::{TcpListener, TcpStream};
+    ///
+    /// let listener = TcpListener::builder("127.0.0.1:0").backlog(1).bind()?;
+    /// // Returns once the connection is in the queue.
+    /// let client = TcpStream::connect(listener.local_addr()?)?;
+    /// assert_eq!(listener.accept()?.1, client.local_addr()?);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn backlog(mut self, backlog: u32) -> Self {
         self.backlog = backlog;
         self
@@ -237,6 +313,19 @@ impl<A: ToSocketAddrs> TcpListenerBuilder<A> {
 
     /// Lets several listeners share the address (`SO_REUSEPORT`), if each of them says so; the kernel
     /// spreads the connections over them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::TcpListener;
+    ///
+    /// let one = TcpListener::builder("127.0.0.1:0").reuse_port(true).bind()?;
+    /// let address = one.local_addr()?;
+    /// let _two = TcpListener::builder(address).reuse_port(true).bind()?;
+    /// let error = TcpListener::bind(address).unwrap_err(); // does not say so
+    /// assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn reuse_port(mut self, on: bool) -> Self {
         self.reuse_port = on;
         self
@@ -244,6 +333,19 @@ impl<A: ToSocketAddrs> TcpListenerBuilder<A> {
 
     /// Whether an IPv6 socket takes no IPv4 connections (`IPV6_V6ONLY`). The system decides if it is not said;
     /// an IPv4 address does not care.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::{TcpListener, TcpStream};
+    ///
+    /// // One listener for both families:
+    /// let listener = TcpListener::builder("[::]:0").only_v6(false).bind()?;
+    /// let client = TcpStream::connect(("127.0.0.1", listener.local_addr()?.port()))?;
+    /// let (_stream, peer) = listener.accept()?;
+    /// assert_eq!(peer.ip().to_string(), "::ffff:127.0.0.1");
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn only_v6(mut self, on: bool) -> Self {
         self.only_v6 = Some(on);
         self
@@ -254,6 +356,16 @@ impl<A: ToSocketAddrs> TcpListenerBuilder<A> {
     /// # Errors
     ///
     /// Those of [`TcpListener::bind`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::TcpListener;
+    ///
+    /// let listener = TcpListener::builder("127.0.0.1:0").bind()?;
+    /// assert!(listener.local_addr()?.ip().is_loopback());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn bind(self) -> io::Result<TcpListener> {
         let backlog = i32::try_from(self.backlog).unwrap_or(i32::MAX);
         lookup::first_success(self.addr, |addr| {
@@ -275,6 +387,20 @@ impl<A: ToSocketAddrs> TcpListenerBuilder<A> {
 }
 
 /// The connections of a listener; from [`TcpListener::incoming`].
+///
+/// # Examples
+///
+/// ```
+/// use gort::net::{TcpListener, TcpStream};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = TcpStream::connect(listener.local_addr()?)?;
+/// let mut incoming = listener.incoming();
+/// assert_eq!(incoming.next().unwrap()?.peer_addr()?, client.local_addr()?);
+/// listener.close()?;
+/// assert!(incoming.next().is_none());
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 #[must_use = "iterators are lazy"]
 pub struct Incoming<'a> {
@@ -282,6 +408,22 @@ pub struct Incoming<'a> {
 }
 
 /// The connections of a listener that it owns; from [`TcpListener::into_incoming`].
+///
+/// # Examples
+///
+/// ```
+/// use std::io::Write;
+///
+/// use gort::net::{TcpListener, TcpStream};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let address = listener.local_addr()?;
+/// let mut incoming = listener.into_incoming();
+/// let server = gort::go(move || incoming.next().unwrap()?.write_all(b"hello"));
+/// assert_eq!(std::io::read_to_string(TcpStream::connect(address)?)?, "hello");
+/// server.join().unwrap()?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 #[must_use = "iterators are lazy"]
 pub struct IntoIncoming {

@@ -160,6 +160,18 @@ impl Pipe {
     /// # Errors
     ///
     /// `NotConnected` after [`close`](Pipe::close).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{ErrorKind, Read};
+    /// use std::time::Instant;
+    ///
+    /// let (mut ours, _theirs) = gort::net::pipe();
+    /// ours.set_read_deadline(Some(Instant::now()))?;
+    /// assert_eq!(ours.read(&mut [0]).unwrap_err().kind(), ErrorKind::TimedOut);
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "SetReadDeadline")]
     pub fn set_read_deadline(&self, deadline: Option<Instant>) -> io::Result<()> {
         self.incoming.change(|state| {
@@ -174,6 +186,18 @@ impl Pipe {
     /// # Errors
     ///
     /// `NotConnected` after [`close`](Pipe::close).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{ErrorKind, Write};
+    /// use std::time::Instant;
+    ///
+    /// let (mut ours, _theirs) = gort::net::pipe();
+    /// ours.set_write_deadline(Some(Instant::now()))?;
+    /// assert_eq!(ours.write(b"late").unwrap_err().kind(), ErrorKind::TimedOut);
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "SetWriteDeadline")]
     pub fn set_write_deadline(&self, deadline: Option<Instant>) -> io::Result<()> {
         self.outgoing.change(|state| {

@@ -147,6 +147,21 @@ impl TcpStream {
     /// # Errors
     ///
     /// `NotConnected` after [`close`](TcpStream::close); those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gort::net::{TcpListener, TcpStream};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = TcpStream::connect(listener.local_addr()?)?;
+    /// assert_eq!(stream.keepalive()?, None);
+    /// stream.set_keepalive(Some(Duration::from_millis(1500)))?;
+    /// assert_eq!(stream.keepalive()?, Some(Duration::from_secs(2))); // rounded up
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn keepalive(&self) -> io::Result<Option<Duration>> {
         socket::keepalive(self.fd.reference()?.as_fd())
     }
@@ -187,6 +202,21 @@ impl TcpStream {
     /// # Errors
     ///
     /// `NotConnected` after [`close`](TcpStream::close); those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gort::net::{TcpListener, TcpStream};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = TcpStream::connect(listener.local_addr()?)?;
+    /// assert_eq!(stream.linger()?, None);
+    /// stream.set_linger(Some(Duration::from_secs(3)))?;
+    /// assert_eq!(stream.linger()?, Some(Duration::from_secs(3)));
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn linger(&self) -> io::Result<Option<Duration>> {
         socket::linger(self.fd.reference()?.as_fd())
     }
@@ -195,10 +225,25 @@ impl TcpStream {
 asked_methods! { net::TcpStream => TcpStream {
     /// The address at the other end.
     #[doc(alias = "RemoteAddr")]
-    fn peer_addr() -> SocketAddr;
+    fn peer_addr() -> SocketAddr, example = r#"```
+use gort::net::{TcpListener, TcpStream};
+
+let listener = TcpListener::bind("127.0.0.1:0")?;
+let stream = TcpStream::connect(listener.local_addr()?)?;
+assert_eq!(stream.peer_addr()?, listener.local_addr()?);
+# std::io::Result::Ok(())
+```"#;
 
     /// The address at this end.
-    fn local_addr() -> SocketAddr;
+    fn local_addr() -> SocketAddr, example = r#"```
+use gort::net::{TcpListener, TcpStream};
+
+let listener = TcpListener::bind("127.0.0.1:0")?;
+let stream = TcpStream::connect(listener.local_addr()?)?;
+let (_stream, peer) = listener.accept()?;
+assert_eq!(stream.local_addr()?, peer);
+# std::io::Result::Ok(())
+```"#;
 
     /// Closes one half of the connection, or both. Whoever waits in that half is woken: a reader by the
     /// end of the stream, a writer by an error.
@@ -239,16 +284,47 @@ assert!(stream.nodelay()?);
 ```"#;
 
     /// Whether `TCP_NODELAY` is set.
-    fn nodelay() -> bool;
+    fn nodelay() -> bool, example = r#"```
+use gort::net::{TcpListener, TcpStream};
+
+let listener = TcpListener::bind("127.0.0.1:0")?;
+let stream = TcpStream::connect(listener.local_addr()?)?;
+assert!(!stream.nodelay()?); // as in std
+# std::io::Result::Ok(())
+```"#;
 
     /// Sets the time-to-live of the packets sent.
-    fn set_ttl(ttl: u32) -> ();
+    fn set_ttl(ttl: u32) -> (), example = r#"```
+use gort::net::{TcpListener, TcpStream};
+
+let listener = TcpListener::bind("127.0.0.1:0")?;
+let stream = TcpStream::connect(listener.local_addr()?)?;
+stream.set_ttl(1)?; // Not beyond this network.
+assert_eq!(stream.ttl()?, 1);
+# std::io::Result::Ok(())
+```"#;
 
     /// The time-to-live of the packets sent.
-    fn ttl() -> u32;
+    fn ttl() -> u32, example = r#"```
+use gort::net::{TcpListener, TcpStream};
+
+let listener = TcpListener::bind("127.0.0.1:0")?;
+let stream = TcpStream::connect(listener.local_addr()?)?;
+assert_ne!(stream.ttl()?, 0); // The system has a default.
+stream.set_ttl(100)?;
+assert_eq!(stream.ttl()?, 100);
+# std::io::Result::Ok(())
+```"#;
 
     /// Takes the pending error of the socket and clears it.
-    fn take_error() -> Option<io::Error>;
+    fn take_error() -> Option<io::Error>, example = r#"```
+use gort::net::{TcpListener, TcpStream};
+
+let listener = TcpListener::bind("127.0.0.1:0")?;
+let stream = TcpStream::connect(listener.local_addr()?)?;
+assert!(stream.take_error()?.is_none());
+# std::io::Result::Ok(())
+```"#;
 } }
 
 close_method!(

@@ -53,6 +53,17 @@ impl UdpSocket {
     /// # Errors
     ///
     /// `AddrInUse`, `AddrNotAvailable`, `PermissionDenied`; an unknown host.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::UdpSocket;
+    ///
+    /// let socket = UdpSocket::bind("127.0.0.1:0")?;
+    /// let error = UdpSocket::bind(socket.local_addr()?).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "ListenPacket")]
     pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<UdpSocket> {
         lookup::first_success(addr, |addr| {
@@ -151,6 +162,19 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Without [`connect`](UdpSocket::connect) before; else as for [`send_to`](UdpSocket::send_to).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::net::UdpSocket;
+    ///
+    /// let (a, b) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+    /// assert!(a.send(b"to whom?").is_err());
+    /// a.connect(b.local_addr()?)?;
+    /// assert_eq!(a.send(b"hello")?, 5);
+    /// assert_eq!(b.recv(&mut [0; 16])?, 5);
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
         self.fd.retry(Direction::Write, |fd| socket::send(fd, buf))
@@ -159,10 +183,24 @@ impl UdpSocket {
 
 asked_methods! { net::UdpSocket => UdpSocket {
     /// The address that the socket is connected to.
-    fn peer_addr() -> SocketAddr;
+    fn peer_addr() -> SocketAddr, example = r#"```
+use gort::net::UdpSocket;
+
+let (a, b) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+assert!(a.peer_addr().is_err());
+a.connect(b.local_addr()?)?;
+assert_eq!(a.peer_addr()?, b.local_addr()?);
+# std::io::Result::Ok(())
+```"#;
 
     /// The address of the socket.
-    fn local_addr() -> SocketAddr;
+    fn local_addr() -> SocketAddr, example = r#"```
+use gort::net::UdpSocket;
+
+let socket = UdpSocket::bind("127.0.0.1:0")?;
+assert_ne!(socket.local_addr()?.port(), 0); // The kernel has chosen one.
+# std::io::Result::Ok(())
+```"#;
 
     /// Allows or forbids to send to a broadcast address (`SO_BROADCAST`).
     fn set_broadcast(broadcast: bool) -> (), example = r#"```
@@ -176,31 +214,91 @@ assert!(socket.broadcast()?);
 ```"#;
 
     /// Whether sending to a broadcast address is allowed.
-    fn broadcast() -> bool;
+    fn broadcast() -> bool, example = r#"```
+use gort::net::UdpSocket;
+
+let socket = UdpSocket::bind("127.0.0.1:0")?;
+assert!(!socket.broadcast()?); // It must be asked for.
+# std::io::Result::Ok(())
+```"#;
 
     /// Sets whether this machine gets the multicast datagrams sent (`IP_MULTICAST_LOOP`).
-    fn set_multicast_loop_v4(multicast_loop_v4: bool) -> ();
+    fn set_multicast_loop_v4(multicast_loop_v4: bool) -> (), example = r#"```
+use gort::net::UdpSocket;
+
+let socket = UdpSocket::bind("127.0.0.1:0")?;
+socket.set_multicast_loop_v4(false)?; // What we send is for others.
+assert!(!socket.multicast_loop_v4()?);
+# std::io::Result::Ok(())
+```"#;
 
     /// Whether this machine gets the multicast datagrams sent.
-    fn multicast_loop_v4() -> bool;
+    fn multicast_loop_v4() -> bool, example = r#"```
+use gort::net::UdpSocket;
+
+let socket = UdpSocket::bind("127.0.0.1:0")?;
+assert!(socket.multicast_loop_v4()?); // as it is at first
+# std::io::Result::Ok(())
+```"#;
 
     /// Sets the time-to-live of multicast datagrams (`IP_MULTICAST_TTL`).
-    fn set_multicast_ttl_v4(multicast_ttl_v4: u32) -> ();
+    fn set_multicast_ttl_v4(multicast_ttl_v4: u32) -> (), example = r#"```
+use gort::net::UdpSocket;
+
+let socket = UdpSocket::bind("127.0.0.1:0")?;
+socket.set_multicast_ttl_v4(4)?;
+assert_eq!(socket.multicast_ttl_v4()?, 4);
+# std::io::Result::Ok(())
+```"#;
 
     /// The time-to-live of multicast datagrams.
-    fn multicast_ttl_v4() -> u32;
+    fn multicast_ttl_v4() -> u32, example = r#"```
+use gort::net::UdpSocket;
+
+let socket = UdpSocket::bind("127.0.0.1:0")?;
+assert_eq!(socket.multicast_ttl_v4()?, 1); // At first, not beyond this network.
+# std::io::Result::Ok(())
+```"#;
 
     /// Sets whether this machine gets the IPv6 multicast datagrams sent (`IPV6_MULTICAST_LOOP`).
-    fn set_multicast_loop_v6(multicast_loop_v6: bool) -> ();
+    fn set_multicast_loop_v6(multicast_loop_v6: bool) -> (), example = r#"```
+use gort::net::UdpSocket;
+
+let socket = UdpSocket::bind("[::1]:0")?;
+socket.set_multicast_loop_v6(false)?; // What we send is for others.
+assert!(!socket.multicast_loop_v6()?);
+# std::io::Result::Ok(())
+```"#;
 
     /// Whether this machine gets the IPv6 multicast datagrams sent.
-    fn multicast_loop_v6() -> bool;
+    fn multicast_loop_v6() -> bool, example = r#"```
+use gort::net::UdpSocket;
+
+let socket = UdpSocket::bind("[::1]:0")?;
+assert!(socket.multicast_loop_v6()?); // as it is at first
+# std::io::Result::Ok(())
+```"#;
 
     /// Sets the time-to-live of the datagrams sent.
-    fn set_ttl(ttl: u32) -> ();
+    fn set_ttl(ttl: u32) -> (), example = r#"```
+use gort::net::UdpSocket;
+
+let socket = UdpSocket::bind("127.0.0.1:0")?;
+socket.set_ttl(1)?; // Not beyond this network.
+assert_eq!(socket.ttl()?, 1);
+# std::io::Result::Ok(())
+```"#;
 
     /// The time-to-live of the datagrams sent.
-    fn ttl() -> u32;
+    fn ttl() -> u32, example = r#"```
+use gort::net::UdpSocket;
+
+let socket = UdpSocket::bind("127.0.0.1:0")?;
+assert_ne!(socket.ttl()?, 0); // The system has a default.
+socket.set_ttl(100)?;
+assert_eq!(socket.ttl()?, 100);
+# std::io::Result::Ok(())
+```"#;
 
     /// Joins a multicast group at the interface that has the address `interface`; the unspecified address
     /// lets the system choose.
@@ -216,19 +314,56 @@ println!("{len} bytes from {sender}");
 ```"#;
 
     /// Joins an IPv6 multicast group at the interface with that number; 0 is any.
-    fn join_multicast_v6(multiaddr: &Ipv6Addr, interface: u32) -> ();
+    fn join_multicast_v6(multiaddr: &Ipv6Addr, interface: u32) -> (), example = r#"```no_run
+use gort::net::{Ipv6Addr, UdpSocket};
+
+let socket = UdpSocket::bind("[::]:5353")?;
+socket.join_multicast_v6(&Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb), 0)?;
+let (len, sender) = socket.recv_from(&mut [0; 1500])?;
+println!("{len} bytes from {sender}");
+# std::io::Result::Ok(())
+```"#;
 
     /// Leaves a group; see [`join_multicast_v4`](UdpSocket::join_multicast_v4).
-    fn leave_multicast_v4(multiaddr: &Ipv4Addr, interface: &Ipv4Addr) -> ();
+    fn leave_multicast_v4(multiaddr: &Ipv4Addr, interface: &Ipv4Addr) -> (), example = r#"```no_run
+use gort::net::{Ipv4Addr, UdpSocket};
+
+let socket = UdpSocket::bind("0.0.0.0:5353")?;
+let group = Ipv4Addr::new(224, 0, 0, 251);
+socket.join_multicast_v4(&group, &Ipv4Addr::UNSPECIFIED)?;
+socket.leave_multicast_v4(&group, &Ipv4Addr::UNSPECIFIED)?;
+# std::io::Result::Ok(())
+```"#;
 
     /// Leaves a group; see [`join_multicast_v6`](UdpSocket::join_multicast_v6).
-    fn leave_multicast_v6(multiaddr: &Ipv6Addr, interface: u32) -> ();
+    fn leave_multicast_v6(multiaddr: &Ipv6Addr, interface: u32) -> (), example = r#"```no_run
+use gort::net::{Ipv6Addr, UdpSocket};
+
+let socket = UdpSocket::bind("[::]:5353")?;
+let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
+socket.join_multicast_v6(&group, 0)?;
+socket.leave_multicast_v6(&group, 0)?;
+# std::io::Result::Ok(())
+```"#;
 
     /// Takes the pending error of the socket and clears it.
-    fn take_error() -> Option<io::Error>;
+    fn take_error() -> Option<io::Error>, example = r#"```
+use gort::net::UdpSocket;
+
+let socket = UdpSocket::bind("127.0.0.1:0")?;
+assert!(socket.take_error()?.is_none());
+# std::io::Result::Ok(())
+```"#;
 } }
 
-receiving_methods!(UdpSocket);
+receiving_methods!(
+    UdpSocket,
+    pair = r#"use gort::net::UdpSocket;
+
+let (ours, theirs) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
+ours.connect(theirs.local_addr()?)?;
+theirs.connect(ours.local_addr()?)?;"#
+);
 close_method!(
     UdpSocket,
     "Closes the socket, for all clones.",

@@ -224,10 +224,26 @@ accepting_methods!(UnixListener => UnixStream);
 asked_methods! { net::UnixListener => UnixListener {
     /// The address it listens at.
     #[doc(alias = "Addr")]
-    fn local_addr() -> SocketAddr;
+    fn local_addr() -> SocketAddr, example = r#"```
+use gort::net::UnixListener;
+
+let path = std::env::temp_dir().join(format!("gort-doc-listener-local-{}", std::process::id()));
+let listener = UnixListener::bind(&path)?;
+assert_eq!(listener.local_addr()?.as_pathname(), Some(&*path));
+listener.close()?;
+# std::io::Result::Ok(())
+```"#;
 
     /// Takes the pending error of the socket and clears it.
-    fn take_error() -> Option<io::Error>;
+    fn take_error() -> Option<io::Error>, example = r#"```
+use gort::net::UnixListener;
+
+let path = std::env::temp_dir().join(format!("gort-doc-listener-error-{}", std::process::id()));
+let listener = UnixListener::bind(&path)?;
+assert!(listener.take_error()?.is_none());
+listener.close()?;
+# std::io::Result::Ok(())
+```"#;
 } }
 
 deadline_method!(UnixListener, set_deadline, None, "accepting", "SetDeadline");
@@ -239,6 +255,21 @@ descriptor_methods!(
 );
 
 /// The connections of a listener; from [`UnixListener::incoming`].
+///
+/// # Examples
+///
+/// ```
+/// use gort::net::{UnixListener, UnixStream};
+///
+/// let path = std::env::temp_dir().join(format!("gort-doc-incoming-{}", std::process::id()));
+/// let listener = UnixListener::bind(&path)?;
+/// let _client = UnixStream::connect(&path)?;
+/// let mut incoming = listener.incoming();
+/// assert!(incoming.next().unwrap()?.peer_addr()?.is_unnamed());
+/// listener.close()?;
+/// assert!(incoming.next().is_none());
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 #[must_use = "iterators are lazy"]
 pub struct Incoming<'a> {

@@ -72,6 +72,22 @@ impl UnixStream {
     /// # Errors
     ///
     /// As for [`connect`](UnixStream::connect).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::os::linux::net::SocketAddrExt;
+    ///
+    /// use gort::net::unix::{SocketAddr, UnixListener, UnixStream};
+    ///
+    /// let name = format!("gort doc stream connect {}", std::process::id());
+    /// let address = SocketAddr::from_abstract_name(name)?;
+    /// let listener = UnixListener::bind_addr(&address)?;
+    /// let client = UnixStream::connect_addr(&address)?;
+    /// assert!(listener.accept()?.1.is_unnamed());
+    /// assert!(client.peer_addr()?.as_abstract_name().is_some());
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn connect_addr(addr: &SocketAddr) -> io::Result<UnixStream> {
         let stream = UnixStream::new(socket::stream(addr)?)?;
@@ -125,20 +141,48 @@ impl UnixStream {
 
 asked_methods! { net::UnixStream => UnixStream {
     /// The address at this end.
-    fn local_addr() -> SocketAddr;
+    fn local_addr() -> SocketAddr, example = r#"```
+let (ours, _theirs) = gort::net::UnixStream::pair()?;
+assert!(ours.local_addr()?.is_unnamed()); // as most but those of listeners
+# std::io::Result::Ok(())
+```"#;
 
     /// The address at the other end.
     #[doc(alias = "RemoteAddr")]
-    fn peer_addr() -> SocketAddr;
+    fn peer_addr() -> SocketAddr, example = r#"```
+use gort::net::{UnixListener, UnixStream};
+
+let path = std::env::temp_dir().join(format!("gort-doc-stream-peer-{}", std::process::id()));
+let listener = UnixListener::bind(&path)?;
+let client = UnixStream::connect(&path)?;
+assert_eq!(client.peer_addr()?.as_pathname(), Some(&*path));
+listener.close()?;
+# std::io::Result::Ok(())
+```"#;
 
     /// Closes one half of the connection, or both. Whoever waits in that half is woken: a reader by the
     /// end of the stream, a writer by an error.
     #[doc(alias = "CloseRead")]
     #[doc(alias = "CloseWrite")]
-    fn shutdown(how: Shutdown) -> ();
+    fn shutdown(how: Shutdown) -> (), example = r#"```
+use std::io::{Read, Write};
+
+use gort::net::{Shutdown, UnixStream};
+
+let (mut ours, mut theirs) = UnixStream::pair()?;
+ours.shutdown(Shutdown::Write)?;
+assert_eq!(theirs.read(&mut [0])?, 0); // the end of the stream
+theirs.write_all(b"!")?;
+assert_eq!(ours.read(&mut [0])?, 1); // The other half works on.
+# std::io::Result::Ok(())
+```"#;
 
     /// Takes the pending error of the socket and clears it.
-    fn take_error() -> Option<io::Error>;
+    fn take_error() -> Option<io::Error>, example = r#"```
+let (ours, _theirs) = gort::net::UnixStream::pair()?;
+assert!(ours.take_error()?.is_none());
+# std::io::Result::Ok(())
+```"#;
 } }
 
 close_method!(
