@@ -140,12 +140,35 @@ macro_rules! output {
         /// It shares buffer and lock with std's own handles and with
         #[doc = concat!("`", $print, "!`, which block their thread where this one parks.")]
         /// What they all write keeps its order.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// use gort::io::Write;
+        ///
+        #[doc = concat!("let mut out = gort::io::", stringify!($function), "();")]
+        /// writeln!(out, "hello")?;
+        /// out.flush()?;
+        /// # std::io::Result::Ok(())
+        /// ```
         #[derive(Debug)]
         pub struct $name {
             std: io::$name,
         }
 
         #[doc = concat!("The standard ", $what, ", locked; as [`std::io::", stringify!($lock), "`].")]
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// use gort::io::Write;
+        ///
+        #[doc = concat!("let mut out = gort::io::", stringify!($function), "().lock();")]
+        /// for name in ["one", "two"] {
+        ///     writeln!(out, "{name}")?; // Nothing of others comes between these.
+        /// }
+        /// # std::io::Result::Ok(())
+        /// ```
         #[must_use = "the lock goes back at once if this is not kept"]
         pub struct $lock<'a> {
             // Dropped first: whoever comes through the gate next finds std's lock free.
@@ -175,6 +198,17 @@ macro_rules! output {
         impl $name {
             /// Locks the stream, so that nobody else writes in between. Parks while another goroutine
             /// has it; who has it may lock it again.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use gort::io::Write;
+            ///
+            #[doc = concat!("let mut out = gort::io::", stringify!($function), "().lock();")]
+            /// write!(out, "the answer is ")?;
+            /// writeln!(out, "{}", 6 * 7)?; // on the same line, whoever else prints
+            /// # std::io::Result::Ok(())
+            /// ```
             #[track_caller]
             pub fn lock(&self) -> $lock<'static> {
                 let inside = $gate.enter();
@@ -187,6 +221,17 @@ macro_rules! output {
             }
 
             /// Whether it is a terminal. (std's trait for this cannot be implemented by others.)
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use gort::io::Write;
+            ///
+            #[doc = concat!("let mut out = gort::io::", stringify!($function), "();")]
+            /// let (bold, plain) = if out.is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+            /// writeln!(out, "{bold}hello{plain}")?; // without the codes in a file
+            /// # std::io::Result::Ok(())
+            /// ```
             pub fn is_terminal(&self) -> bool {
                 self.std.is_terminal()
             }

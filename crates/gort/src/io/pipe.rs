@@ -176,7 +176,21 @@ assert!(reads.join().unwrap().is_err());
 # std::io::Result::Ok(())
 ```"#
 );
-close_method!(PipeWriter, "Closes this end, for all clones.");
+close_method!(
+    PipeWriter,
+    "Closes this end, for all clones.",
+    example = r#"```
+use std::io::Write;
+
+let (reader, writer) = gort::io::pipe()?;
+let mut clone = writer.try_clone()?;
+clone.write_all(b"hello")?;
+writer.close()?;
+assert_eq!(std::io::read_to_string(reader)?, "hello"); // and then the end
+assert!(clone.write_all(b"more").is_err());
+# std::io::Result::Ok(())
+```"#
+);
 deadline_method!(PipeReader, set_deadline, None, "reading", "SetReadDeadline");
 deadline_method!(
     PipeWriter,

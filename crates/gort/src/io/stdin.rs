@@ -26,6 +26,17 @@ struct Raw(io::Stdin);
 /// The standard input; as [`std::io::Stdin`], but waiting parks the goroutine.
 ///
 /// All handles share one buffer, which is not that of `std::io::stdin`: use one of the two.
+///
+/// # Examples
+///
+/// ```
+/// let mut lines = gort::io::stdin().lines().collect::<Result<Vec<String>, _>>()?;
+/// lines.sort();
+/// for line in lines {
+///     println!("{line}");
+/// }
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
 #[doc(alias = "os.Stdin")]
 pub struct Stdin {
@@ -33,6 +44,18 @@ pub struct Stdin {
 }
 
 /// The standard input, locked; as [`std::io::StdinLock`].
+///
+/// # Examples
+///
+/// ```
+/// use std::io::BufRead;
+///
+/// let mut input = gort::io::stdin().lock();
+/// let mut field = Vec::new();
+/// let len = input.read_until(b'\t', &mut field)?; // 0 at the end of the input
+/// assert_eq!(field.len(), len);
+/// # std::io::Result::Ok(())
+/// ```
 #[must_use = "the lock goes back at once if this is not kept"]
 pub struct StdinLock<'a> {
     buffer: MutexGuard<'static, BufReader<Raw>>,
@@ -114,6 +137,18 @@ impl Stdin {
     }
 
     /// Whether it is a terminal. (std's trait for this cannot be implemented by others.)
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let stdin = gort::io::stdin();
+    /// if stdin.is_terminal() {
+    ///     eprintln!("type your text, and Ctrl-D at its end:");
+    /// }
+    /// let text = std::io::read_to_string(stdin)?;
+    /// println!("{} lines", text.lines().count());
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn is_terminal(&self) -> bool {
         self.std.is_terminal()
     }
