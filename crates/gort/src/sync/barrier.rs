@@ -31,11 +31,31 @@ pub struct Barrier {
 }
 
 /// Tells one of those that a [`Barrier`] let go from the others.
+///
+/// # Examples
+///
+/// ```
+/// use gort::sync::{Barrier, BarrierWaitResult};
+///
+/// let result: BarrierWaitResult = Barrier::new(1).wait();
+/// assert!(result.is_leader());
+/// ```
 #[derive(Debug)]
 pub struct BarrierWaitResult(bool);
 
 impl BarrierWaitResult {
     /// True for one of each generation: the last to arrive.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let barrier = gort::sync::Barrier::new(3);
+    /// let leaders = gort::scope(|s| {
+    ///     let all: Vec<_> = (0..3).map(|_| s.go(|| barrier.wait().is_leader())).collect();
+    ///     all.into_iter().filter_map(|one| one.join().ok()).filter(|is_leader| *is_leader).count()
+    /// });
+    /// assert_eq!(leaders, 1);
+    /// ```
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.0
@@ -44,6 +64,16 @@ impl BarrierWaitResult {
 
 impl Barrier {
     /// A barrier that lets go when `size` goroutines wait. With 0 or 1 nobody waits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::Barrier;
+    ///
+    /// static ALONE: Barrier = Barrier::new(1);
+    ///
+    /// assert!(ALONE.wait().is_leader());
+    /// ```
     #[inline]
     pub const fn new(size: usize) -> Barrier {
         Barrier {

@@ -59,11 +59,36 @@ pub struct Condvar {
 }
 
 /// Whether a wait with a deadline ended because of it.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use gort::sync::{Condvar, Mutex, WaitTimeoutResult};
+///
+/// let (lock, changed) = (Mutex::new(()), Condvar::new());
+/// let result: WaitTimeoutResult = changed.wait_for(&mut lock.lock(), Duration::ZERO);
+/// assert!(result.timed_out());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WaitTimeoutResult(bool);
 
 impl WaitTimeoutResult {
     /// Whether the deadline passed without a notification.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gort::sync::{Condvar, Mutex};
+    ///
+    /// let (is_ready, changed) = (Mutex::new(true), Condvar::new());
+    /// let mut guard = is_ready.lock();
+    /// let result = changed.wait_while_for(&mut guard, |is_ready| !*is_ready, Duration::from_secs(1));
+    /// assert!(!result.timed_out()); // there was nothing to wait for
+    /// ```
     #[inline]
     pub fn timed_out(&self) -> bool {
         self.0
@@ -72,6 +97,16 @@ impl WaitTimeoutResult {
 
 impl Condvar {
     /// A condition variable that nobody waits on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::Condvar;
+    ///
+    /// static CHANGED: Condvar = Condvar::new();
+    ///
+    /// assert!(!CHANGED.notify_one()); // nobody waits
+    /// ```
     #[inline]
     pub const fn new() -> Condvar {
         Condvar {
@@ -154,6 +189,25 @@ impl Condvar {
     }
 
     /// Releases the mutex, parks until notified, and locks the mutex again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::{Condvar, Mutex};
+    ///
+    /// let (is_ready, changed) = (Mutex::new(false), Condvar::new());
+    /// gort::scope(|s| {
+    ///     s.go(|| {
+    ///         *is_ready.lock() = true;
+    ///         changed.notify_one();
+    ///     });
+    ///     let mut guard = is_ready.lock();
+    ///     while !*guard {
+    ///         changed.wait(&mut guard);
+    ///     }
+    ///     assert!(*guard);
+    /// });
+    /// ```
     #[track_caller]
     pub fn wait<T: ?Sized>(&self, guard: &mut MutexGuard<'_, T>) {
         self.wait_until_ns(guard, NEVER, None);
@@ -182,6 +236,17 @@ impl Condvar {
     }
 
     /// As [`wait`](Self::wait), until `deadline` at the latest.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// use gort::sync::{Condvar, Mutex};
+    ///
+    /// let (lock, changed) = (Mutex::new(()), Condvar::new());
+    /// assert!(changed.wait_until(&mut lock.lock(), Instant::now()).timed_out());
+    /// ```
     #[track_caller]
     pub fn wait_until<T: ?Sized>(
         &self,
@@ -193,6 +258,23 @@ impl Condvar {
 
     /// Waits as long as `condition` says so. It is asked with the mutex locked, first of all before
     /// any wait.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::{Condvar, Mutex};
+    ///
+    /// let (stock, changed) = (Mutex::new(0), Condvar::new());
+    /// gort::scope(|s| {
+    ///     s.go(|| {
+    ///         *stock.lock() = 5;
+    ///         changed.notify_all();
+    ///     });
+    ///     let mut guard = stock.lock();
+    ///     changed.wait_while(&mut guard, |stock| *stock == 0);
+    ///     assert_eq!(*guard, 5);
+    /// });
+    /// ```
     #[track_caller]
     pub fn wait_while<T: ?Sized>(
         &self,
@@ -231,6 +313,19 @@ impl Condvar {
     }
 
     /// As [`wait_while_for`](Self::wait_while_for), until `deadline`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Instant;
+    ///
+    /// use gort::sync::{Condvar, Mutex};
+    ///
+    /// let (stock, changed) = (Mutex::new(0), Condvar::new());
+    /// let mut guard = stock.lock();
+    /// let result = changed.wait_while_until(&mut guard, |stock| *stock == 0, Instant::now());
+    /// assert!(result.timed_out());
+    /// ```
     #[track_caller]
     pub fn wait_while_until<T: ?Sized>(
         &self,

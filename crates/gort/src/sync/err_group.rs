@@ -69,6 +69,13 @@ struct Member<E> {
 
 impl<E: Send + 'static> ErrGroup<E> {
     /// A group without members, and without a limit.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let group = gort::sync::ErrGroup::<String>::new();
+    /// assert_eq!(group.wait(), Ok(()));
+    /// ```
     pub fn new() -> ErrGroup<E> {
         ErrGroup::with_cancel(None)
     }
@@ -151,6 +158,18 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// # Panics
     ///
     /// As [`gort::go`](crate::go); the group is then as it was.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::ErrGroup;
+    ///
+    /// let group = ErrGroup::new();
+    /// for text in ["1", "2", "x"] {
+    ///     group.go(move || text.parse::<u32>().map(drop));
+    /// }
+    /// assert_eq!(group.wait().unwrap_err().to_string(), "invalid digit found in string");
+    /// ```
     #[track_caller]
     pub fn go(&self, f: impl FnOnce() -> Result<(), E> + Send + 'static) {
         if let Some(places) = self.shared.places.get() {

@@ -41,6 +41,16 @@ impl<T: UnwindSafe, F: UnwindSafe> UnwindSafe for LazyLock<T, F> {}
 
 impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     /// A value that `f` will make.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::LazyLock;
+    ///
+    /// let half = 21;
+    /// let whole = LazyLock::new(move || 2 * half);
+    /// assert_eq!(*whole, 42);
+    /// ```
     #[inline]
     pub const fn new(f: F) -> LazyLock<T, F> {
         LazyLock {

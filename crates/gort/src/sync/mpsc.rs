@@ -67,12 +67,44 @@ pub fn sync_channel<T>(bound: usize) -> (SyncSender<T>, Receiver<T>) {
 }
 
 /// The sending half of [`channel`].
+///
+/// # Examples
+///
+/// ```
+/// use gort::sync::mpsc::{self, Sender};
+///
+/// let (tx, rx): (Sender<u32>, _) = mpsc::channel();
+/// let other = tx.clone(); // for another goroutine
+/// drop(tx);
+/// assert_eq!(other.send(1), Ok(()));
+/// assert_eq!(rx.recv(), Ok(1));
+/// ```
 pub struct Sender<T>(chan::Sender<T>);
 
 /// The sending half of [`sync_channel`].
+///
+/// # Examples
+///
+/// ```
+/// use gort::sync::mpsc::{self, SyncSender};
+///
+/// let (tx, rx): (SyncSender<u32>, _) = mpsc::sync_channel(0);
+/// gort::go(move || tx.send(1).unwrap()); // returns when the value is received
+/// assert_eq!(rx.recv(), Ok(1));
+/// ```
 pub struct SyncSender<T>(chan::Sender<T>);
 
 /// The receiving half of both. There is one of it.
+///
+/// # Examples
+///
+/// ```
+/// use gort::sync::mpsc::{self, Receiver};
+///
+/// let (tx, rx): (_, Receiver<u32>) = mpsc::channel();
+/// gort::go(move || (1..=3).for_each(|n| tx.send(n).unwrap()));
+/// assert_eq!(rx.into_iter().collect::<Vec<_>>(), [1, 2, 3]);
+/// ```
 pub struct Receiver<T>(chan::Receiver<T>);
 
 impl<T> Sender<T> {
@@ -81,6 +113,17 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// The value, if the receiver is gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::mpsc::{self, SendError};
+    ///
+    /// let (tx, rx) = mpsc::channel();
+    /// assert_eq!(tx.send("heard"), Ok(()));
+    /// drop(rx);
+    /// assert_eq!(tx.send("unheard"), Err(SendError("unheard")));
+    /// ```
     #[track_caller]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         self.0.send(value).map_err(|error| SendError(error.0))
@@ -93,6 +136,15 @@ impl<T> SyncSender<T> {
     /// # Errors
     ///
     /// The value, if the receiver is gone, or goes before the value has a place.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gort::sync::mpsc::sync_channel(1);
+    /// assert_eq!(tx.send(1), Ok(())); // there is room
+    /// gort::go(move || tx.send(2)); // parks until the first is received
+    /// assert_eq!(rx.iter().collect::<Vec<_>>(), [1, 2]);
+    /// ```
     #[track_caller]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         self.0.send(value).map_err(|error| SendError(error.0))
@@ -103,6 +155,16 @@ impl<T> SyncSender<T> {
     /// # Errors
     ///
     /// The value, if the channel is full or the receiver is gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::mpsc::{self, TrySendError};
+    ///
+    /// let (tx, _rx) = mpsc::sync_channel(1);
+    /// assert_eq!(tx.try_send(1), Ok(()));
+    /// assert_eq!(tx.try_send(2), Err(TrySendError::Full(2)));
+    /// ```
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         self.0.try_send(value).map_err(|error| match error {
             chan::TrySendError::Full(value) => TrySendError::Full(value),
@@ -117,6 +179,17 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// All senders are gone, and all values received.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::mpsc::{self, RecvError};
+    ///
+    /// let (tx, rx) = mpsc::channel();
+    /// gort::go(move || tx.send("text").unwrap());
+    /// assert_eq!(rx.recv(), Ok("text"));
+    /// assert_eq!(rx.recv(), Err(RecvError)); // the sender is gone
+    /// ```
     #[track_caller]
     pub fn recv(&self) -> Result<T, RecvError> {
         self.0.recv().map_err(|chan::RecvError| RecvError)
@@ -127,6 +200,19 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// There is none now, or none will come.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::mpsc::{self, TryRecvError};
+    ///
+    /// let (tx, rx) = mpsc::channel();
+    /// assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+    /// tx.send(1).unwrap();
+    /// assert_eq!(rx.try_recv(), Ok(1));
+    /// drop(tx);
+    /// assert_eq!(rx.try_recv(), Err(TryRecvError::Disconnected));
+    /// ```
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         self.0.try_recv().map_err(|error| match error {
             chan::TryRecvError::Empty => TryRecvError::Empty,
@@ -159,6 +245,14 @@ impl<T> Receiver<T> {
     }
 
     /// The values to come, parking for each, until all senders are gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = gort::sync::mpsc::channel();
+    /// gort::go(move || (1..=3).for_each(|n| tx.send(n).unwrap()));
+    /// assert_eq!(rx.iter().sum::<u32>(), 6);
+    /// ```
     pub fn iter(&self) -> Iter<'_, T> {
         Iter(self)
     }
@@ -179,14 +273,46 @@ impl<T> Receiver<T> {
 }
 
 /// See [`Receiver::iter`].
+///
+/// # Examples
+///
+/// ```
+/// let (tx, rx) = gort::sync::mpsc::channel();
+/// gort::go(move || (1..=3).for_each(|n| tx.send(n).unwrap()));
+/// let mut sum = 0;
+/// for n in &rx {
+///     sum += n;
+/// }
+/// assert_eq!(sum, 6);
+/// ```
 #[derive(Debug)]
 pub struct Iter<'a, T>(&'a Receiver<T>);
 
 /// See [`Receiver::try_iter`].
+///
+/// # Examples
+///
+/// ```
+/// let (tx, rx) = gort::sync::mpsc::channel();
+/// tx.send(1).unwrap();
+/// let mut values = rx.try_iter();
+/// assert_eq!((values.next(), values.next()), (Some(1), None));
+/// tx.send(2).unwrap();
+/// assert_eq!(values.next(), Some(2));
+/// ```
 #[derive(Debug)]
 pub struct TryIter<'a, T>(&'a Receiver<T>);
 
 /// As [`Iter`], and owns the receiver.
+///
+/// # Examples
+///
+/// ```
+/// let (tx, rx) = gort::sync::mpsc::channel();
+/// gort::go(move || (1..=3).for_each(|n| tx.send(n).unwrap()));
+/// let squares = rx.into_iter().map(|n| n * n);
+/// assert_eq!(squares.collect::<Vec<_>>(), [1, 4, 9]);
+/// ```
 #[derive(Debug)]
 pub struct IntoIter<T>(Receiver<T>);
 

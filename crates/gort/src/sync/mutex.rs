@@ -41,6 +41,19 @@ use super::{WaitReason, clock};
 pub type Mutex<T> = lock_api::Mutex<RawMutex, T>;
 
 /// Releases a [`Mutex`] when dropped. `Send`.
+///
+/// # Examples
+///
+/// ```
+/// use gort::sync::{Mutex, MutexGuard};
+///
+/// let numbers = Mutex::new(vec![1]);
+/// let mut guard: MutexGuard<'_, Vec<i32>> = numbers.lock();
+/// guard.push(2);
+/// assert!(numbers.try_lock().is_none());
+/// drop(guard);
+/// assert_eq!(*numbers.lock(), [1, 2]);
+/// ```
 pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;
 
 /// A guard for a part of what a [`Mutex`] protects; see `MutexGuard::map`.

@@ -33,6 +33,16 @@ pub struct Once {
 
 impl Once {
     /// Nothing has been done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::Once;
+    ///
+    /// static GREETED: Once = Once::new();
+    ///
+    /// assert!(!GREETED.is_completed());
+    /// ```
     #[inline]
     pub const fn new() -> Once {
         Once {
@@ -48,6 +58,20 @@ impl Once {
     /// # Panics
     ///
     /// If `f` does, in the caller that runs it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// let (once, calls) = (gort::sync::Once::new(), AtomicU32::new(0));
+    /// gort::scope(|s| {
+    ///     for _ in 0..3 {
+    ///         s.go(|| once.call_once(|| _ = calls.fetch_add(1, Ordering::Relaxed)));
+    ///     }
+    /// });
+    /// assert_eq!(calls.into_inner(), 1);
+    /// ```
     #[doc(alias = "Do")]
     #[inline]
     #[track_caller]
@@ -56,6 +80,15 @@ impl Once {
     }
 
     /// Whether a call has ended, well or with a panic.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let once = gort::sync::Once::new();
+    /// assert!(!once.is_completed());
+    /// once.call_once(|| println!("hello"));
+    /// assert!(once.is_completed());
+    /// ```
     #[inline]
     pub fn is_completed(&self) -> bool {
         self.raw.is_done()

@@ -44,6 +44,16 @@ impl<T: UnwindSafe> UnwindSafe for OnceLock<T> {}
 
 impl<T> OnceLock<T> {
     /// An empty cell.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::sync::OnceLock;
+    ///
+    /// static NAME: OnceLock<String> = OnceLock::new();
+    ///
+    /// assert!(NAME.get().is_none());
+    /// ```
     #[inline]
     pub const fn new() -> OnceLock<T> {
         OnceLock {
@@ -54,6 +64,15 @@ impl<T> OnceLock<T> {
     }
 
     /// The value, if there is one. Never blocks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let cell = gort::sync::OnceLock::new();
+    /// assert_eq!(cell.get(), None);
+    /// cell.set(1).unwrap();
+    /// assert_eq!(cell.get(), Some(&1));
+    /// ```
     #[inline]
     pub fn get(&self) -> Option<&T> {
         // SAFETY: done, so the value is there (C1), and nobody writes it while `self` is borrowed.
@@ -63,6 +82,14 @@ impl<T> OnceLock<T> {
     }
 
     /// The value, if there is one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut cell = gort::sync::OnceLock::from(1);
+    /// *cell.get_mut().unwrap() += 1;
+    /// assert_eq!(cell.get(), Some(&2));
+    /// ```
     #[inline]
     pub fn get_mut(&mut self) -> Option<&mut T> {
         // SAFETY: done, so the value is there (C1); `&mut self` makes us the only user.
@@ -95,6 +122,15 @@ impl<T> OnceLock<T> {
     /// # Errors
     ///
     /// The value comes back if the cell has one already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let cell = gort::sync::OnceLock::new();
+    /// assert_eq!(cell.set("first"), Ok(()));
+    /// assert_eq!(cell.set("second"), Err("second"));
+    /// assert_eq!(cell.get(), Some(&"first"));
+    /// ```
     #[track_caller]
     pub fn set(&self, value: T) -> Result<(), T> {
         let mut value = Some(value);
@@ -160,6 +196,14 @@ impl<T> OnceLock<T> {
     }
 
     /// The value, if there is one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let cell = gort::sync::OnceLock::from("text".to_owned());
+    /// let text: Option<String> = cell.into_inner();
+    /// assert_eq!(text.as_deref(), Some("text"));
+    /// ```
     #[inline]
     pub fn into_inner(mut self) -> Option<T> {
         self.take()

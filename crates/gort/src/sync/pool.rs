@@ -108,6 +108,13 @@ struct Things<T> {
 
 impl<T, F: Fn() -> T> Pool<T, F> {
     /// An empty pool, which makes new things with `make`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = gort::sync::Pool::new(|| Vec::<u8>::with_capacity(4096));
+    /// assert_eq!(pool.get().capacity(), 4096);
+    /// ```
     pub const fn new(make: F) -> Pool<T, F> {
         Pool {
             make,
@@ -119,6 +126,16 @@ impl<T, F: Fn() -> T> Pool<T, F> {
     }
 
     /// A thing that was put back, else a new one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = gort::sync::Pool::new(String::new);
+    /// let mut text = pool.get(); // a new one
+    /// text.push_str("left");
+    /// drop(text);
+    /// assert_eq!(*pool.get(), "left"); // the same, as it was
+    /// ```
     #[inline]
     pub fn get(&self) -> PoolGuard<'_, T> {
         self.shelves
@@ -143,12 +160,29 @@ impl<T, F> Pool<T, F> {
     }
 
     /// Keeps a thing for those who `get` one. It need not be from this pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = gort::sync::Pool::new(Vec::<u8>::new);
+    /// pool.put(vec![1, 2, 3]);
+    /// assert_eq!(*pool.get(), [1, 2, 3]);
+    /// ```
     #[inline]
     pub fn put(&self, thing: T) {
         self.shelves.put(thing, clock::now_ns);
     }
 
     /// Drops all that is kept.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = gort::sync::Pool::new(Vec::<u8>::new);
+    /// pool.put(Vec::with_capacity(1 << 20));
+    /// pool.clear();
+    /// assert!(pool.try_get().is_none());
+    /// ```
     pub fn clear(&self) {
         self.shelves.age();
         self.shelves.age();
@@ -253,6 +287,15 @@ impl<T> Default for Shelf<T> {
 
 impl<T> PoolGuard<'_, T> {
     /// The thing, which does not go back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = gort::sync::Pool::new(Vec::<u8>::new);
+    /// let buffer: Vec<u8> = pool.get().into_inner(); // ours for good
+    /// drop(buffer);
+    /// assert!(pool.try_get().is_none());
+    /// ```
     pub fn into_inner(mut self) -> T {
         self.thing.take().expect("it is there until now")
     }

@@ -67,6 +67,20 @@ const HANDED_OVER: u64 = 1;
 /// A mutex without data: Go's algorithm. Eight bytes, as Go's; half of them say who has locked it.
 ///
 /// It is `lock_api`'s raw mutex under [`Mutex`](super::Mutex).
+///
+/// # Examples
+///
+/// ```
+/// use gort::sync::RawMutex;
+///
+/// // For what is written for any lock of `lock_api`.
+/// fn next<R: lock_api::RawMutex>(count: &lock_api::Mutex<R, u32>) -> u32 {
+///     let mut count = count.lock();
+///     *count += 1;
+///     *count
+/// }
+/// assert_eq!(next(&lock_api::Mutex::<RawMutex, _>::new(6)), 7);
+/// ```
 pub struct RawMutex {
     /// Writers: all who lock and unlock. Acquire on taking pairs with release on freeing.
     state: AtomicU32,

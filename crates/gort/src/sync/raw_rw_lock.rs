@@ -64,6 +64,18 @@ const FOR_RECURSIVE: u32 = WRITER;
 /// A read-write lock without data, in which a waiting writer stops new readers.
 ///
 /// It is `lock_api`'s raw lock under [`RwLock`](super::RwLock).
+///
+/// # Examples
+///
+/// ```
+/// use gort::sync::RawRwLock;
+///
+/// // For what is written for any lock of `lock_api`.
+/// fn length<R: lock_api::RawRwLock>(names: &lock_api::RwLock<R, Vec<&str>>) -> usize {
+///     names.read().len()
+/// }
+/// assert_eq!(length(&lock_api::RwLock::<RawRwLock, _>::new(vec!["g", "m"])), 2);
+/// ```
 pub struct RawRwLock {
     /// Acquire on entering pairs with release on leaving.
     state: AtomicU32,

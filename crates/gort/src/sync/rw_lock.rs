@@ -92,18 +92,83 @@ pub type RwLockWriteGuard<'a, T> = lock_api::RwLockWriteGuard<'a, RawRwLock, T>;
 pub type RwLockUpgradableReadGuard<'a, T> = lock_api::RwLockUpgradableReadGuard<'a, RawRwLock, T>;
 
 /// A read guard for a part of what a [`RwLock`] protects; see `RwLockReadGuard::map`.
+///
+/// # Examples
+///
+/// ```
+/// use gort::sync::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
+///
+/// let pair = RwLock::new((1, "one"));
+/// let name: MappedRwLockReadGuard<'_, &str> = RwLockReadGuard::map(pair.read(), |pair| &pair.1);
+/// assert_eq!(*name, "one");
+/// assert!(pair.try_write().is_none());
+/// ```
 pub type MappedRwLockReadGuard<'a, T> = lock_api::MappedRwLockReadGuard<'a, RawRwLock, T>;
 
 /// A write guard for a part of what a [`RwLock`] protects; see `RwLockWriteGuard::map`.
+///
+/// # Examples
+///
+/// ```
+/// use gort::sync::{MappedRwLockWriteGuard, RwLock, RwLockWriteGuard};
+///
+/// let pair = RwLock::new((1, "one"));
+/// let mut number: MappedRwLockWriteGuard<'_, i32> =
+///     RwLockWriteGuard::map(pair.write(), |pair| &mut pair.0);
+/// *number += 1;
+/// drop(number);
+/// assert_eq!(*pair.read(), (2, "one"));
+/// ```
 pub type MappedRwLockWriteGuard<'a, T> = lock_api::MappedRwLockWriteGuard<'a, RawRwLock, T>;
 
 /// A [`RwLockReadGuard`] that owns an `Arc` of its lock; see `RwLock::read_arc`.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use gort::sync::{ArcRwLockReadGuard, RwLock};
+///
+/// let guard: ArcRwLockReadGuard<i32> = Arc::new(RwLock::new(1)).read_arc();
+/// let reader = gort::go(move || *guard + 1); // borrows from nobody
+/// assert_eq!(reader.join().unwrap(), 2);
+/// ```
 pub type ArcRwLockReadGuard<T> = lock_api::ArcRwLockReadGuard<RawRwLock, T>;
 
 /// A [`RwLockWriteGuard`] that owns an `Arc` of its lock; see `RwLock::write_arc`.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use gort::sync::{ArcRwLockWriteGuard, RwLock};
+///
+/// let number = Arc::new(RwLock::new(1));
+/// let mut guard: ArcRwLockWriteGuard<i32> = number.write_arc();
+/// let writer = gort::go(move || *guard += 1); // borrows from nobody
+/// writer.join().unwrap();
+/// assert_eq!(*number.read(), 2);
+/// ```
 pub type ArcRwLockWriteGuard<T> = lock_api::ArcRwLockWriteGuard<RawRwLock, T>;
 
 /// A [`RwLockUpgradableReadGuard`] that owns an `Arc` of its lock; see `RwLock::upgradable_read_arc`.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use gort::sync::{ArcRwLockUpgradableReadGuard, RwLock};
+///
+/// let number = Arc::new(RwLock::new(0));
+/// let seen: ArcRwLockUpgradableReadGuard<i32> = number.upgradable_read_arc();
+/// if *seen == 0 {
+///     *ArcRwLockUpgradableReadGuard::upgrade(seen) = 1;
+/// }
+/// assert_eq!(*number.read(), 1);
+/// ```
 pub type ArcRwLockUpgradableReadGuard<T> = lock_api::ArcRwLockUpgradableReadGuard<RawRwLock, T>;
 
 // SAFETY: a writer inside excludes everybody else (R1).

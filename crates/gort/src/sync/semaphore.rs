@@ -59,6 +59,14 @@ impl Semaphore {
     /// # Panics
     ///
     /// With 2⁶³ permits or more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// static SLOTS: gort::sync::Semaphore = gort::sync::Semaphore::new(3);
+    ///
+    /// assert_eq!(SLOTS.available_permits(), 3);
+    /// ```
     #[inline]
     pub const fn new(permits: u64) -> Semaphore {
         Semaphore {
@@ -96,6 +104,15 @@ impl Semaphore {
     }
 
     /// Takes `count` permits if they are free and nobody waits. Never blocks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let slots = gort::sync::Semaphore::new(1);
+    /// let slot = slots.try_acquire(1);
+    /// assert!(slot.is_some());
+    /// assert!(slots.try_acquire(1).is_none());
+    /// ```
     #[inline]
     pub fn try_acquire(&self, count: u64) -> Option<Permit<'_>> {
         self.raw.try_acquire(count).then(|| Permit {
@@ -192,6 +209,14 @@ impl Semaphore {
     }
 
     /// How many permits are free now. Others may take them before you use the answer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let slots = gort::sync::Semaphore::new(3);
+    /// let _two = slots.acquire(2);
+    /// assert_eq!(slots.available_permits(), 1);
+    /// ```
     #[inline]
     pub fn available_permits(&self) -> u64 {
         self.raw.free()
@@ -200,12 +225,29 @@ impl Semaphore {
 
 impl Permit<'_> {
     /// How many permits this stands for.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let slots = gort::sync::Semaphore::new(3);
+    /// assert_eq!(slots.acquire(2).count(), 2);
+    /// ```
     #[inline]
     pub fn count(&self) -> u64 {
         self.count
     }
 
     /// Keeps the permits from going back: the semaphore has that many less for good.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let slots = gort::sync::Semaphore::new(3);
+    /// slots.acquire(1).forget();
+    /// assert_eq!(slots.available_permits(), 2);
+    /// slots.add_permits(1); // somebody else gives it back
+    /// assert_eq!(slots.available_permits(), 3);
+    /// ```
     #[inline]
     pub fn forget(self) {
         mem::forget(self);

@@ -57,6 +57,13 @@ const CLOSED: u64 = 1 << 63;
 
 impl<K: Hash + Eq + Clone, V: Clone> SingleFlight<K, V> {
     /// A group that runs nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pages = gort::sync::SingleFlight::new();
+    /// assert_eq!(pages.run("/index", || "<html>"), ("<html>", false));
+    /// ```
     pub fn new() -> SingleFlight<K, V> {
         SingleFlight {
             flights: Map::new(),

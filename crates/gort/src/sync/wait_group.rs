@@ -34,6 +34,19 @@ pub struct WaitGroup {
 
 impl WaitGroup {
     /// A group that waits for nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let group = gort::sync::WaitGroup::new();
+    /// let (tx, rx) = gort::chan::bounded(3);
+    /// for n in 0..3 {
+    ///     let tx = tx.clone();
+    ///     group.go(move || tx.send(n).unwrap());
+    /// }
+    /// group.wait();
+    /// assert_eq!(rx.len(), 3);
+    /// ```
     pub fn new() -> WaitGroup {
         WaitGroup {
             raw: Arc::new(RawWaitGroup::new()),
@@ -77,6 +90,20 @@ impl WaitGroup {
     /// # Panics
     ///
     /// As [`add`](Self::add).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let group = gort::sync::WaitGroup::new();
+    /// group.add(1);
+    /// let other = group.clone();
+    /// let worker = gort::go(move || {
+    ///     other.done();
+    ///     "and more work, for which nobody waits"
+    /// });
+    /// group.wait();
+    /// assert!(worker.join().is_ok());
+    /// ```
     #[inline]
     #[track_caller]
     pub fn done(&self) {
@@ -89,6 +116,19 @@ impl WaitGroup {
     ///
     /// If the group is used for a new round before all waiters of the last one have returned
     /// (`sync: WaitGroup is reused before previous Wait has returned`), where that is noticed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    ///
+    /// let (group, is_done) = (gort::sync::WaitGroup::new(), Arc::new(AtomicBool::new(false)));
+    /// let other = is_done.clone();
+    /// group.go(move || other.store(true, Ordering::Relaxed));
+    /// group.wait();
+    /// assert!(is_done.load(Ordering::Relaxed));
+    /// ```
     #[inline]
     #[track_caller]
     pub fn wait(&self) {

@@ -86,6 +86,13 @@ pub struct Map<K, V, S = RandomState> {
 
 impl<K, V> Map<K, V> {
     /// An empty map.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let map = gort::sync::Map::<String, u32>::new();
+    /// assert!(map.is_empty());
+    /// ```
     pub fn new() -> Map<K, V> {
         Map::with_hasher(RandomState::new())
     }
@@ -93,6 +100,20 @@ impl<K, V> Map<K, V> {
 
 impl<K, V, S> Map<K, V, S> {
     /// An empty map that hashes keys with `hasher`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::hash::{BuildHasherDefault, DefaultHasher};
+    ///
+    /// use gort::sync::Map;
+    ///
+    /// static AGES: Map<&str, u32, BuildHasherDefault<DefaultHasher>> =
+    ///     Map::with_hasher(BuildHasherDefault::new());
+    ///
+    /// AGES.store("ann", 31);
+    /// assert_eq!(AGES.load("ann"), Some(31));
+    /// ```
     pub const fn with_hasher(hasher: S) -> Map<K, V, S> {
         Map {
             trie: Trie::new(),
@@ -125,17 +146,41 @@ impl<K, V, S> Map<K, V, S> {
     /// Deletes all keys.
     ///
     /// Keys that others store meanwhile may stay.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let map: gort::sync::Map<_, _> = [("ann", 31), ("bob", 29)].into_iter().collect();
+    /// map.clear();
+    /// assert_eq!(map.load("ann"), None);
+    /// ```
     pub fn clear(&self) {
         self.trie.clear();
     }
 
     /// How many keys there are. It counts them one by one, as they are when it comes to them: nothing
     /// else would have to pay for it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let map: gort::sync::Map<_, _> = [("ann", 31), ("bob", 29)].into_iter().collect();
+    /// assert_eq!(map.len(), 2);
+    /// ```
     pub fn len(&self) -> usize {
         self.trie.count(usize::MAX)
     }
 
     /// Whether there is no key.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let map = gort::sync::Map::new();
+    /// assert!(map.is_empty());
+    /// map.store("ann", 31);
+    /// assert!(!map.is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.trie.count(1) == 0
     }
@@ -178,6 +223,15 @@ where
     }
 
     /// Whether the key has a value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let seen = gort::sync::Map::new();
+    /// seen.store("/about", ());
+    /// assert!(seen.contains_key("/about"));
+    /// assert!(!seen.contains_key("/"));
+    /// ```
     #[inline]
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
@@ -188,6 +242,15 @@ where
     }
 
     /// Sets the key's value. A key that is there already is replaced as well, by its equal.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ages = gort::sync::Map::new();
+    /// ages.store("ann", 31);
+    /// ages.store("ann", 32);
+    /// assert_eq!(ages.load("ann"), Some(32));
+    /// ```
     #[inline]
     pub fn store(&self, key: K, value: V) {
         let new = NewItem::new(self.hash(&key), key, value);
@@ -238,6 +301,15 @@ where
     }
 
     /// Deletes the key; true if it was there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let ages = gort::sync::Map::new();
+    /// ages.store("ann", 31);
+    /// assert!(ages.delete("ann"));
+    /// assert!(!ages.delete("ann"));
+    /// ```
     #[inline]
     pub fn delete<Q>(&self, key: &Q) -> bool
     where
