@@ -50,6 +50,18 @@ pub struct DirEntry(fs::DirEntry);
 
 impl DirEntry {
     /// The path: that of the directory as it was given, and the entry's name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-entry-path-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// gort::fs::write(folder.join("file"), "text")?;
+    /// let entry = gort::fs::read_dir(&folder)?.next().unwrap()?;
+    /// assert_eq!(entry.path(), folder.join("file"));
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn path(&self) -> PathBuf {
         self.0.path()
     }
@@ -59,6 +71,18 @@ impl DirEntry {
     /// # Errors
     ///
     /// Those of the system; it may be gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-entry-metadata-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// gort::fs::write(folder.join("file"), "text")?;
+    /// let entry = gort::fs::read_dir(&folder)?.next().unwrap()?;
+    /// assert_eq!(entry.metadata()?.len(), 4);
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn metadata(&self) -> io::Result<Metadata> {
         call::short(|| self.0.metadata())
@@ -69,12 +93,36 @@ impl DirEntry {
     /// # Errors
     ///
     /// Those of the system, if it must be asked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-entry-file-type-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// gort::fs::write(folder.join("file"), "text")?;
+    /// let entry = gort::fs::read_dir(&folder)?.next().unwrap()?;
+    /// assert!(entry.file_type()?.is_file());
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn file_type(&self) -> io::Result<FileType> {
         call::short(|| self.0.file_type())
     }
 
     /// The name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-entry-file-name-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// gort::fs::write(folder.join("file"), "text")?;
+    /// let entry = gort::fs::read_dir(&folder)?.next().unwrap()?;
+    /// assert_eq!(entry.file_name(), "file");
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn file_name(&self) -> OsString {
         self.0.file_name()
     }
@@ -112,6 +160,20 @@ pub struct DirBuilder {
 
 impl DirBuilder {
     /// One directory, with the permissions that the process's mask leaves.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::fs::DirBuilder;
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-dir-builder-new-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// // The folder above must be there.
+    /// let error = DirBuilder::new().create(folder.join("some/depth")).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[expect(clippy::new_without_default, reason = "std's has none")]
     pub fn new() -> DirBuilder {
         DirBuilder {
@@ -120,6 +182,20 @@ impl DirBuilder {
     }
 
     /// Whether directories above it are made too; then it is no error if it is there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::fs::DirBuilder;
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-dir-builder-recursive-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// DirBuilder::new().recursive(true).create(folder.join("some/depth"))?;
+    /// DirBuilder::new().recursive(true).create(folder.join("some/depth"))?; // it is there: no error
+    /// assert!(gort::fs::metadata(folder.join("some/depth"))?.is_dir());
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn recursive(&mut self, recursive: bool) -> &mut DirBuilder {
         self.inner.recursive(recursive);
         self
@@ -130,6 +206,22 @@ impl DirBuilder {
     /// # Errors
     ///
     /// Those of the system, as [`std::fs::DirBuilder::create`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    ///
+    /// use gort::fs::DirBuilder;
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-dir-builder-create-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// DirBuilder::new().mode(0o700).create(folder.join("mine"))?;
+    /// let permissions = gort::fs::metadata(folder.join("mine"))?.permissions();
+    /// assert_eq!(permissions.mode() & 0o777, 0o700);
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
         let path = path.as_ref();

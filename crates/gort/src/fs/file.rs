@@ -139,6 +139,22 @@ impl File {
     }
 
     /// The same as [`OpenOptions::new`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// use gort::fs::File;
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-file-options-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// let path = folder.join("log");
+    /// File::options().append(true).create(true).open(&path)?.write_all(b"one\n")?;
+    /// assert_eq!(gort::fs::read(&path)?, b"one\n");
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn options() -> OpenOptions {
         OpenOptions::new()
     }
@@ -214,6 +230,24 @@ impl File {
     /// # Errors
     ///
     /// As [`sync_all`](File::sync_all).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// use gort::fs::File;
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-file-sync-data-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// let path = folder.join("file");
+    /// let mut file = File::create(&path)?;
+    /// file.write_all(b"for good")?;
+    /// file.sync_data()?;
+    /// assert_eq!(file.metadata()?.len(), 8);
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "fdatasync")]
     #[track_caller]
     pub fn sync_data(&self) -> io::Result<()> {
@@ -331,6 +365,23 @@ impl File {
     /// # Errors
     ///
     /// Those of the system.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::SystemTime;
+    ///
+    /// use gort::fs::{File, FileTimes};
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("gort-doc-file-set-times-{}", std::process::id()));
+    /// # gort::fs::create_dir(&folder)?;
+    /// let file = File::create(folder.join("file"))?;
+    /// let epoch = SystemTime::UNIX_EPOCH;
+    /// file.set_times(FileTimes::new().set_accessed(epoch).set_modified(epoch))?;
+    /// assert_eq!(file.metadata()?.modified()?, epoch);
+    /// # gort::fs::remove_dir_all(&folder)?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "Chtimes")]
     #[track_caller]
     pub fn set_times(&self, times: FileTimes) -> io::Result<()> {

@@ -342,6 +342,18 @@ pub fn hard_link<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Re
 /// # Errors
 ///
 /// Those of the system, as [`std::fs::soft_link`].
+///
+/// # Examples
+///
+/// ```
+/// # #![allow(deprecated)]
+/// # let folder = std::env::temp_dir().join(format!("gort-doc-soft-link-{}", std::process::id()));
+/// # gort::fs::create_dir(&folder)?;
+/// gort::fs::soft_link("file", folder.join("link"))?;
+/// assert_eq!(gort::fs::read_link(folder.join("link"))?, std::path::Path::new("file"));
+/// # gort::fs::remove_dir_all(&folder)?;
+/// # std::io::Result::Ok(())
+/// ```
 #[deprecated = "std's is: use `symlink`"]
 #[track_caller]
 pub fn soft_link<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Result<()> {

@@ -229,6 +229,17 @@ impl Child {
     }
 
     /// Its number in the system. Another process may have it once this one was waited for.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::process::{Command, Stdio};
+    ///
+    /// let child = Command::new("sh").args(["-c", "echo $$"]).stdout(Stdio::piped()).spawn()?;
+    /// let id = child.id();
+    /// assert_eq!(child.wait_with_output()?.stdout, format!("{id}\n").into_bytes());
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "Pid")]
     pub fn id(&self) -> u32 {
         self.inner.id()

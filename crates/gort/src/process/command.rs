@@ -41,6 +41,17 @@ type Default = fn() -> Stdio;
 
 impl Command {
     /// A program, looked for as std does, with the arguments, environment and folder to be set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::process::Command;
+    ///
+    /// assert!(Command::new("true").status()?.success());
+    /// let error = Command::new("/there/is/no/such").status().unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "exec.Command")]
     pub fn new<S: AsRef<OsStr>>(program: S) -> Command {
         Command {
@@ -50,6 +61,15 @@ impl Command {
     }
 
     /// Adds an argument.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// // No shell looks at it.
+    /// let output = gort::process::Command::new("echo").arg("$HOME *").output()?;
+    /// assert_eq!(output.stdout, b"$HOME *\n");
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn arg<S: AsRef<OsStr>>(&mut self, arg: S) -> &mut Command {
         self.inner.arg(arg);
         self
@@ -162,6 +182,19 @@ impl Command {
     }
 
     /// The standard input: inherited unless set, and empty for [`output`](Command::output).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// use gort::process::{Command, Stdio};
+    ///
+    /// let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    /// child.stdin.take().unwrap().write_all(b"text")?;
+    /// assert_eq!(child.wait_with_output()?.stdout, b"text");
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn stdin<T: Into<Stdio>>(&mut self, stdin: T) -> &mut Command {
         self.inner.stdin(stdin);
         self.is_set[0] = true;
@@ -188,6 +221,18 @@ impl Command {
     }
 
     /// The standard error: inherited unless set, and a pipe for [`output`](Command::output).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::process::{Command, Stdio};
+    ///
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "echo text; echo noise >&2"]).stderr(Stdio::null());
+    /// let output = command.output()?;
+    /// assert_eq!((&output.stdout[..], &output.stderr[..]), (&b"text\n"[..], &b""[..]));
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn stderr<T: Into<Stdio>>(&mut self, stderr: T) -> &mut Command {
         self.inner.stderr(stderr);
         self.is_set[2] = true;
@@ -311,11 +356,34 @@ impl Command {
     }
 
     /// What is set or removed in the environment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::ffi::OsStr;
+    ///
+    /// let mut command = gort::process::Command::new("ls");
+    /// command.env("LANG", "C").env_remove("HOME");
+    /// let envs: Vec<_> = command.get_envs().collect();
+    /// assert!(envs.contains(&(OsStr::new("LANG"), Some(OsStr::new("C")))));
+    /// assert!(envs.contains(&(OsStr::new("HOME"), None)));
+    /// ```
     pub fn get_envs(&self) -> CommandEnvs<'_> {
         self.inner.get_envs()
     }
 
     /// The folder, if one is set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// let mut command = gort::process::Command::new("ls");
+    /// assert_eq!(command.get_current_dir(), None);
+    /// command.current_dir("/proc");
+    /// assert_eq!(command.get_current_dir(), Some(Path::new("/proc")));
+    /// ```
     pub fn get_current_dir(&self) -> Option<&Path> {
         self.inner.get_current_dir()
     }

@@ -23,9 +23,37 @@ use super::Command;
 /// ```
 pub trait CommandExt: sealed::Sealed {
     /// Sets the child's user.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::os::unix::fs::MetadataExt;
+    ///
+    /// use gort::process::{Command, CommandExt};
+    ///
+    /// // Another than one's own takes privileges.
+    /// let id = gort::fs::metadata("/proc/self")?.uid();
+    /// let output = Command::new("id").arg("-u").uid(id).output()?;
+    /// assert_eq!(output.stdout, format!("{id}\n").into_bytes());
+    /// # std::io::Result::Ok(())
+    /// ```
     fn uid(&mut self, id: u32) -> &mut Command;
 
     /// Sets the child's group.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::os::unix::fs::MetadataExt;
+    ///
+    /// use gort::process::{Command, CommandExt};
+    ///
+    /// // Another than one's own takes privileges.
+    /// let id = gort::fs::metadata("/proc/self")?.gid();
+    /// let output = Command::new("id").arg("-g").gid(id).output()?;
+    /// assert_eq!(output.stdout, format!("{id}\n").into_bytes());
+    /// # std::io::Result::Ok(())
+    /// ```
     fn gid(&mut self, id: u32) -> &mut Command;
 
     /// Has `f` called in the child, before it becomes the program.

@@ -23,6 +23,23 @@ macro_rules! end {
             /// # Errors
             ///
             /// It cannot be registered with the poller; it is closed then.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::io::Write;
+            /// use std::process::{Command, Stdio};
+            ///
+            /// use gort::process::{ChildStdin, ChildStdout};
+            ///
+            /// // From a library that knows std alone.
+            /// let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+            /// ChildStdin::from_std(child.stdin.take().unwrap())?.write_all(b"text")?;
+            /// let output = ChildStdout::from_std(child.stdout.take().unwrap())?;
+            /// assert_eq!(std::io::read_to_string(output)?, "text");
+            /// # child.wait()?;
+            /// # std::io::Result::Ok(())
+            /// ```
             pub fn from_std(end: process::$name) -> io::Result<$name> {
                 <$pipe>::from_std(OwnedFd::from(end).into()).map($name)
             }
@@ -108,6 +125,17 @@ end! {
 
 reader! {
     /// Our end of a child's standard output. Reading parks until there is something, or the end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::process::{Command, Stdio};
+    ///
+    /// let mut child = Command::new("echo").arg("text").stdout(Stdio::piped()).spawn()?;
+    /// assert_eq!(std::io::read_to_string(child.stdout.take().unwrap())?, "text\n");
+    /// child.wait()?;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[doc(alias = "StdoutPipe")]
     ChildStdout
 }

@@ -109,11 +109,26 @@ signals! {
 
 impl Signal {
     /// The signal of that number, if there is one: 1 to 64, without those that libc keeps for itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::signal::Signal;
+    ///
+    /// assert_eq!(Signal::from_raw(15), Some(Signal::SIGTERM));
+    /// assert_eq!(Signal::from_raw(0), None);
+    /// ```
     pub fn from_raw(number: i32) -> Option<Signal> {
         os::is_signal(number).then_some(Signal(number))
     }
 
     /// Its number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(gort::signal::Signal::SIGTERM.as_raw(), 15);
+    /// ```
     pub fn as_raw(self) -> i32 {
         self.0
     }

@@ -170,6 +170,18 @@ pub struct Stop {
 
 impl Stop {
     /// Drops it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::context;
+    /// use gort::signal::{self, Signal};
+    ///
+    /// let (ctx, stop) = signal::context(&context::background(), &[Signal::SIGHUP]);
+    /// assert!(ctx.err().is_none());
+    /// stop.stop(); // from now on a hang-up ends the process again
+    /// assert!(ctx.err().is_some());
+    /// ```
     pub fn stop(self) {}
 }
 

@@ -23,6 +23,15 @@ use crate::context::CancelCause;
 use crate::sync::Mutex;
 
 /// How many signals wait in the channel of a subscription: one of each kind there is.
+///
+/// # Examples
+///
+/// ```
+/// use gort::signal::{self, Signal};
+///
+/// let signals = signal::notify(&[Signal::SIGWINCH]);
+/// assert_eq!(signals.capacity(), Some(signal::BUFFER));
+/// ```
 pub const BUFFER: usize = 64;
 
 struct Registry {

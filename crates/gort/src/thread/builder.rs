@@ -55,6 +55,14 @@ pub struct Builder {
 
 impl Builder {
     /// The defaults of [`spawn`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let handle = gort::thread::Builder::new().spawn(|| gort::thread::current().name().is_none())?;
+    /// assert!(handle.join().unwrap()); // it has no name
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn new() -> Builder {
         Builder::default()
     }
@@ -76,6 +84,17 @@ impl Builder {
     }
 
     /// Bytes of stack, rounded up to a power of two of at least 64 KiB.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let handle = gort::thread::Builder::new().stack_size(4 << 20).spawn(|| {
+    ///     let ones = [1_u8; 1 << 20]; // a megabyte on the stack
+    ///     ones.iter().map(|one| u32::from(*one)).sum::<u32>()
+    /// })?;
+    /// assert_eq!(handle.join().unwrap(), 1 << 20);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn stack_size(mut self, size: usize) -> Builder {
         // std has no size that is too small.
         self.stack_bytes = Some(size.max(1));

@@ -80,6 +80,18 @@ macro_rules! handle_methods {
             }
 
             /// Whether the goroutine has ended; then `join` does not park.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// let (tx, rx) = gort::chan::bounded::<()>(0);
+            /// gort::thread::scope(|s| {
+            ///     let handle = s.spawn(|| rx.recv());
+            ///     assert!(!handle.is_finished());
+            ///     drop(tx);
+            ///     assert!(handle.join().unwrap().is_err());
+            /// });
+            /// ```
             #[must_use]
             pub fn is_finished(&self) -> bool {
                 self.inner.is_finished()

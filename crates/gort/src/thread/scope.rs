@@ -5,6 +5,20 @@ use super::handle::ScopedJoinHandle;
 use crate::go;
 
 /// A scope whose goroutines may borrow from outside it; see [`scope`].
+///
+/// # Examples
+///
+/// ```
+/// use gort::thread::Scope;
+///
+/// fn start<'scope>(s: &'scope Scope<'scope, '_>, part: &'scope mut i32) {
+///     s.spawn(move || *part += 1);
+/// }
+///
+/// let mut parts = [1, 2, 3];
+/// gort::thread::scope(|s| parts.iter_mut().for_each(|part| start(s, part)));
+/// assert_eq!(parts, [2, 3, 4]);
+/// ```
 #[derive(Debug)]
 #[repr(transparent)]
 pub struct Scope<'scope, 'env: 'scope>(go::Scope<'scope, 'env>);

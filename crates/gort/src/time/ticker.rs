@@ -33,6 +33,17 @@ impl Ticker {
     /// # Panics
     ///
     /// If `period` is 0, with Go's text.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::time::{Duration, Instant, Ticker};
+    ///
+    /// let start = Instant::now();
+    /// let ticker = Ticker::new(Duration::from_millis(1));
+    /// ticker.chan().recv().unwrap();
+    /// assert!(start.elapsed() >= Duration::from_millis(1));
+    /// ```
     #[doc(alias = "NewTicker")]
     #[track_caller]
     pub fn new(period: Duration) -> Ticker {
@@ -43,6 +54,16 @@ impl Ticker {
     }
 
     /// The channel. Each value is the moment for which the tick was set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::time::{Duration, Ticker};
+    ///
+    /// let ticker = Ticker::new(Duration::from_millis(1));
+    /// let ticks: Vec<_> = ticker.chan().iter().take(3).collect();
+    /// assert!(ticks.is_sorted());
+    /// ```
     pub fn chan(&self) -> &Receiver<Instant> {
         &self.receiver
     }

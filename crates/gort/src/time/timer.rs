@@ -68,6 +68,17 @@ pub fn after_func(duration: Duration, f: impl Fn() + Send + Sync + 'static) -> T
 
 impl Timer {
     /// A timer whose channel will hold the moment `duration` from now, once that has come.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::time::{Duration, Instant, Timer};
+    ///
+    /// let start = Instant::now();
+    /// let timer = Timer::new(Duration::from_millis(1));
+    /// timer.chan().recv().unwrap();
+    /// assert!(start.elapsed() >= Duration::from_millis(1));
+    /// ```
     #[doc(alias = "NewTimer")]
     pub fn new(duration: Duration) -> Timer {
         Timer {
@@ -77,6 +88,21 @@ impl Timer {
     }
 
     /// The channel. Its value is the moment for which the timer was set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gort::chan::{self, select};
+    /// use gort::time::{Duration, Timer};
+    ///
+    /// let answers = chan::never::<u32>();
+    /// let timer = Timer::new(Duration::from_millis(1));
+    /// let answer = select! {
+    ///     recv(answers) -> answer => answer.ok(),
+    ///     recv(timer.chan()) -> _ => None, // too late
+    /// };
+    /// assert_eq!(answer, None);
+    /// ```
     pub fn chan(&self) -> &Receiver<Instant> {
         &self.receiver
     }
