@@ -236,10 +236,10 @@ impl Error for Received {}
 /// ```
 /// use gort::signal::{self, Signal};
 ///
-/// signal::ignore(&[Signal::SIGHUP]);
-/// assert!(signal::ignored(Signal::SIGHUP));
-/// signal::reset(&[Signal::SIGHUP]);
-/// assert!(!signal::ignored(Signal::SIGHUP));
+/// signal::ignore(&[Signal::SIGUSR1]);
+/// assert!(signal::ignored(Signal::SIGUSR1));
+/// signal::reset(&[Signal::SIGUSR1]);
+/// assert!(!signal::ignored(Signal::SIGUSR1));
 /// ```
 #[doc(alias = "signal.Ignore")]
 #[track_caller]
