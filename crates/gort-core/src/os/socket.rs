@@ -190,6 +190,17 @@ fn recv_from_flags<A: Address>(
     Ok((count, A::decode(&native)?))
 }
 
+/// Whether `fd` was shut down for reading, by us or whoever shares it, or by the other side.
+pub fn is_read_shut(fd: BorrowedFd<'_>) -> bool {
+    let mut asked = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLRDHUP,
+        revents: 0,
+    };
+    // SAFETY: one entry, for the length of the call, which does not wait.
+    unsafe { libc::poll(&raw mut asked, 1, 0) == 1 && asked.revents & libc::POLLRDHUP != 0 }
+}
+
 /// Receives into several buffers, one after the other.
 pub fn recv_vectored(fd: BorrowedFd<'_>, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
     // SAFETY: an all-zero msghdr is a valid one: no name, no buffers, no control data.

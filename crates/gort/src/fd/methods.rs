@@ -676,9 +676,9 @@ macro_rules! accepting_methods {
 }
 
 /// The ways to receive a datagram but `recv_from` itself, which says what can go wrong. The lines `pair` are
-/// for the examples: they make `ours` and `theirs`, connected to each other.
+/// for the examples: they make `ours` and `theirs`, connected to each other. `retry` is `Fd`'s way to wait.
 macro_rules! receiving_methods {
-    ($name:ident, pair = $pair:literal) => {
+    ($name:ident, retry = $retry:ident, pair = $pair:literal) => {
         impl $name {
             /// As [`recv_from`](Self::recv_from), but leaves the datagram for the next call.
             ///
@@ -699,7 +699,7 @@ macro_rules! receiving_methods {
             /// ```
             #[track_caller]
             pub fn peek_from(&self, buf: &mut [u8]) -> ::std::io::Result<(usize, SocketAddr)> {
-                self.fd.retry(::gort_core::netpoll::Direction::Read, |fd| {
+                self.fd.$retry(::gort_core::netpoll::Direction::Read, |fd| {
                     ::gort_core::os::socket::peek_from(fd, buf)
                 })
             }
@@ -722,7 +722,7 @@ macro_rules! receiving_methods {
             /// ```
             #[track_caller]
             pub fn recv(&self, buf: &mut [u8]) -> ::std::io::Result<usize> {
-                self.fd.retry(::gort_core::netpoll::Direction::Read, |fd| {
+                self.fd.$retry(::gort_core::netpoll::Direction::Read, |fd| {
                     ::gort_core::os::socket::recv(fd, buf)
                 })
             }
@@ -746,7 +746,7 @@ macro_rules! receiving_methods {
             /// ```
             #[track_caller]
             pub fn peek(&self, buf: &mut [u8]) -> ::std::io::Result<usize> {
-                self.fd.retry(::gort_core::netpoll::Direction::Read, |fd| {
+                self.fd.$retry(::gort_core::netpoll::Direction::Read, |fd| {
                     ::gort_core::os::socket::peek(fd, buf)
                 })
             }

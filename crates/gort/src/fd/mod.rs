@@ -18,6 +18,7 @@ mod methods;
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net as unix;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -49,6 +50,24 @@ const SHORTAGE_MAX: Duration = Duration::from_secs(1);
 pub(crate) enum Kind {
     Socket,
     File,
+}
+
+/// What a call that receives gives when nothing can come any more.
+pub(crate) trait EmptyDatagram: Sized {
+    fn empty() -> io::Result<Self>;
+}
+
+impl EmptyDatagram for usize {
+    fn empty() -> io::Result<usize> {
+        Ok(0)
+    }
+}
+
+/// From nobody.
+impl EmptyDatagram for (usize, unix::SocketAddr) {
+    fn empty() -> io::Result<Self> {
+        Ok((0, unix::SocketAddr::from_pathname("")?))
+    }
 }
 
 /// A descriptor of ours.
@@ -210,6 +229,20 @@ impl Fd {
                 result => return result,
             }
         }
+    }
+
+    /// As `retry`, for a datagram socket of the Unix family: one that was shut down for reading says "not now" for
+    /// ever, where a call that blocks gives an empty datagram.
+    #[track_caller]
+    pub(crate) fn retry_unless_shut<T: EmptyDatagram>(
+        &self,
+        direction: Direction,
+        mut attempt: impl FnMut(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.retry(direction, |fd| match attempt(fd) {
+            Err(e) if e.kind() == ErrorKind::WouldBlock && socket::is_read_shut(fd) => T::empty(),
+            result => result,
+        })
     }
 
     /// As `retry`, for what the poller does not hear of: also tries again now and then.

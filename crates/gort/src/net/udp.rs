@@ -358,6 +358,7 @@ assert!(socket.take_error()?.is_none());
 
 receiving_methods!(
     UdpSocket,
+    retry = retry,
     pair = r#"use gort::net::UdpSocket;
 
 let (ours, theirs) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);

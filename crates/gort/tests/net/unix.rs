@@ -14,6 +14,8 @@ use gort::net::unix::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 
 use gort::context::ContextError;
 
+use gort_test_support::eventually;
+
 use crate::support::{World, assert_closed, assert_kind, in_both_worlds};
 
 static USED: AtomicUsize = AtomicUsize::new(0);
@@ -254,6 +256,40 @@ fn datagram_sockets_know_their_addresses() {
         assert!(d.send(b"x").is_err());
         assert!(c.take_error().unwrap().is_none());
         assert!(format!("{c:?}").contains("UnixDatagram"));
+    });
+}
+
+/// As std's, which gets that from the kernel: whoever asks it without waiting is told "not now" for ever.
+#[test]
+fn what_is_shut_down_for_reading_gives_empty_datagrams() {
+    in_both_worlds(|_| {
+        let (ours, _theirs) = UnixDatagram::pair().unwrap();
+        let receivers = [(); 2].map(|()| {
+            let ours = ours.try_clone().unwrap();
+            gort::Builder::new()
+                .name("receiver")
+                .go(move || ours.recv(&mut [0; 10]))
+                .unwrap()
+        });
+        eventually("both wait", || {
+            let all = gort_core::snapshot::goroutines();
+            let waiting = all.iter().filter(|goroutine| {
+                let reason = goroutine.wait_reason.map(|reason| reason.as_str());
+                goroutine.name.as_deref() == Some("receiver") && reason == Some("IO wait")
+            });
+            waiting.count() == 2
+        });
+        ours.shutdown(Shutdown::Read).unwrap();
+        for receiver in receivers {
+            assert_eq!(receiver.join().unwrap().unwrap(), 0);
+        }
+        let mut buf = [0; 10];
+        assert_eq!(ours.recv(&mut buf).unwrap(), 0);
+        assert_eq!(ours.peek(&mut buf).unwrap(), 0);
+        let (len, from) = ours.recv_from(&mut buf).unwrap();
+        assert!(len == 0 && from.is_unnamed());
+        let (len, from) = ours.peek_from(&mut buf).unwrap();
+        assert!(len == 0 && from.is_unnamed());
     });
 }
 

@@ -204,7 +204,7 @@ impl UnixDatagram {
     #[track_caller]
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         self.fd
-            .retry(Direction::Read, |fd| socket::recv_from(fd, buf))
+            .retry_unless_shut(Direction::Read, |fd| socket::recv_from(fd, buf))
     }
 
     /// Sends `buf` as one datagram to the socket at `path`. Parks while that one's queue is full.
@@ -311,7 +311,7 @@ assert_eq!(client.peer_addr()?.as_pathname(), Some(&*path));
 # std::io::Result::Ok(())
 ```"#;
 
-    /// Ends receiving, sending, or both. Whoever waits there is woken.
+    /// Ends receiving, sending, or both. Whoever waits there is woken; who receives gets empty datagrams.
     fn shutdown(how: Shutdown) -> (), example = r#"```
 use gort::net::{Shutdown, UnixDatagram};
 
@@ -333,6 +333,7 @@ assert!(ours.take_error()?.is_none());
 
 receiving_methods!(
     UnixDatagram,
+    retry = retry_unless_shut,
     pair = r#"use gort::net::UnixDatagram;
 
 let (ours, theirs) = UnixDatagram::pair()?;"#
