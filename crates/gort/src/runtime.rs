@@ -2,20 +2,22 @@
 
 #![forbid(unsafe_code)]
 
+mod test;
+
 use std::fmt;
 use std::panic::{self, Location};
 use std::process::{ExitCode, Termination};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use gort_core::sched;
 use gort_core::sched::join::Outcome;
-use gort_core::sched::{self, SpawnOptions};
-use gort_core::{clock, deadlock, hang, runtime as core, snapshot, stall};
+use gort_core::{clock, deadlock, runtime as core, snapshot, stall};
 
 use crate::debug::{self, Frame, GoroutineInfo};
 
 pub use core::{ConfigError, DeadlockPolicy, PanicPolicy};
+#[doc(hidden)]
+pub use test::{TestOptions, run_test};
 
 /// Runs `f` as a goroutine with a main thread's stack (8 MiB, or more if all goroutines are to have more)
 /// while the calling thread waits.
@@ -414,10 +416,16 @@ impl std::error::Error for StillRunning {}
 /// });
 /// ```
 pub fn metrics() -> Metrics {
+    /// Who asks for the stalls waits for others by parking: the lock of what counts them is std's, and each that
+    /// waited there would keep a thread.
+    static ONE_AT_A_TIME: crate::sync::Mutex<()> = crate::sync::Mutex::new(());
     let report = core::report();
     let counters = snapshot::counters();
     let preempted = gort_core::preempt::counters();
-    let (stalls, stalls_left_out) = stall::sites();
+    let (stalls, stalls_left_out) = {
+        let _turn = ONE_AT_A_TIME.lock();
+        stall::sites()
+    };
     Metrics {
         tls_mode: if core::has_own_tls() {
             TlsMode::Own
@@ -540,6 +548,16 @@ pub struct Metrics {
 pub struct Stall(stall::Site);
 
 /// What a stalled goroutine was doing.
+///
+/// # Examples
+///
+/// ```
+/// use gort::runtime::{StallKind, metrics};
+///
+/// let stalls = metrics().stalls;
+/// let computed = stalls.iter().filter(|stall| stall.kind() == StallKind::Computing);
+/// assert!(computed.count() <= stalls.len());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum StallKind {
@@ -569,6 +587,14 @@ impl fmt::Display for StallKind {
 
 impl Stall {
     /// What the goroutines did.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// for stall in gort::runtime::metrics().stalls {
+    ///     println!("{}: {}", stall.kind(), stall.count());
+    /// }
+    /// ```
     pub fn kind(&self) -> StallKind {
         match self.0.kind {
             stall::Kind::Blocked(call) => StallKind::Blocked { call },
@@ -577,22 +603,54 @@ impl Stall {
     }
 
     /// How often it happened.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let stalls = gort::runtime::metrics().stalls;
+    /// assert!(stalls.iter().all(|stall| stall.count() > 0));
+    /// ```
     pub fn count(&self) -> u64 {
         self.0.count
     }
 
     /// For how long, together: from the last switch that was seen before to the return to the runtime, for a
     /// blocked one without what it computed after the call.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let stalls = gort::runtime::metrics().stalls;
+    /// let lost: Duration = stalls.iter().map(|stall| stall.total()).sum();
+    /// println!("{lost:?} of turns were not given up in time");
+    /// ```
     pub fn total(&self) -> Duration {
         self.0.total
     }
 
     /// The longest.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let stalls = gort::runtime::metrics().stalls;
+    /// assert!(stalls.iter().all(|stall| stall.longest() <= stall.total()));
+    /// ```
     pub fn longest(&self) -> Duration {
         self.0.longest
     }
 
     /// Where the goroutines were started.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// for stall in gort::runtime::metrics().stalls {
+    ///     println!("started at {}", stall.created_at());
+    /// }
+    /// ```
     pub fn created_at(&self) -> &'static Location<'static> {
         // Set before a goroutine runs; this place stands in for none.
         self.0.created_at.unwrap_or(Location::caller())
@@ -602,6 +660,16 @@ impl Stall {
     /// had there, the one with which it came back to the runtime.
     ///
     /// The first time an address is met this reads the program's debug information.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// for stall in gort::runtime::metrics().stalls {
+    ///     if let Some(frame) = stall.frames().first() {
+    ///         println!("in {}", frame.function);
+    ///     }
+    /// }
+    /// ```
     pub fn frames(&self) -> Vec<Frame> {
         debug::frames_of(&self.0.stack)
     }
@@ -627,6 +695,20 @@ impl fmt::Debug for Stall {
 
 /// The text of all goroutines in Go's form: what each does or waits for, and since when; its stack; where
 /// it was created. The same as [`debug::stacks`], which says more.
+///
+/// # Examples
+///
+/// ```
+/// gort::run(|| {
+///     let (sender, receiver) = gort::chan::bounded::<()>(0);
+///     let waits = gort::go(move || receiver.recv());
+///     while !gort::runtime::stacks().contains("[chan receive") {
+///         gort::yield_now();
+///     }
+///     drop(sender);
+///     assert!(waits.join().unwrap().is_err());
+/// });
+/// ```
 #[doc(alias = "Stack")]
 pub fn stacks() -> String {
     crate::dump::all()
@@ -637,162 +719,4 @@ pub fn stacks() -> String {
 #[track_caller]
 pub fn run_main<T: Termination>(body: fn() -> T) -> ExitCode {
     run(move || body().report())
-}
-
-/// What `#[gort::test]` was given.
-#[doc(hidden)]
-#[derive(Clone, Debug)]
-pub struct TestOptions {
-    pub name: &'static str,
-    pub procs: Option<usize>,
-    pub timeout: Option<Duration>,
-    pub allow_leaks: bool,
-    pub seed: Option<u64>,
-}
-
-/// How long a test may take that sets no timeout.
-const TEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often it is looked whether a test hangs.
-const HANG_LOOKS: Duration = Duration::from_millis(100);
-/// For how long goroutines of a test may still be ending after its body: goleak's 20 looks with
-/// growing pauses.
-const SETTLE: Duration = Duration::from_secs(2);
-
-/// Tests that change what there is one of run alone; the others share the runtime.
-static RUNTIME_LOCK: RwLock<()> = RwLock::new(());
-
-/// The runtime as one test wants it, and set back when that is over.
-enum Hold {
-    Shared(
-        #[expect(dead_code, reason = "held until the test is over")] RwLockReadGuard<'static, ()>,
-    ),
-    Alone {
-        old_procs: Option<usize>,
-        old_seed: Option<Option<u64>>,
-        _guard: RwLockWriteGuard<'static, ()>,
-    },
-}
-
-impl Hold {
-    fn for_test(options: &TestOptions) -> Hold {
-        if options.procs.is_none() && options.seed.is_none() {
-            let guard = RUNTIME_LOCK.read();
-            return Hold::Shared(guard.unwrap_or_else(|poisoned| poisoned.into_inner()));
-        }
-        let guard = RUNTIME_LOCK.write();
-        Hold::Alone {
-            old_procs: options.procs.map(set_gomaxprocs),
-            old_seed: options.seed.map(|seed| core::shake(Some(seed))),
-            _guard: guard.unwrap_or_else(|poisoned| poisoned.into_inner()),
-        }
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let Hold::Alone {
-            old_procs,
-            old_seed,
-            ..
-        } = self
-        else {
-            return;
-        };
-        if let Some(seed) = *old_seed {
-            core::shake(seed);
-        }
-        if let Some(procs) = *old_procs {
-            set_gomaxprocs(procs);
-        }
-    }
-}
-
-/// Runs the body of a `#[gort::test]` function: in a group of its own, with a deadline, and with a look
-/// at what it left behind.
-#[doc(hidden)]
-#[track_caller]
-pub fn run_test<T: Termination + 'static>(options: TestOptions, body: fn() -> T) -> ExitCode {
-    static GROUPS: AtomicU32 = AtomicU32::new(1);
-    let group = GROUPS.fetch_add(1, Ordering::Relaxed);
-    core::ensure_started();
-    let _hold = Hold::for_test(&options);
-    let harness = hang::Harness::new();
-    let timeout = options.timeout.unwrap_or(TEST_TIMEOUT);
-    let spawned = sched::spawn(
-        move || body().report(),
-        SpawnOptions {
-            stack_bytes: Some(core::MAIN_STACK_BYTES),
-            name: Some(options.name.to_owned()),
-            group: Some(group),
-            ..SpawnOptions::new()
-        },
-    );
-    let handle = match spawned {
-        Ok(handle) => handle,
-        Err(error) => panic!("cannot start the test's goroutine: {error}"),
-    };
-    let outcome = match wait_for_test(handle, hang::Watch::new(group, &harness), timeout) {
-        Ok(outcome) => outcome,
-        Err(hang) => panic!(
-            "{} {hang}; its goroutines:\n\n{}",
-            options.name,
-            crate::dump::of_group(group)
-        ),
-    };
-    let code = match outcome {
-        Outcome::Returned(code) => code,
-        Outcome::Panicked(payload) => panic::resume_unwind(payload),
-        Outcome::Exited => panic!("{} called goexit in its body", options.name),
-    };
-    if !options.allow_leaks {
-        check_leaks(options.name, group);
-    }
-    code
-}
-
-/// Waits for the end of a test's body; the error says how it hangs.
-fn wait_for_test<T>(
-    mut handle: sched::JoinHandle<T>,
-    mut watch: hang::Watch,
-    timeout: Duration,
-) -> Result<Outcome<T>, String> {
-    let deadline = clock::deadline_after(timeout);
-    loop {
-        let look_at = clock::deadline_after(HANG_LOOKS).min(deadline);
-        handle = match handle.join_until(look_at) {
-            Ok(outcome) => return Ok(outcome),
-            Err(running) => running,
-        };
-        if watch.hangs() {
-            return Err("hangs: all its goroutines wait, and nothing is left to wake one".into());
-        }
-        if clock::now_ns() >= deadline {
-            return Err(format!("has not ended after {timeout:?}"));
-        }
-    }
-}
-
-/// Fails if members of the group are still there after a while.
-#[track_caller]
-fn check_leaks(name: &str, group: u32) {
-    let deadline = Instant::now() + SETTLE;
-    let mut pause = Duration::from_micros(10);
-    loop {
-        let left = snapshot::goroutines()
-            .iter()
-            .filter(|g| g.group == group)
-            .count();
-        if left == 0 {
-            return;
-        }
-        if Instant::now() >= deadline {
-            panic!(
-                "{name} left {left} goroutine(s) behind:\n\n{}",
-                crate::dump::of_group(group)
-            );
-        }
-        // On the test's plain thread: looks again and again, until the deadline.
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(100));
-    }
 }
