@@ -416,16 +416,10 @@ impl std::error::Error for StillRunning {}
 /// });
 /// ```
 pub fn metrics() -> Metrics {
-    /// Who asks for the stalls waits for others by parking: the lock of what counts them is std's, and each that
-    /// waited there would keep a thread.
-    static ONE_AT_A_TIME: crate::sync::Mutex<()> = crate::sync::Mutex::new(());
     let report = core::report();
     let counters = snapshot::counters();
     let preempted = gort_core::preempt::counters();
-    let (stalls, stalls_left_out) = {
-        let _turn = ONE_AT_A_TIME.lock();
-        stall::sites()
-    };
+    let (stalls, stalls_left_out) = stall::sites();
     Metrics {
         tls_mode: if core::has_own_tls() {
             TlsMode::Own
