@@ -122,13 +122,16 @@ fn describe_with_stack(
     }
     let Some(mut held) = tracer.hold(gp) else {
         let mut goroutine = describe(gp, now_ns)?;
-        if goroutine.state == State::Runnable {
-            goroutine.stack = tracer.copy(gp);
-        } else if is_on_a_thread(goroutine.state) {
+        goroutine.stack = match goroutine.state {
             // One that waits in a handler sleeps in a call of ours.
-            let may = may_interrupt || goroutine.state == State::Preempted;
-            goroutine.stack = tracer.ask(gp, goroutine.id, may);
-        }
+            state if is_on_a_thread(state) => {
+                let may = may_interrupt || state == State::Preempted;
+                tracer.ask(gp, goroutine.id, may)
+            }
+            _ if gp.get().kind.get() == Kind::Stackful => tracer.copy(gp),
+            State::Waiting => stack_of_parked_elsewhere(gp, goroutine.id, tracer),
+            _ => None,
+        };
         return Some(goroutine);
     };
     let described = describe(gp, now_ns);
@@ -137,12 +140,19 @@ fn describe_with_stack(
     let mut goroutine = described?;
     goroutine.stack = match walk {
         Some(walk) => Some(tracer.keep(walk)),
-        // A pending future: it has none.
-        None if gp.get().kind.get() == Kind::Stackless => None,
-        // Bound: its thread sleeps in a call of ours, which goes on after a signal.
-        None => tracer.ask(gp, goroutine.id, true),
+        None => stack_of_parked_elsewhere(gp, goroutine.id, tracer),
     };
     Some(goroutine)
+}
+
+/// The stack of a parked goroutine that has none of ours.
+fn stack_of_parked_elsewhere(gp: GRef, id: u64, tracer: &mut Tracer) -> Option<Stack> {
+    match gp.get().kind.get() {
+        // Its thread sleeps in a call of ours, which goes on after a signal.
+        Kind::Bound => tracer.ask(gp, id, true),
+        // A pending future has none.
+        _ => None,
+    }
 }
 
 /// Neither allocates nor locks: its goroutine may be held.

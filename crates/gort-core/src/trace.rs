@@ -7,7 +7,9 @@
 //!
 //! A Runnable goroutine cannot be kept so: who takes it from its queue owns it at once, in the midst of a switch. Its
 //! stack is copied, and the copy walked (`gort_arch::trace::parked_copy`), which follows no pointer of it. Two copies
-//! that are the same, of a goroutine that is Runnable before and after, are taken for its stack.
+//! that are the same, of a goroutine that is Runnable before and after, are taken for its stack. So is it done with a
+//! parked one that somebody else has made Traced and does not let go of: its tracer may have lost its P, or its
+//! processor, in the midst of the walk.
 //!
 //! The caller's own stack is walked as it is; a goroutine that is on another thread is asked for its own
 //! ([`ask`]).
@@ -35,8 +37,8 @@ pub use ask::{on_signal, set_answered};
 const FRAMES_MAX: usize = 100;
 /// A look waits for so many threads that do not answer; then it asks no more. A second in all.
 const SILENCES_MAX: u32 = 10;
-/// How long to wait for another tracer.
-const OTHER_TRACER_NS: u64 = 100_000_000;
+/// How long to wait for another tracer, which needs some microseconds if it is not kept from its processor.
+const OTHER_TRACER_NS: u64 = 1_000_000;
 
 /// Words copied of a Runnable goroutine's stack: 28 KiB, which `thread::copy_words` takes wherever they begin, or what
 /// there is.
@@ -76,11 +78,9 @@ impl Tracer {
         }
     }
 
-    /// Keeps `gp` parked, if it is, until the result is dropped.
+    /// Keeps `gp` parked, if it is, until the result is dropped. `None` as well if another tracer has it for long.
     pub(crate) fn hold(&mut self, gp: GRef) -> Option<Held<'_>> {
         let status = &gp.get().status;
-        // Another tracer may have it: for some microseconds, or for as long as that one's thread is kept
-        // from its processor.
         let mut give_up_ns = None;
         while !status.try_trace() {
             if status.load() != State::Traced {
@@ -108,11 +108,11 @@ impl Tracer {
         Some(self.keep(walk?))
     }
 
-    /// The stack of `gp`, if it is Runnable for long enough, and on a stack of ours. It has no frames if it has not
-    /// begun.
+    /// The stack of `gp`, if it is Runnable or parked for long enough, and on a stack of ours. It has no frames if it
+    /// has not begun.
     pub(crate) fn copy(&mut self, gp: GRef) -> Option<Stack> {
         for _ in 0..COPIES_MAX {
-            let sp = sp_of_runnable(gp)?;
+            let sp = sp_of_switched_out(gp)?;
             let slot = stack::find(sp).filter(|slot| sp < slot.top() as usize)?;
             let len = ((slot.top() as usize - sp) / size_of::<usize>()).min(WORDS_MAX);
             self.first.resize_with(len, Default::default);
@@ -125,7 +125,7 @@ impl Tracer {
             fence(Ordering::Acquire);
             let words: Vec<usize> = self.first.iter().map(value).collect();
             let is_same = self.second.iter().map(value).eq(words.iter().copied());
-            if !is_same || sp_of_runnable(gp) != Some(sp) {
+            if !is_same || sp_of_switched_out(gp) != Some(sp) {
                 continue;
             }
             let mut walk = arch::parked_copy(sp, &words, &mut self.buffer);
@@ -165,12 +165,14 @@ fn value(word: &AtomicUsize) -> usize {
     word.load(Ordering::Relaxed)
 }
 
-/// Where `gp` has saved its registers, if it is Runnable and has left its stack.
-fn sp_of_runnable(gp: GRef) -> Option<usize> {
+/// Where `gp` has saved its registers, if it is Runnable or parked and has left its stack.
+fn sp_of_switched_out(gp: GRef) -> Option<usize> {
     let g = gp.get();
     // Acquires what the switch saved. In a handler it has not left.
-    let has_left = g.status.load() == State::Runnable
-        && g.kind.get() == Kind::Stackful
+    let has_left = matches!(
+        g.status.load(),
+        State::Runnable | State::Waiting | State::Traced
+    ) && g.kind.get() == Kind::Stackful
         && !g.has_flag(flags::PREEMPTED);
     has_left.then(|| g.sp.load(Ordering::Relaxed))
 }
@@ -204,4 +206,46 @@ impl Drop for Held<'_> {
 /// Whether `gp` is the goroutine that calls.
 pub(crate) fn is_caller(gp: GRef) -> bool {
     g::running_here() == Some(gp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime;
+    use crate::sched::SpawnOptions;
+    use crate::snapshot::{self, Goroutine};
+
+    fn find(name: &str) -> Option<Goroutine> {
+        let mut all = snapshot::goroutines_with_stacks().into_iter();
+        all.find(|goroutine| goroutine.name.as_deref() == Some(name))
+    }
+
+    #[test]
+    fn a_stack_is_shown_while_another_tracer_keeps_the_goroutine() {
+        runtime::ensure_started();
+        let options = SpawnOptions {
+            name: Some("kept".to_owned()),
+            ..SpawnOptions::new()
+        };
+        let handle = sched::spawn(|| sched::sleep_until(clock::NEVER - 1), options);
+        let alone = loop {
+            match find("kept") {
+                Some(found) if found.state == State::Waiting => break found,
+                _ => std::thread::yield_now(),
+            }
+        };
+        let mut gp = None;
+        g::slab::each(|each| {
+            if each.id() == alone.id {
+                gp = Some(each);
+            }
+        });
+        let mut other = Tracer::new();
+        let held = other.hold(gp.unwrap());
+        let beside = find("kept").unwrap();
+        drop(held);
+        assert_eq!(beside.state, State::Waiting);
+        assert_eq!(beside.stack, alone.stack);
+        drop(handle);
+    }
 }
