@@ -16,7 +16,8 @@ use gort_queue::wait_list::Node;
 
 use super::super::core::Promised;
 use super::super::waiter::{After, Outcome, Party, Task, Waiter};
-use super::set::{Select, SelectedOperation, Storage};
+use super::selected::{SelectedOperation, Storage};
+use super::set::Select;
 use super::{
     Arm, Intent, Tried, Won, break_promise, lock, pair, queue, rearm, sort, try_arms, unlock,
     unqueue, won,

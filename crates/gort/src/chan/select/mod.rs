@@ -19,15 +19,17 @@
 //! X1. `Arm::core` points to the core of the arm's channel while its lock is held.
 //!
 //! Elsewhere: what `select!` expands to (`arms`, `select_macro`), the same for a set made at run
-//! time (`set`) and in a future (`future`).
+//! time (`set`, `selected`) and in a future (`future`).
 //! Checked as `state` is.
 
 pub(super) mod arms;
 mod future;
+mod selected;
 mod set;
 
 pub use future::SelectFuture;
-pub use set::{Select, SelectedOperation};
+pub use selected::SelectedOperation;
+pub use set::Select;
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
