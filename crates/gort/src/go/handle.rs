@@ -159,7 +159,7 @@ pub(super) fn result_of<T>(outcome: Outcome<T>) -> Result<T, JoinError> {
 }
 
 /// What a panic says, if it was begun by `panic!` and its like.
-fn message_of(payload: &(dyn Any + Send)) -> Option<&str> {
+pub(crate) fn message_of(payload: &(dyn Any + Send)) -> Option<&str> {
     payload
         .downcast_ref::<&'static str>()
         .copied()

@@ -17,6 +17,7 @@ use gort_core::runtime;
 use gort_core::sched::{self, SpawnOptions};
 
 pub use builder::Builder;
+pub(crate) use handle::message_of;
 pub use handle::{JoinError, JoinHandle};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 

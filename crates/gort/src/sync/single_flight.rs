@@ -7,7 +7,6 @@
 //!     those who find it there take it out.
 //! F3. A flight lands on every path: whoever has joined is woken, with an outcome.
 
-use std::any::Any;
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::Hash;
@@ -16,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Map, OnceLock, WaitGroup, g, sched};
+use crate::go::message_of;
 
 /// Runs a function once for all who ask for the same key at the same time. Go's `singleflight.Group`.
 ///
@@ -125,7 +125,10 @@ impl<K: Hash + Eq + Clone, V: Clone> SingleFlight<K, V> {
             flight.publish(match &result {
                 Ok(value) => Outcome::Value(value.clone()),
                 Err(payload) if sched::exiting(&**payload) => Outcome::Exited,
-                Err(payload) => Outcome::Panicked(text_of(&**payload)),
+                Err(payload) => {
+                    let message = message_of(&**payload).unwrap_or("a payload that is no text");
+                    Outcome::Panicked(message.to_owned())
+                }
             });
         }
         drop(lands);
@@ -240,13 +243,6 @@ impl<V> Drop for Lands<'_, V> {
         }
         self.0.0.running.done();
     }
-}
-
-fn text_of(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&'static str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a payload that is no text")
-        .to_owned()
 }
 
 impl<V> Clone for Flight<V> {
