@@ -14,7 +14,7 @@ use gort::net::unix::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 
 use gort::context::ContextError;
 
-use gort_test_support::eventually;
+use gort_test_support::{eventually_parked, go_named};
 
 use crate::support::{World, assert_closed, assert_kind, in_both_worlds};
 
@@ -264,21 +264,14 @@ fn datagram_sockets_know_their_addresses() {
 fn what_is_shut_down_for_reading_gives_empty_datagrams() {
     in_both_worlds(|_| {
         let (ours, _theirs) = UnixDatagram::pair().unwrap();
-        let receivers = [(); 2].map(|()| {
+        let names = ["first receiver", "second receiver"];
+        let receivers = names.map(|name| {
             let ours = ours.try_clone().unwrap();
-            gort::Builder::new()
-                .name("receiver")
-                .go(move || ours.recv(&mut [0; 10]))
-                .unwrap()
+            go_named(name, move || ours.recv(&mut [0; 10]))
         });
-        eventually("both wait", || {
-            let all = gort_core::snapshot::goroutines();
-            let waiting = all.iter().filter(|goroutine| {
-                let reason = goroutine.wait_reason.map(|reason| reason.as_str());
-                goroutine.name.as_deref() == Some("receiver") && reason == Some("IO wait")
-            });
-            waiting.count() == 2
-        });
+        for name in names {
+            eventually_parked(name, "IO wait");
+        }
         ours.shutdown(Shutdown::Read).unwrap();
         for receiver in receivers {
             assert_eq!(receiver.join().unwrap().unwrap(), 0);
