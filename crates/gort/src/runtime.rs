@@ -82,17 +82,49 @@ pub struct Config(core::Config);
 
 impl Config {
     /// The environment's settings, or the defaults.
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// // As the environment says (`GOMAXPROCS`, `GORT_TLS` and others), but for what is set here.
+    /// gort::Config::new().run(|| assert!(gort::runtime::gomaxprocs() > 0))?;
+    /// # Ok::<(), gort::ConfigError>(())
+    /// ```
     pub fn new() -> Config {
         Config::default()
     }
 
     /// How many goroutines may run at once (`GOMAXPROCS`).
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// gort::Config::new().procs(1).start()?;
+    /// assert_eq!(gort::runtime::gomaxprocs(), 1);
+    /// // Later it is changed with `set_gomaxprocs`.
+    /// assert_eq!(gort::runtime::set_gomaxprocs(2), 1);
+    /// # Ok::<(), gort::ConfigError>(())
+    /// ```
     pub fn procs(mut self, n: usize) -> Config {
         self.0.procs = Some(n);
         self
     }
 
     /// Bytes of stack of goroutines that ask for none.
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// // Deep recursion in most goroutines; one alone gets its stack from `Builder::stack_size`.
+    /// gort::Config::new().stack_size(4 << 20).run(|| {
+    ///     fn depth(n: u32) -> u32 {
+    ///         let room = std::hint::black_box([n; 256]);
+    ///         if n == 0 { 0 } else { depth(n - 1) + 1 + room[0] - n }
+    ///     }
+    ///     assert_eq!(gort::go(|| depth(1_000)).join().unwrap(), 1_000);
+    /// })?;
+    /// # Ok::<(), gort::ConfigError>(())
+    /// ```
     pub fn stack_size(mut self, bytes: usize) -> Config {
         self.0.stack_bytes = Some(bytes);
         self
@@ -121,6 +153,16 @@ impl Config {
     /// Without this, and with [`TlsMode::Own`], each has a block and a stack of its own where that can
     /// be had; where it cannot, the runtime starts in thread mode, and says why in one line on stderr.
     /// A program that asks for [`TlsMode::Thread`] gets it, without that line.
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// use gort::runtime::{TlsMode, metrics};
+    ///
+    /// gort::Config::new().tls(TlsMode::Thread).start()?;
+    /// assert_eq!(metrics().tls_mode, TlsMode::Thread);
+    /// # Ok::<(), gort::ConfigError>(())
+    /// ```
     pub fn tls(mut self, mode: TlsMode) -> Config {
         self.0.tls = Some(match mode {
             TlsMode::Own => core::TlsRequest::Own,
@@ -135,6 +177,22 @@ impl Config {
     /// Without it the runtime does not handle SIGURG, and such a goroutine keeps one of the GOMAXPROCS turns
     /// until it is done; nor can it be asked for its stack, which dumps then lack. Goroutines whose threads block
     /// are not affected: their turns go to others in any case, without signals.
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    ///
+    /// // One turn, and nobody loses it to a signal: the loop has to yield.
+    /// gort::Config::new().procs(1).preempt(false).run(|| {
+    ///     static DONE: AtomicBool = AtomicBool::new(false);
+    ///     gort::go(|| DONE.store(true, Relaxed));
+    ///     while !DONE.load(Relaxed) {
+    ///         gort::yield_now();
+    ///     }
+    /// })?;
+    /// # Ok::<(), gort::ConfigError>(())
+    /// ```
     pub fn preempt(mut self, on: bool) -> Config {
         self.0.preempt = Some(on);
         self
@@ -151,6 +209,16 @@ impl Config {
     /// Without it an overflow still ends the process, by the signal and with no word from the runtime, or in the
     /// handler that the program has for it. SIGURG is [`preempt`](Self::preempt)'s: with both switched off the runtime
     /// handles no signal.
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// // For a program whose own handlers report faults.
+    /// gort::Config::new().signals(false).run(|| {
+    ///     assert_eq!(gort::go(|| 6 * 7).join().unwrap(), 42);
+    /// })?;
+    /// # Ok::<(), gort::ConfigError>(())
+    /// ```
     pub fn signals(mut self, on: bool) -> Config {
         self.0.signals = Some(on);
         self
@@ -175,6 +243,19 @@ impl Config {
     /// How many threads calls of [`fs`](crate::fs) may block at once, 512 unless said otherwise. A
     /// goroutine whose call would be one more parks until another call is done, in the order of their
     /// coming.
+    ///
+    /// # Examples
+    ///
+    /// ```standalone_crate
+    /// // A slow file system is asked four things at once, not more.
+    /// gort::Config::new().blocking_threads(4).run(|| {
+    ///     let asks: Vec<_> = (0..100)
+    ///         .map(|_| gort::go(|| gort::fs::metadata(".").unwrap().is_dir()))
+    ///         .collect();
+    ///     assert!(asks.into_iter().all(|ask| ask.join().unwrap()));
+    /// })?;
+    /// # Ok::<(), gort::ConfigError>(())
+    /// ```
     pub fn blocking_threads(mut self, n: usize) -> Config {
         self.0.blocking_threads = Some(n);
         self
