@@ -76,6 +76,8 @@ pub(crate) struct M {
     pub(crate) action: Cell<Action>,
     /// A goroutine taken from a queue that only the system stack can see off (it wants another M).
     pub(crate) next_g: Cell<Option<GRef>>,
+    /// When it last took work from another P; 0 for never.
+    pub(crate) stole_ns: Cell<u64>,
     /// Whether it is counted as spinning.
     pub(crate) spinning: Cell<bool>,
     /// The goroutine that only it may run (S4).
@@ -200,6 +202,7 @@ impl M {
             left: Cell::new(None),
             action: Cell::new(Action::None),
             next_g: Cell::new(None),
+            stole_ns: Cell::new(0),
             spinning: Cell::new(false),
             locked_g: Cell::new(None),
             is_ending: Cell::new(false),
