@@ -6,6 +6,8 @@
 //! errors that they do not expect. Whoever must not wait looks first ([`is_ready`]), and writes no
 //! more than [`PIPE_BUF`] at a time. If another process is faster, the call waits after all.
 //!
+//! And locks on files ([`lock`]), which std has in newer versions only.
+//!
 //! Elsewhere: the calls themselves, which are std's ([`super::as_std`]); waiting (`poll_fd`).
 
 use std::io;
@@ -45,6 +47,51 @@ pub fn is_ready(fd: BorrowedFd<'_>, interest: Interest) -> io::Result<bool> {
             }
             count => return Ok(count != 0),
         }
+    }
+}
+
+/// How a file is locked, with `flock`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileLock {
+    /// By one open file.
+    Exclusive,
+    /// By any number of them.
+    Shared,
+}
+
+impl FileLock {
+    fn operation(self) -> libc::c_int {
+        match self {
+            FileLock::Exclusive => libc::LOCK_EX,
+            FileLock::Shared => libc::LOCK_SH,
+        }
+    }
+}
+
+/// Locks the open file; waits for those who have it locked.
+pub fn lock(fd: BorrowedFd<'_>, lock: FileLock) -> io::Result<()> {
+    flock(fd, lock.operation())
+}
+
+/// Locks the open file if it can be had at once: whether it could.
+pub fn try_lock(fd: BorrowedFd<'_>, lock: FileLock) -> io::Result<bool> {
+    match flock(fd, lock.operation() | libc::LOCK_NB) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives up the open file's lock, if it has one.
+pub fn unlock(fd: BorrowedFd<'_>) -> io::Result<()> {
+    flock(fd, libc::LOCK_UN)
+}
+
+fn flock(fd: BorrowedFd<'_>, operation: libc::c_int) -> io::Result<()> {
+    // SAFETY: a descriptor, open as long as it is borrowed; no memory is passed.
+    match unsafe { libc::flock(fd.as_raw_fd(), operation) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -31,6 +31,7 @@
 mod call;
 mod dir;
 mod file;
+mod lock;
 mod open_options;
 
 use std::fs;
@@ -41,6 +42,7 @@ pub use std::fs::{FileTimes, FileType, Metadata, Permissions};
 
 pub use dir::{DirBuilder, DirEntry, ReadDir};
 pub use file::File;
+pub use lock::TryLockError;
 pub use open_options::OpenOptions;
 
 /// Reads a whole file.

@@ -82,6 +82,8 @@ fn files() -> Vec<Call> {
             "fs::File::open fs::File::create fs::File::create_new fs::File::options \
              fs::File::from_std fs::File::into_std fs::File::sync_all fs::File::sync_data \
              fs::File::set_len fs::File::metadata fs::File::try_clone \
+             fs::File::lock fs::File::lock_shared fs::File::try_lock \
+             fs::File::try_lock_shared fs::File::unlock \
              fs::File::set_permissions fs::File::set_times fs::File::set_modified fs::File:Read \
              fs::&File:Read fs::File:Write fs::&File:Write fs::File:Seek fs::&File:Seek \
              fs::File:FileExt fs::File:AsFd fs::File:AsRawFd fs::File:IntoRawFd \
@@ -107,6 +109,11 @@ fn files() -> Vec<Call> {
                     let permissions = file.metadata().unwrap().permissions();
                     file.set_permissions(permissions).unwrap();
                     drop(file.try_clone().unwrap());
+                    file.lock().unwrap();
+                    file.lock_shared().unwrap();
+                    file.unlock().unwrap();
+                    file.try_lock_shared().unwrap();
+                    file.try_lock().unwrap();
                     assert!(file.as_raw_fd() == file.as_fd().as_raw_fd());
 
                     let mut file = File::from_std(File::open(&path).unwrap().into_std());
