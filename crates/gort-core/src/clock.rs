@@ -31,9 +31,12 @@ pub fn deadline_after(duration: Duration) -> u64 {
     }
 }
 
-/// Resolution of the time since a park: 100 ms. Reading a clock at each park would cost more than the
+/// Resolution of the time since a park: 10 ms. Reading a clock at each park would cost more than the
 /// park's bookkeeping.
-pub const COARSE_NS: u64 = 100_000_000;
+///
+/// The scheduler takes what parked in this step for what the caches still have. At 100 ms that was wrong of a crowd
+/// of 20,000: waking each took 850 ns instead of 570.
+pub const COARSE_NS: u64 = 10_000_000;
 
 /// See [`COARSE_NS`]. Writers: sysmon, and whoever starts it or ends its long sleep: while it sleeps
 /// nobody parks.
@@ -49,15 +52,22 @@ pub(crate) fn set_coarse(now_ns: u64) {
     COARSE.store(to_coarse(now_ns), Ordering::Relaxed);
 }
 
-/// The steps of [`COARSE_NS`] at `ns`; they wrap after 13 years.
+/// The steps of [`COARSE_NS`] at `ns`; they wrap after 497 days.
 fn to_coarse(ns: u64) -> u32 {
     (ns / COARSE_NS) as u32
 }
 
-/// How long before `now_ns` the coarse time was `then`; nothing for one that comes after.
+/// How long before `now_ns` the coarse time was `then`, up to 497 days; nothing for one that comes after.
 pub(crate) fn since_coarse(then: u32, now_ns: u64) -> Duration {
-    let steps = to_coarse(now_ns).wrapping_sub(then).cast_signed().max(0);
-    Duration::from_nanos(u64::from(steps.unsigned_abs()) * COARSE_NS)
+    /// A minute and more: `now_ns` may have been read long ago.
+    const LATER_MAX: u32 = 1 << 13;
+    let steps = to_coarse(now_ns).wrapping_sub(then);
+    let steps = if steps > u32::MAX - LATER_MAX {
+        0
+    } else {
+        steps
+    };
+    Duration::from_nanos(u64::from(steps) * COARSE_NS)
 }
 
 /// One moment on both clocks.
@@ -159,13 +169,18 @@ mod tests {
     fn a_coarse_time_that_comes_later_is_no_age() {
         let now_ns = 86_400 * 1_000_000_000;
         let then = to_coarse(now_ns - 7 * COARSE_NS);
-        assert_eq!(since_coarse(then, now_ns), Duration::from_millis(700));
+        assert_eq!(since_coarse(then, now_ns), Duration::from_millis(70));
         let later = to_coarse(now_ns + COARSE_NS);
         assert_eq!(since_coarse(later, now_ns), Duration::ZERO);
         let before_the_wrap = u32::MAX;
         assert_eq!(
             since_coarse(before_the_wrap, COARSE_NS),
-            Duration::from_millis(200)
+            Duration::from_millis(20)
+        );
+        let year_ns = 365 * 86_400 * 1_000_000_000;
+        assert_eq!(
+            since_coarse(1, year_ns + COARSE_NS),
+            Duration::from_nanos(year_ns)
         );
     }
 

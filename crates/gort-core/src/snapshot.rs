@@ -30,7 +30,7 @@ pub struct Goroutine {
     pub state: State,
     /// Why it waits, if it does.
     pub wait_reason: Option<WaitReason>,
-    /// For how long, in steps of 100 ms.
+    /// For how long, in steps of 10 ms.
     pub waited: Option<Duration>,
     /// Where it was started.
     pub created_at: Option<&'static Location<'static>>,

@@ -176,7 +176,7 @@ pub struct GoroutineInfo {
     pub state: State,
     /// Why it waits, if it does.
     pub wait_reason: Option<WaitReason>,
-    /// For how long it has been waiting, in steps of 100 ms.
+    /// For how long it has been waiting, in steps of 10 ms.
     pub waited: Option<Duration>,
     /// Where it was started.
     pub created_at: &'static Location<'static>,
