@@ -21,13 +21,12 @@ fn assert_short_stack(ended: &Ended, outermost: &str) {
         .stderr
         .split_once(" frames elided...\n")
         .unwrap_or_else(|| panic!("not all frames, and not in one piece: {ended}"));
-    // How much of a function's path is known depends on the build.
+    // How much of a function's path is known depends on the build. The innermost frame may have no place: some of its
+    // instructions are of no line, and which of them is the one too many depends on where the stack begins.
     let is_shown = |part: &str, function: &str| {
-        let mut lines = part.lines();
-        lines.any(|line| line.contains(function))
-            && lines
-                .next()
-                .is_some_and(|at| at.contains("src/bin/overflow.rs:"))
+        part.lines()
+            .zip(part.lines().skip(1))
+            .any(|(line, next)| line.contains(function) && next.contains("src/bin/overflow.rs:"))
     };
     assert!(is_shown(inner, "recurse(...)"), "{ended}");
     assert!(is_shown(outer, "recurse(...)"), "{ended}");
