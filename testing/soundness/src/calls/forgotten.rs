@@ -1,6 +1,7 @@
 //! Every guard and handle, forgotten: what it stood for stays as it is, and nothing worse comes of it.
 
 use std::mem::forget;
+use std::os::unix::fs::OpenOptionsExt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -472,12 +473,19 @@ fn timers_and_sockets() -> Vec<Call> {
         ),
         prepared(
             "forget a File and a ReadDir",
-            "forget(fs::File) forget(fs::ReadDir) forget(fs::DirEntry)",
+            "forget(fs::File) forget(fs::ReadDir) forget(fs::DirEntry) \
+             forget(fs::TryLockError)",
             Nothing,
             || {
                 super::system::use_places();
                 act(|| {
                     forget(gort::fs::File::open("/dev/null").unwrap());
+                    // Opened for its name only, which the kernel does not lock.
+                    let mut options = gort::fs::OpenOptions::new();
+                    options.read(true).custom_flags(libc::O_PATH);
+                    let unlocked = options.open("/dev/null").unwrap();
+                    forget(unlocked.try_lock().unwrap_err());
+                    forget(unlocked);
                     let mut entries = gort::fs::read_dir("/proc/self").unwrap();
                     forget(entries.next());
                     forget(entries);
