@@ -161,11 +161,10 @@ impl File {
     #[track_caller]
     fn wait_for_lock(&self, lock: FileLock) -> io::Result<()> {
         // Mostly it is free, and nobody has to be handed the P.
-        match file::try_lock(self.as_fd(), lock) {
-            Ok(false) => call::endless(|| file::lock(self.as_fd(), lock)),
-            Ok(true) => Ok(()),
-            Err(error) => Err(error),
+        if file::try_lock(self.as_fd(), lock)? {
+            return Ok(());
         }
+        call::endless(|| file::lock(self.as_fd(), lock))
     }
 
     fn try_to_lock(&self, lock: FileLock) -> Result<(), TryLockError> {
