@@ -228,11 +228,13 @@ mod tests {
             ..SpawnOptions::new()
         };
         let handle = sched::spawn(|| sched::sleep_until(clock::NEVER - 1), options);
+        let deadline_ns = clock::now_ns() + 60_000_000_000;
         let alone = loop {
             match find("kept") {
                 Some(found) if found.state == State::Waiting => break found,
-                _ => std::thread::yield_now(),
+                _ => assert!(clock::now_ns() < deadline_ns, "{}", crate::dump::all()),
             }
+            std::thread::yield_now();
         };
         let mut gp = None;
         g::slab::each(|each| {
