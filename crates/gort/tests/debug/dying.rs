@@ -3,6 +3,8 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use gort::{Config, PanicPolicy, chan};
@@ -113,7 +115,8 @@ fn sigquit_shows_all_goroutines_and_ends_with_2() {
 }
 
 #[inline(never)]
-fn yields_deep_inside() {
+fn yields_deep_inside(began: &AtomicBool) {
+    began.store(true, Ordering::Release);
     loop {
         gort::yield_now();
         std::hint::black_box(());
@@ -122,37 +125,55 @@ fn yields_deep_inside() {
 
 /// With more above it on the stack than is looked at.
 #[inline(never)]
-fn yields_below_a_large_frame() {
+fn yields_below_a_large_frame(began: &AtomicBool) {
     let room = std::hint::black_box([0_u8; 40_000]);
-    yields_deep_inside();
+    yields_deep_inside(began);
     std::hint::black_box(&room);
 }
 
-/// One P, and nobody loses it: while one runs, all others are as they are.
+/// What `look` finds. It looks until it finds something: even with one P another goroutine may have run
+/// since, as an M that waits in the kernel (to read the names of functions, say) loses its P.
+#[track_caller]
+fn once_seen<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        let text = gort::debug::stacks();
+        assert!(Instant::now() < deadline, "never seen:\n{text}");
+        gort::yield_now();
+    }
+}
+
+/// The goroutine of this name, if it is runnable now.
+fn runnable(name: &str) -> Option<gort::debug::GoroutineInfo> {
+    let mut all = gort::debug::goroutines().into_iter();
+    let info = all.find(|info| info.name.as_deref() == Some(name));
+    let info = info.expect("it is there");
+    (info.state == gort::debug::State::Runnable).then_some(info)
+}
+
 #[test]
 fn runnable_goroutines_have_stacks_too() {
     let Some(child) = child("runnable_goroutines_have_stacks_too") else {
         let config = Config::new().procs(1).preempt(false);
         return config
             .run(|| {
-                let named = |name: &str| gort::Builder::new().name(name);
-                named("yields").go(yields_below_a_large_frame).unwrap();
-                // It comes before us in the line now, or was there and has put us before itself.
-                gort::yield_now();
-                gort::yield_now();
-                named("new").go(yields_deep_inside).unwrap();
-                let all = gort::debug::goroutines();
-                for name in ["yields", "new"] {
-                    let mut all = all.iter();
-                    let info = all.find(|info| info.name.as_deref() == Some(name));
-                    let info = info.expect("it is there");
-                    assert_eq!(info.state, gort::debug::State::Runnable, "{name}");
-                    let frames = info.frames();
-                    let mut functions = frames.iter().map(|frame| &*frame.function);
-                    if name == "new" || !has_own_stacks() {
-                        assert_eq!(functions.next(), None, "{name}: {frames:#?}");
-                        continue;
-                    }
+                let go = |name: &str, f: fn(&AtomicBool)| {
+                    let began = Arc::new(AtomicBool::new(false));
+                    let theirs = Arc::clone(&began);
+                    let builder = gort::Builder::new().name(name);
+                    builder.go(move || f(&theirs)).unwrap();
+                    began
+                };
+
+                let began = go("yields", yields_below_a_large_frame);
+                once_seen(|| began.load(Ordering::Acquire).then_some(()));
+                let info = once_seen(|| runnable("yields"));
+                let frames = info.frames();
+                let mut functions = frames.iter().map(|frame| &*frame.function);
+                if has_own_stacks() {
                     let at_top = functions.next().unwrap_or_default();
                     assert!(at_top.contains("yield_now"), "{frames:#?}");
                     assert!(
@@ -160,9 +181,32 @@ fn runnable_goroutines_have_stacks_too() {
                         "{frames:#?}"
                     );
                     assert!(!info.addresses().is_empty());
+                } else {
+                    assert_eq!(functions.next(), None, "{frames:#?}");
                 }
-                let text = gort::debug::stacks();
-                let (_, new) = text.split_once(" \"new\" [runnable").expect(&text);
+
+                // Each look needs one of its own: who has begun is not new any more.
+                let mut number = 0;
+                let mut new = || {
+                    number += 1;
+                    let name = format!("new {number}");
+                    let began = go(&name, yields_deep_inside);
+                    (name, began)
+                };
+                let info = once_seen(|| {
+                    let (name, began) = new();
+                    let info = runnable(&name);
+                    info.filter(|_| !began.load(Ordering::Acquire))
+                });
+                assert!(info.frames().is_empty(), "{:#?}", info.frames());
+                let (name, text) = once_seen(|| {
+                    let (name, began) = new();
+                    let text = gort::debug::stacks();
+                    let is_new = !began.load(Ordering::Acquire);
+                    let runnable = format!(" \"{name}\" [runnable");
+                    (is_new && text.contains(&runnable)).then_some((runnable, text))
+                });
+                let (_, new) = text.split_once(&name).expect(&text);
                 let second_line = new.lines().nth(1).unwrap_or_default();
                 assert!(second_line.starts_with("created at "), "{text}");
             })
