@@ -226,7 +226,7 @@ pub struct Counters {
     pub spinning: u32,
     /// Threads that run goroutines.
     pub threads: u32,
-    /// Goroutines in the global queue, and those that wait in a signal handler.
+    /// Goroutines in the global queue and the Ps' parts of it, and those that wait in a signal handler.
     pub global_queue: usize,
     /// Goroutines in the Ps' queues.
     pub local_queues: usize,
@@ -245,7 +245,9 @@ pub fn counters() -> Counters {
         idle_procs: SCHED.idle.idle(),
         spinning: SCHED.idle.spinning(),
         threads: sched::m::count(),
-        global_queue: SCHED.global_len.load(Ordering::Relaxed) + sched::stopped::len(),
+        global_queue: SCHED.global_len.load(Ordering::Relaxed)
+            + p::all().map(|pp| pp.yielded.len()).sum::<usize>()
+            + sched::stopped::len(),
         local_queues: p::all().map(|pp| pp.run_queue.len()).sum(),
         timers: p::all().map(|pp| u64::from(pp.timers.len())).sum(),
         switches: p::all().map(|pp| pp.switches.load(Ordering::Relaxed)).sum(),

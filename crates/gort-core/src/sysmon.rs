@@ -170,7 +170,7 @@ fn look(lost: &mut LostList, now: u64) -> bool {
         let is_running = !pp.m.load(Ordering::Relaxed).is_null();
         let tick = pp.sched_tick.load(Ordering::Relaxed);
         let switches = pp.switches.load(Ordering::Relaxed);
-        let has_work = !pp.run_queue.is_empty();
+        let has_work = pp.has_work();
         let is_due = pp.timers.first_ns() <= now;
         let is_still = is_running && switches == seen.switches;
         if !is_still {
@@ -282,7 +282,7 @@ fn take_back(pp: &'static P, seen: &mut Seen, wants: Wants, lost: &mut LostList,
 
 /// Whether somebody waits for a P, other than the stopped.
 fn has_work() -> bool {
-    SCHED.global_len.load(Ordering::Relaxed) != 0 || p::all().any(|pp| !pp.run_queue.is_empty())
+    SCHED.global_len.load(Ordering::Relaxed) != 0 || p::all().any(P::has_work)
 }
 
 /// How long there may be nothing to look at.

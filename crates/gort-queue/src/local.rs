@@ -1,7 +1,7 @@
 //! The run queue of one P: a ring of 256 items and a `run_next` slot.
 //!
-//! The owner pushes at `tail` and pops at `head`; any M may steal at `head`. A thief copies up to
-//! half the ring, then claims what it copied with one CAS on `head`. Slots are atomics: a thief that
+//! The owner pushes at `tail` and pops at `head`; any M may steal at `head`. A thief copies one item, half the ring,
+//! or all of it for a ring of its own, then claims what it copied with one CAS on `head`. Slots are atomics: a thief that
 //! loses the race has read stale pointers, which it ignores; it has not raced on plain memory.
 //!
 //! `push_or_spill` always finds a place: from a full ring it takes half, which the caller must carry to the
@@ -335,6 +335,62 @@ impl<T> LocalQueue<T> {
         }
     }
 
+    /// Moves the first of the ring of `other` to the tail of this one, in their order: `count_max` at most, and as
+    /// far as there is room.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns `self`, which is not `other`.
+    pub unsafe fn append(&self, other: &LocalQueue<T>, count_max: u32) {
+        debug_assert!(!ptr::eq(self, other), "a queue that robs itself");
+        let own_head = self.head.load(Ordering::Acquire); // Q3: we are going to overwrite slots.
+        let own_tail = self.tail.load(Ordering::Relaxed); // Only we store it (Q1).
+        let room = CAPACITY as u32 - own_tail.wrapping_sub(own_head);
+        loop {
+            let head = other.head.load(Ordering::Acquire);
+            let tail = other.tail.load(Ordering::Acquire); // Publishes the slots and items.
+            let len = tail.wrapping_sub(head);
+            let count = len.min(room).min(count_max);
+            if count == 0 {
+                return;
+            }
+            if len > CAPACITY as u32 {
+                // More than any ring has: `head` and `tail` are from different moments.
+                spin_loop();
+                continue;
+            }
+            for i in 0..count {
+                let item = other.slot(head.wrapping_add(i)).load(Ordering::Relaxed);
+                // Beyond our own tail: nobody looks there yet.
+                self.slot(own_tail.wrapping_add(i))
+                    .store(item, Ordering::Relaxed);
+            }
+            if other.claim(head, count) {
+                // Publishes the slots, and hands on what `other.tail` published to us.
+                self.tail
+                    .store(own_tail.wrapping_add(count), Ordering::Release);
+                return;
+            }
+        }
+    }
+
+    /// Takes the ring's oldest item, as a thief does: for any thread.
+    pub fn steal_one(&self) -> Option<NonNull<T>> {
+        loop {
+            let head = self.head.load(Ordering::Acquire);
+            let tail = self.tail.load(Ordering::Acquire); // Publishes the slot and its item.
+            if head == tail {
+                return None;
+            }
+            let item = self.slot(head).load(Ordering::Relaxed);
+            // It fails if `head` has moved since.
+            if self.claim(head, 1) {
+                debug_assert!(!item.is_null(), "an empty slot between head and tail");
+                return NonNull::new(item);
+            }
+        }
+    }
+
     /// A thief's claim to the `count` items from `head` on, which it has copied.
     fn claim(&self, head: u32, count: u32) -> bool {
         let next = head.wrapping_add(count);
@@ -534,6 +590,35 @@ mod tests {
             assert!(empty(&thief).into_iter().eq((0..own).chain(0..stolen - 1)));
             assert!(empty(&victim).into_iter().eq(stolen..256));
         }
+    }
+
+    #[test]
+    fn all_are_appended_in_their_order_as_far_as_there_is_room() {
+        let (theirs, ours) = (items(256), items(256));
+        for n in [0, 1, 2, 128, 129, 255, 256] {
+            for own in [0, 1, 200, 255, 256] {
+                let (from, to) = (LocalQueue::new(), LocalQueue::new());
+                fill(&from, &theirs[..n]);
+                fill(&to, &ours[..own]);
+                // SAFETY: the test's one thread owns both queues.
+                unsafe { to.append(&from, 200) };
+                let moved = n.min(256 - own).min(200);
+                assert!(empty(&to).into_iter().eq((0..own).chain(0..moved)));
+                assert!(empty(&from).into_iter().eq(moved..n));
+            }
+        }
+    }
+
+    #[test]
+    fn anybody_takes_the_oldest_alone() {
+        let items = items(3);
+        let queue = LocalQueue::new();
+        fill(&queue, &items);
+        let order: Vec<_> = std::iter::from_fn(|| queue.steal_one())
+            .map(value)
+            .collect();
+        assert_eq!(order, [0, 1, 2]);
+        assert!(queue.is_empty());
     }
 
     #[test]

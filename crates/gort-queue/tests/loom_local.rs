@@ -248,6 +248,34 @@ fn a_thief_with_a_wrapped_ring_keeps_its_own_items() {
     });
 }
 
+/// As a P's part of the global queue goes into its ring: thief 0 stands for that ring, whose owner the main
+/// thread is too.
+#[test]
+fn what_goes_from_ring_to_ring_is_taken_once() {
+    model(|| {
+        let world = World::new(4, 2);
+        for i in 0..3 {
+            world.push(i);
+        }
+        let one = spawn(&world, |world| {
+            world.queue.steal_one().map(take);
+        });
+        let half = spawn(&world, |world| {
+            world.steal(1, &world.queue, false);
+            world.steal(1, &world.others[0], false);
+        });
+        // SAFETY: the main thread owns both.
+        unsafe { world.others[0].append(&world.queue, 4) };
+        world.push(3);
+        // SAFETY: as above.
+        let first = unsafe { world.others[0].pop() };
+        first.map(|(item, _)| take(item));
+        one.join().unwrap();
+        half.join().unwrap();
+        world.check(4);
+    });
+}
+
 /// SC10: one item is there all the time, whichever way both came in.
 #[test]
 fn sc10_an_observer_never_misses_what_was_there_all_the_time() {

@@ -576,7 +576,7 @@ pub struct Metrics {
     pub threads: usize,
     /// Goroutines.
     pub goroutines: usize,
-    /// Runnable goroutines in the global queue.
+    /// Runnable goroutines in the global queue, those included that yielded.
     pub global_queue: usize,
     /// Runnable goroutines in the processors' own queues.
     pub local_queues: usize,

@@ -10,6 +10,7 @@ mod pairs;
 mod selects;
 mod spawns;
 mod timers;
+mod yields;
 
 use gort_test_support::Random;
 
@@ -31,6 +32,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "pairs",
         about: "park and ready, in pairs, across Ps",
         round: pairs::round,
+    },
+    Scenario {
+        name: "yields",
+        about: "turns by yielding, while GOMAXPROCS changes",
+        round: yields::round,
     },
     Scenario {
         name: "joins",

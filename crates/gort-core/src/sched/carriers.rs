@@ -222,7 +222,8 @@ fn pop(mp: &'static M) -> Next {
     // SAFETY: our M holds `pp`: we own its queue.
     unsafe {
         if switch::is_globals_turn(pp, tick) {
-            found = p::take_global(pp, 1);
+            found = p::take_turn(pp);
+            inherits = !switch::turn_begins_slice(tick);
         }
         if found.is_none()
             && let Some((gp, from_run_next)) = pp.run_queue.pop()

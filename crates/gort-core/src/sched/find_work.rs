@@ -1,7 +1,8 @@
 //! From where the next goroutine comes, on the system stack. The order is Go's `findRunnable`:
-//! due timers; every 61st time, and every 1024th switch, the global queue; the own queue; the global queue; the poller without
-//! waiting; other Ps' queues; those that were stopped, which in Go stand in the global queue; and then, with the P given up, all of it once more before sleeping, the
-//! last one in the poller until the next timer.
+//! due timers; every 61st time, and every 1024th switch, the global queue; the own queue; the global queue, with the
+//! own part of it; the poller without waiting; other Ps' queues, and their parts of the global one; those that were
+//! stopped, which in Go stand in the global queue; and then, with the P given up, all of it once more before sleeping,
+//! the last one in the poller until the next timer.
 
 use std::sync::atomic::{Ordering, fence};
 
@@ -10,7 +11,7 @@ use gort_arch::stack;
 use super::m::{self, M};
 use super::p::{self, P, attention};
 use super::switch;
-use super::{SCHED, callbacks, shake, stopped, wake};
+use super::{SCHED, callbacks, shake, stopped, wake, yielded};
 use crate::clock::{self, NEVER};
 use crate::g::GRef;
 use crate::netpoll;
@@ -97,7 +98,8 @@ fn take_own(pp: &'static P) -> Option<GRef> {
     // global queue would have its turn once in 61 slices.
     if switch::is_globals_turn(pp, tick) || pp.asks(attention::YIELD) {
         // SAFETY: our M holds `pp`.
-        found = unsafe { p::take_global(pp, 1) };
+        found = unsafe { p::take_turn(pp) };
+        inherits = !switch::turn_begins_slice(tick) && !pp.asks(attention::YIELD);
     }
     if pp.asks(attention::YIELD) {
         // The slice is used up, and `run_next` would go on with it: it goes to the end of the line, as
@@ -118,7 +120,8 @@ fn take_own(pp: &'static P) -> Option<GRef> {
     }
     if found.is_none() {
         // SAFETY: as above.
-        found = unsafe { p::take_global(pp, usize::MAX) };
+        found = unsafe { p::take_share(pp) };
+        inherits = false;
     }
     if found.is_some() && !inherits {
         pp.sched_tick.store(tick.wrapping_add(1), Ordering::Relaxed);
@@ -200,7 +203,7 @@ fn pause_after_short_theft(mp: &'static M) {
     }
 }
 
-/// Takes half of another P's queue, or fires its due timers.
+/// Takes half of another P's queue, or of its part of the global one, or fires its due timers.
 fn steal(mp: &'static M, pp: &'static P) -> Option<GRef> {
     // Retired Ps too: their holders may compute for long before they come to give them up.
     let count = p::made();
@@ -227,6 +230,11 @@ fn steal(mp: &'static M, pp: &'static P) -> Option<GRef> {
             if let Some(gp) = unsafe { pp.run_queue.steal_from(&victim.run_queue, false) } {
                 pp.sched_tick.fetch_add(1, Ordering::Relaxed);
                 return Some(p::from_queue(gp));
+            }
+            // SAFETY: our M holds `pp`.
+            if let Some(gp) = unsafe { yielded::steal(pp, victim) } {
+                pp.sched_tick.fetch_add(1, Ordering::Relaxed);
+                return Some(gp);
             }
             if is_last && let Some(gp) = steal_run_next(pp, victim) {
                 return Some(gp);
@@ -289,7 +297,7 @@ fn look_longer(pp: &'static P) -> bool {
         if SCHED.has_work() || pp.attention.load(Ordering::Relaxed) != 0 {
             return true;
         }
-        if p::all().any(|victim| victim.run_queue.has_ring_work()) {
+        if p::all().any(P::has_work_for_all) {
             return true;
         }
     }
@@ -326,9 +334,7 @@ fn go_idle(mp: &'static M, pp: &'static P) -> Option<GRef> {
 /// Whether there is anything an idle M could take. Not counted: a `run_next`, which waits for its own
 /// P's next switch (see `wake`).
 pub(crate) fn has_work_anywhere() -> bool {
-    SCHED.has_work()
-        || p::all().any(|pp| pp.run_queue.has_ring_work())
-        || next_timer_ns() <= clock::now_ns()
+    SCHED.has_work() || p::all().any(P::has_work_for_all) || next_timer_ns() <= clock::now_ns()
 }
 
 /// Takes an idle P again, to look for the work that came up just now.

@@ -13,6 +13,7 @@
 //! - `syscall`: giving up the P around a call that blocks the thread; threads of one's own.
 //! - `entry`, `join`, `scope`: a goroutine's beginning, end, result.
 //! - `stackless`, `carriers`: goroutines that are futures, and the stacks on which they are polled.
+//! - `yielded`: each P's part of the global queue, for those that yield.
 //! - `shake`: unusual choices, for tests.
 //!
 //! Invariants (the status word's G1..G3 are in `gort_queue::status`):
@@ -21,13 +22,14 @@
 //!     `exit_blocking`.
 //! S2. A P is held by one M, or on the idle list, or waiting (`Global::want_m`) for an M to be made,
 //!     or in the `next_p` of an M that has been woken for it.
-//! S3. Runnable goroutines are in some P's queue, in the global queue, among the stopped, or in the hands
-//!     of an M that is about to run them. If there is one and a P is idle, then some M spins, or is being woken, or
-//!     the goroutine is the `run_next` of a running P (see `wake` for that one exception).
+//! S3. Runnable goroutines are in some P's queue, in the global queue or a P's part of it, among the
+//!     stopped, or in the hands of an M that is about to run them. If there is one and a P is idle, then
+//!     some M spins, or is being woken, or the goroutine is the `run_next` of a running P (see `wake` for
+//!     that one exception).
 //! S4. The M of a goroutine that is locked or bound to it runs nothing else.
-//! S5. A P on the idle list has no goroutine in its queue: nobody would come for its `run_next`. Whether
-//!     GOMAXPROCS covers a P is asked under the global lock before it is put there, as only under that
-//!     lock it changes.
+//! S5. A P on the idle list has no goroutine in its queue, nor in its part of the global one: nobody would
+//!     come for its `run_next`. Whether GOMAXPROCS covers a P is asked under the global lock before it is
+//!     put there, as only under that lock it changes.
 
 mod arrival;
 pub mod callbacks;
@@ -45,6 +47,7 @@ pub(crate) mod stopped;
 mod switch;
 pub(crate) mod syscall;
 pub(crate) mod wake;
+mod yielded;
 
 pub(crate) use entry::set_die_of_panic;
 pub use entry::{SpawnOptions, exiting, goexit, spawn, spawn_unchecked};
@@ -70,6 +73,8 @@ pub(crate) struct Sched {
     pub(crate) global: Mutex<Global>,
     /// Length of the global queue, written under its lock; a hint elsewhere.
     pub(crate) global_len: AtomicUsize,
+    /// How many have been taken out of it so far, nearly all from its head; written under its lock, a hint elsewhere.
+    pub(crate) global_taken: AtomicU64,
     /// Spinning Ms and idle Ps.
     pub(crate) idle: Idle,
     /// GOMAXPROCS.
@@ -95,6 +100,7 @@ impl Sched {
 pub(crate) static SCHED: Sched = Sched {
     global: Mutex::new(Global::new()),
     global_len: AtomicUsize::new(0),
+    global_taken: AtomicU64::new(0),
     idle: Idle::new(),
     procs: AtomicU32::new(0),
     last_poll_ns: AtomicU64::new(0),

@@ -14,7 +14,8 @@ use gort_queue::list::List;
 use gort_queue::local::LocalQueue;
 
 use super::m::{M, factory};
-use super::{SCHED, shake, wake};
+use super::yielded::Yielded;
+use super::{SCHED, shake, wake, yielded};
 use crate::clock;
 use crate::g::slab::{self, NoDescriptor};
 use crate::g::{G, GRef};
@@ -28,6 +29,8 @@ pub(crate) const PROCS_MAX: usize = 4096;
 pub(crate) const SLOTS_CACHED: usize = 32;
 /// Free descriptors a P keeps.
 const GS_CACHED: usize = 64;
+/// What a P takes at once from the global queue: half a ring (S46).
+pub(super) const SHARE_MAX: usize = 128;
 /// Goroutine numbers a P takes at once (as Go's).
 const IDS_BATCH: u64 = 16;
 
@@ -48,6 +51,8 @@ pub(crate) mod attention {
 pub(crate) struct P {
     pub(crate) index: u32,
     pub(crate) run_queue: LocalQueue<G>,
+    /// This P's part of the global queue; see the module.
+    pub(crate) yielded: Yielded,
     pub(crate) timers: Timers,
     /// Requests; see [`attention`]. Writers: sysmon, `set_procs`. Cleared by the holder.
     pub(crate) attention: AtomicU32,
@@ -228,6 +233,7 @@ impl P {
         P {
             index: index as u32,
             run_queue: LocalQueue::new(),
+            yielded: Yielded::new(),
             timers: Timers::new(),
             attention: AtomicU32::new(0),
             sched_tick: AtomicU32::new(0),
@@ -299,6 +305,16 @@ impl P {
     /// Whether GOMAXPROCS has been lowered below it.
     pub(crate) fn is_retired(&self) -> bool {
         self.index >= SCHED.procs.load(Ordering::Relaxed)
+    }
+
+    /// Whether goroutines wait for it. For any thread.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.run_queue.is_empty() || !self.yielded.is_empty()
+    }
+
+    /// Whether goroutines wait for it that others may take at any time: not its `run_next`. For any thread.
+    pub(crate) fn has_work_for_all(&self) -> bool {
+        self.run_queue.has_ring_work() || !self.yielded.is_empty()
     }
 
     /// Whether it waits for a thread to come (`arrival`).
@@ -532,7 +548,7 @@ impl Global {
             self.retire(pp);
             return;
         }
-        if !pp.run_queue.is_empty() {
+        if pp.has_work() {
             fatal!("S5: P {} is to be idle and has work", pp.index);
         }
         // SAFETY: the caller gives it up, under the lock.
@@ -560,6 +576,7 @@ impl Global {
         // SAFETY: the caller gives it up, under the lock: its queue's owner is us.
         unsafe {
             pp.run_queue.drain(|gp| self.queue.push_back(gp));
+            pp.yielded.drain(|gp| self.queue.push_back(gp));
         }
         SCHED.global_len.store(self.queue.len(), Ordering::Relaxed);
         if !pp.timers.is_empty() {
@@ -632,15 +649,23 @@ impl Global {
         let taken = self.queue.pop_front();
         before.append(std::mem::take(&mut self.queue));
         self.queue = before;
-        SCHED.global_len.store(self.queue.len(), Ordering::Relaxed);
+        self.publish_taken(taken.iter().len());
         taken.map(from_queue)
     }
 
     /// Up to `count` goroutines from the head of the queue.
     pub(crate) fn take(&mut self, count: usize) -> List<G> {
         let list = self.queue.split_off_front(count.min(self.queue.len()));
-        SCHED.global_len.store(self.queue.len(), Ordering::Relaxed);
+        self.publish_taken(list.len());
         list
+    }
+
+    /// Shows the queue's length after `count` have been taken.
+    fn publish_taken(&mut self, count: usize) {
+        let taken = SCHED.global_taken.load(Ordering::Relaxed);
+        let taken = taken.wrapping_add(count as u64);
+        SCHED.global_taken.store(taken, Ordering::Relaxed);
+        SCHED.global_len.store(self.queue.len(), Ordering::Relaxed);
     }
 }
 
@@ -663,13 +688,56 @@ pub(crate) fn push_global_one(gp: GRef) {
         .store(global.queue.len(), Ordering::Relaxed);
 }
 
-/// The P's share of the global queue: one goroutine to run now, up to `count_max - 1` more for its
-/// ring (S46: a fair share, at most half a ring).
+/// A turn of the global queue: one goroutine from a head of it.
 ///
 /// # Safety
 ///
 /// The caller's M holds `pp`.
-pub(crate) unsafe fn take_global(pp: &P, count_max: usize) -> Option<GRef> {
+pub(crate) unsafe fn take_turn(pp: &P) -> Option<GRef> {
+    // SAFETY: as the caller promises.
+    let part = unsafe { yielded::choose(pp) };
+    if let Some(part) = part.filter(|part| part.is_due())
+        && let Some(gp) = part.take_one()
+    {
+        return Some(gp);
+    }
+    // SAFETY: as the caller promises.
+    unsafe { take_shared(pp, 1) }.or_else(|| part?.take_one())
+}
+
+/// The P's share of the global queue, when its own is empty: one goroutine to run now, the others for its ring
+/// (S46: of what all share a fair share, at most half a ring). Its own part comes first if it is due.
+///
+/// `None` says that its own part is empty (S5): only the holder adds to that, so what it does not find has been taken.
+///
+/// # Safety
+///
+/// The caller's M holds `pp`.
+#[inline]
+pub(crate) unsafe fn take_share(pp: &P) -> Option<GRef> {
+    let is_due = !pp.yielded.is_empty() && pp.yielded.is_due();
+    // SAFETY: as the caller promises.
+    unsafe {
+        if !is_due && let Some(gp) = take_shared(pp, usize::MAX) {
+            return Some(gp);
+        }
+        if let Some(gp) = yielded::take_own(pp) {
+            return Some(gp);
+        }
+        if is_due {
+            take_shared(pp, usize::MAX)
+        } else {
+            None
+        }
+    }
+}
+
+/// Of what all Ps share: one goroutine, up to `count_max - 1` more for the ring.
+///
+/// # Safety
+///
+/// The caller's M holds `pp`.
+unsafe fn take_shared(pp: &P, count_max: usize) -> Option<GRef> {
     if SCHED.global_len.load(Ordering::Relaxed) == 0 {
         return None;
     }
@@ -680,7 +748,7 @@ pub(crate) unsafe fn take_global(pp: &P, count_max: usize) -> Option<GRef> {
         let mut global = SCHED.global.lock();
         let procs = SCHED.procs.load(Ordering::Relaxed).max(1) as usize;
         let share = global.queue.len() / procs + 1;
-        global.take(share.min(count_max).min(128))
+        global.take(share.min(count_max).min(SHARE_MAX))
     };
     let first = list.pop_front()?;
     if list.is_empty() {

@@ -336,30 +336,66 @@ fn yield_inside(gp: GRef) {
     // SAFETY: the current goroutine's M is set.
     let mp = unsafe { M::of(gp) };
     let Some(pp) = mp.p.get() else { return };
-    if gp.get().kind.get() == Kind::Bound {
-        if switch::is_alone(pp) && !shake::is_on() {
+    let is_bound = gp.get().kind.get() == Kind::Bound;
+    let turns = pp.switches.load(Ordering::Relaxed).wrapping_add(1);
+    // Timers and network are looked at every so often all the same. Not by one with a thread of its own: sysmon
+    // does that, and asks for it.
+    let looks_round = turns.is_multiple_of(32) && !is_bound;
+    let stays = !looks_round && switch::is_alone(pp) && !shake::is_on();
+    if stays || looks_round {
+        // A switch counts itself: were it counted twice, its number would always be odd, or always even.
+        pp.switches.store(turns, Ordering::Relaxed);
+    }
+    if stays {
+        let tick = pp.sched_tick.load(Ordering::Relaxed).wrapping_add(1);
+        pp.sched_tick.store(tick, Ordering::Relaxed);
+        if !switch::is_globals_turn(pp, tick) {
             return;
         }
-        pp.clear(p::attention::YIELD);
+        // Alone here, but not for those who stand near other Ps (Y4 of `yielded`).
+        // SAFETY: our M holds `pp`.
+        let Some(waiting) = (unsafe { p::take_turn(pp) }) else {
+            return;
+        };
+        // SAFETY: our M holds `pp`; nobody else has `waiting`.
+        unsafe { pp.push(waiting) };
+        wake::submitted();
+    }
+    if pp.asks(p::attention::YIELD) {
+        // SAFETY: our M holds `pp`.
+        unsafe { end_slice(pp) };
+    }
+    if is_bound {
         m::transition(gp, State::Running, State::Runnable);
         p::push_global_one(gp);
         wake::submitted();
         return sleep_bound(mp, gp);
     }
-    // Nobody to yield to: timers and network are looked at every so often all the same.
-    let switches = pp.switches.load(Ordering::Relaxed).wrapping_add(1);
-    pp.switches.store(switches, Ordering::Relaxed);
-    if !switches.is_multiple_of(32) && switch::is_alone(pp) && !shake::is_on() {
-        pp.sched_tick.store(
-            pp.sched_tick.load(Ordering::Relaxed).wrapping_add(1),
-            Ordering::Relaxed,
-        );
-        return;
-    }
-    // Who yields does what was asked for: `run_next` need not answer for it.
-    pp.clear(p::attention::YIELD);
     // SAFETY: the current goroutine is stackful and runs on `mp`, which holds a P.
     unsafe { switch::leave(mp, gp, Action::Yield) };
+}
+
+/// Does what sysmon asks for when a slice is used up, for one that yields: somebody of the global queue has a turn,
+/// and `run_next`, which would go on with the slice, stands behind the others. Before the caller stands there itself,
+/// or the turn might be its own.
+///
+/// # Safety
+///
+/// The caller's M holds `pp`.
+#[cold]
+unsafe fn end_slice(pp: &'static p::P) {
+    pp.clear(p::attention::YIELD);
+    // SAFETY: as the caller promises: we own its queue; who was taken out of one is on none (G1).
+    unsafe {
+        let turn = p::take_turn(pp);
+        if let Some(next) = pp.run_queue.take_run_next() {
+            p::push_global_one(p::from_queue(next));
+        }
+        if let Some(turn) = turn {
+            pp.push(turn);
+        }
+    }
+    wake::submitted();
 }
 
 /// Lets the goroutine run that the caller has just readied, on the rest of the caller's time slice; the

@@ -139,6 +139,17 @@ fn is_left_to_chance() -> bool {
     MODE.load(Ordering::Relaxed) & CHANCE != 0
 }
 
+/// Whether one that yields goes to what all Ps share, rather than to its P's part of the global queue.
+///
+/// # Safety
+///
+/// The caller's M holds `pp`.
+#[cold]
+pub(super) unsafe fn yields_to_all(pp: &P) -> bool {
+    // SAFETY: as the caller promises.
+    migrates() || unsafe { chance(2, pp) == 0 }
+}
+
 /// A number below `n`.
 ///
 /// # Safety

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use super::m::{M, transition};
 use super::p::{self, P};
-use super::{SCHED, join, shake, wake};
+use super::{SCHED, join, shake, wake, yielded};
 use crate::clock::{self, NEVER};
 use crate::g::{G, GRef};
 use crate::thread_state;
@@ -26,7 +26,7 @@ pub(crate) enum Action {
     None,
     /// Running to Waiting; if a `ready` came first, it is queued again.
     Park,
-    /// Running to Runnable, at the end of the global queue.
+    /// Running to Runnable, at the end of the P's part of the global queue, or of what all share of it (`yielded`).
     Yield,
     /// Running to Runnable, at the end of the P's own ring.
     HandOver,
@@ -145,6 +145,13 @@ pub(super) fn is_globals_turn(pp: &P, tick: u32) -> bool {
     tick.is_multiple_of(GLOBAL_TICKS) || switches.is_multiple_of(GLOBAL_SWITCHES)
 }
 
+/// Whether the one that gets this turn of the global queue begins a slice. Between hand-overs it does not: it would
+/// begin one for those who hand over too, so that their slice would never be over, and the ring never have its turn.
+#[inline(always)]
+pub(super) fn turn_begins_slice(tick: u32) -> bool {
+    tick.is_multiple_of(GLOBAL_TICKS)
+}
+
 /// The next goroutine for this P, if it can be had in a few instructions. `None` sends the caller to
 /// the system stack, where everything is considered.
 ///
@@ -171,29 +178,28 @@ unsafe fn pick(mp: &'static M, pp: &'static P) -> Option<GRef> {
         return None;
     }
     let mut picked = None;
+    let mut inherits = false;
     if is_globals_turn(pp, tick) {
         // SAFETY: the caller's M holds `pp`.
-        picked = unsafe { p::take_global(pp, 1) };
+        picked = unsafe { p::take_turn(pp) };
+        inherits = !turn_begins_slice(tick);
     }
-    let mut inherits = false;
     if picked.is_none() {
         // SAFETY: as above: the holder owns the queue.
         if let Some((gp, from_run_next)) = unsafe { pp.run_queue.pop() } {
             picked = Some(p::from_queue(gp));
             inherits = from_run_next;
         } else {
+            inherits = false;
             // SAFETY: as above.
-            picked = unsafe { p::take_global(pp, usize::MAX) };
+            picked = unsafe { p::take_share(pp) };
         }
     }
     let gp = picked?;
     if !inherits {
         pp.sched_tick.store(tick.wrapping_add(1), Ordering::Relaxed);
-        // Those that yield all the time are warm.
-        if mp.action.get() != Action::Yield {
-            // SAFETY: the caller's M holds `pp`.
-            unsafe { fetch_ahead(pp) };
-        }
+        // SAFETY: the caller's M holds `pp`.
+        unsafe { fetch_ahead(pp) };
     }
     if gp.get().wants_system_stack() {
         mp.next_g.set(Some(gp));
@@ -331,7 +337,8 @@ pub(crate) unsafe fn finish(mp: &'static M) {
         }
         Action::Yield => {
             transition(gp, State::Running, State::Runnable);
-            p::push_global_one(gp);
+            // SAFETY: we hold the P; `gp` is Runnable, and nobody else has it.
+            unsafe { yielded::push(mp.held(), gp) };
             wake::submitted();
         }
         Action::HandOver => {
@@ -388,5 +395,5 @@ unsafe fn bury(mp: &'static M, gp: GRef) {
 
 /// Whether nothing else wants to run here, as far as a glance tells.
 pub(crate) fn is_alone(pp: &P) -> bool {
-    pp.run_queue.is_empty() && !SCHED.has_work() && pp.attention.load(Ordering::Relaxed) == 0
+    !pp.has_work() && !SCHED.has_work() && pp.attention.load(Ordering::Relaxed) == 0
 }

@@ -72,7 +72,7 @@ pub(crate) fn poller_earlier(when_ns: u64) {
 /// becomes idle. The order of the questions is Go's `handoffp`.
 pub(crate) fn hand_off(pp: &'static P) {
     let may_go_on = !pp.is_retired();
-    let has_work = || !pp.run_queue.is_empty() || SCHED.has_work();
+    let has_work = || pp.has_work() || SCHED.has_work();
     if may_go_on && has_work() {
         return m::start(pp, false);
     }

@@ -255,7 +255,9 @@ pub fn try_current() -> Option<Goroutine> {
     g::current_goroutine().map(Goroutine::new)
 }
 
-/// Lets other goroutines run: the caller goes to the end of the global queue.
+/// Lets other goroutines run: the caller goes to the end of the global queue. With several processors each keeps a part
+/// of that for those that yield there, and the others take from it too, so that in the long run all that do nothing but
+/// yield have as many turns.
 ///
 /// On a plain OS thread it yields to the kernel's scheduler.
 ///

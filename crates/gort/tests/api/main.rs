@@ -5,3 +5,4 @@ mod go;
 mod macros;
 mod panics;
 mod traits;
+mod yielding;
