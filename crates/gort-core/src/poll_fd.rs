@@ -570,11 +570,13 @@ impl Locked<'_> {
         if call_deadline_ns == NEVER {
             return self.wait_armed(NEVER, cancellation);
         }
-        self.fd
-            .desc
-            .set_call_deadline(self.direction, call_deadline_ns);
+        let set = |deadline_ns| {
+            let wakes = self.fd.desc.set_call_deadline(self.direction, deadline_ns);
+            wakes.into_iter().for_each(sched::ready);
+        };
+        set(call_deadline_ns);
         let result = self.wait_armed(call_deadline_ns, cancellation);
-        self.fd.desc.set_call_deadline(self.direction, NEVER);
+        set(NEVER);
         result
     }
 

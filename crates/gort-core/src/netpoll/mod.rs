@@ -30,6 +30,8 @@
 //!     only says "look at the clock". A timer for a deadline that has been moved since is therefore
 //!     harmless and needs no sequence number (Go's `rseq` and `wseq`): it finds the new deadline in
 //!     the future and wakes nobody, and a G that was woken for the old one looks, and waits again.
+//!     But a timer that is late has still to say it, so nobody stops one without looking at the clock
+//!     in its place: who changes a deadline wakes whoever waits past any of the slot's (`Slot::rearm`).
 //! N5. Who takes a G out of a word owes it exactly one `ready`. A waiter that finds that it should
 //!     not wait takes its own G back; if that fails, another has it, and the waiter parks for the
 //!     `ready` that is on its way.
@@ -219,30 +221,18 @@ impl PollDesc {
                     .store(deadline_ns, Ordering::Release);
             }
         }
-        let now = clock::now_ns();
-        self.slot.rearm(&mut arming, now);
-        drop(arming);
-        if deadline_ns > now {
-            return Wakes([None, None]);
-        }
-        Wakes(DIRECTIONS.map(|direction| {
-            if self.slot.side(direction).is_due(now) {
-                self.slot.unblock(direction)
-            } else {
-                None
-            }
-        }))
+        self.slot.rearm(&mut arming, clock::now_ns())
     }
 
     /// Arms the direction's timer for the wait of one call as well, or (`NEVER`) for the deadline
     /// alone again. Only for the G that holds the direction's lock.
-    pub fn set_call_deadline(&self, direction: Direction, deadline_ns: u64) {
+    pub fn set_call_deadline(&self, direction: Direction, deadline_ns: u64) -> Wakes {
         let mut arming = self.slot.arming.lock();
         self.slot
             .side(direction)
             .call_deadline_ns
             .store(deadline_ns, Ordering::Release);
-        self.slot.rearm(&mut arming, clock::now_ns());
+        self.slot.rearm(&mut arming, clock::now_ns())
     }
 
     /// The wait of whoever has the lock of this direction, to be ended from elsewhere.
@@ -602,13 +592,18 @@ mod tests {
                 .into_iter()
                 .for_each(sched::ready)
         };
+        let set_for_call = |when| {
+            desc.set_call_deadline(Direction::Write, when)
+                .into_iter()
+                .for_each(sched::ready)
+        };
         set(None, far);
         assert_eq!(armed(&desc), [far, NEVER]);
         set(Some(Direction::Read), far + 1);
         assert_eq!(armed(&desc), [far + 1, far]);
-        desc.set_call_deadline(Direction::Write, far - 1);
+        set_for_call(far - 1);
         assert_eq!(armed(&desc), [far + 1, far - 1]);
-        desc.set_call_deadline(Direction::Write, NEVER);
+        set_for_call(NEVER);
         set(Some(Direction::Read), NEVER);
         assert_eq!(armed(&desc), [NEVER, far]);
         set(None, NEVER);

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use gort_queue::poll_slot::PollSlot;
 
-use super::{DIRECTIONS, Direction, WAITERS};
+use super::{DIRECTIONS, Direction, WAITERS, Wakes};
 use crate::clock::NEVER;
 use crate::g::{G, GRef};
 use crate::lock::Mutex;
@@ -115,12 +115,15 @@ impl Slot {
         Some(GRef(gp))
     }
 
-    /// Brings the timers in line with the deadlines. If both directions have the same one, the
-    /// reader's timer serves both, as a deadline is mostly set for the whole connection.
-    pub(super) fn rearm(&self, arming: &mut Arming, now: u64) {
+    /// Brings the timers in line with the deadlines, and takes out who waits past one. If both
+    /// directions have the same one, the reader's timer serves both, as a deadline is mostly set for
+    /// the whole connection.
+    ///
+    /// One in the past gets no timer, and loses the one that it has, which may be late: so who waits is
+    /// woken from here, whichever deadline was changed (N4).
+    pub(super) fn rearm(&self, arming: &mut Arming, now: u64) -> Wakes {
         let [read, write] = DIRECTIONS.map(|direction| {
             let due = self.side(direction).due_ns();
-            // One in the past needs no timer: who sets it wakes, and who waits checks.
             if due <= now { NEVER } else { due }
         });
         let wanted = [read, if write == read { NEVER } else { write }];
@@ -145,6 +148,16 @@ impl Slot {
                 }
             }
         }
+        Wakes(DIRECTIONS.map(|direction| self.unblock_if_due(direction, now)))
+    }
+
+    /// Takes out the G that waits in this direction, if its deadline has passed.
+    fn unblock_if_due(&self, direction: Direction, now: u64) -> Option<GRef> {
+        if self.side(direction).is_due(now) {
+            self.unblock(direction)
+        } else {
+            None
+        }
     }
 
     /// Ends this use of the slot.
@@ -154,13 +167,19 @@ impl Slot {
             side.deadline_ns.store(NEVER, Ordering::Release);
             side.call_deadline_ns.store(NEVER, Ordering::Release);
         }
-        self.rearm(&mut arming, 0);
+        let wakes = self.rearm(&mut arming, 0);
         drop(arming);
+        let waiting = DIRECTIONS.map(|direction| self.unblock(direction));
+        // Waiting borrows the `PollDesc` that is being dropped.
+        if wakes
+            .into_iter()
+            .chain(waiting.into_iter().flatten())
+            .next()
+            .is_some()
+        {
+            fatal!("netpoll: a goroutine waits on a closed slot");
+        }
         for side in &self.sides {
-            // Waiting borrows the `PollDesc` that is being dropped.
-            if side.waiter.interrupt().is_some() {
-                fatal!("netpoll: a goroutine waits on a closed slot");
-            }
             side.waiter.clear();
         }
         // The next generation begins, with all flags down. Events of this one miss from here on.
@@ -178,7 +197,7 @@ impl Side {
         deadline.min(self.call_deadline_ns.load(Ordering::Acquire))
     }
 
-    pub(super) fn is_due(&self, now: u64) -> bool {
+    fn is_due(&self, now: u64) -> bool {
         let due = self.due_ns();
         due != NEVER && due <= now
     }
@@ -193,9 +212,7 @@ unsafe fn deadline_fired(arg: *mut (), now_ns: u64, out: &mut ReadyList) {
     // SAFETY: our caller passes what `add_chunk` gave the timer: a slot, which lives for ever (N1).
     let slot = unsafe { &*arg.cast::<Slot>() };
     for direction in DIRECTIONS {
-        if slot.side(direction).is_due(now_ns)
-            && let Some(gp) = slot.unblock(direction)
-        {
+        if let Some(gp) = slot.unblock_if_due(direction, now_ns) {
             out.push(gp);
         }
     }

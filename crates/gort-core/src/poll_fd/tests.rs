@@ -241,6 +241,96 @@ fn a_timer_finds_every_reader_on_its_way_to_the_park() {
     race_with_a_deadline(|random| clock::now_ns() + random % 2_000);
 }
 
+/// A reader waits, its deadline comes, and before a timer can say so something happens to the deadlines of the
+/// writers, who share its slot.
+fn a_due_deadline_beside(happens: impl Fn(&PollFd)) {
+    let (fd, _peer) = connected();
+    for round in 0..100 {
+        let deadline = clock::now_ns() + 1_000_000;
+        fd.set_deadline(Some(Direction::Read), deadline).unwrap();
+        thread::scope(|s| {
+            let (tell, told) = std::sync::mpsc::channel();
+            let fd = &fd;
+            s.spawn(move || {
+                let turn = fd.lock(Direction::Read, NEVER).unwrap();
+                let result = loop {
+                    // News are no reason to end: look again.
+                    match turn.prepare().and_then(|()| turn.wait(NEVER)) {
+                        Ok(()) => {}
+                        Err(error) => break error,
+                    }
+                };
+                tell.send(result).unwrap();
+            });
+            while clock::now_ns() < deadline {
+                std::hint::spin_loop();
+            }
+            happens(fd);
+            match told.recv_timeout(Duration::from_secs(10)) {
+                Ok(result) => assert_eq!(result, PollError::DeadlineExceeded),
+                Err(_) => {
+                    // Get the reader going, so that this ends.
+                    fd.desc.evict().into_iter().for_each(sched::ready);
+                    panic!("a wake-up was lost in round {round}");
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_due_deadline_is_told_beside_a_new_one_of_the_other_direction() {
+    a_due_deadline_beside(|fd| {
+        let far = clock::now_ns() + 3_600_000_000_000;
+        fd.set_deadline(Some(Direction::Write), far).unwrap();
+    });
+}
+
+#[test]
+fn a_due_deadline_is_told_beside_a_call_of_the_other_direction() {
+    a_due_deadline_beside(|fd| {
+        let turn = fd.lock(Direction::Write, NEVER).unwrap();
+        let _ = turn.wait(clock::now_ns() + 1_000);
+    });
+}
+
+/// One timer serves both, and the one whose call it was ends first.
+#[test]
+fn a_due_deadline_is_told_although_the_timer_was_anothers() {
+    let (fd, _peer) = connected();
+    for round in 0..100 {
+        let deadline = clock::now_ns() + 1_000_000;
+        fd.set_deadline(Some(Direction::Write), deadline).unwrap();
+        // A reader's call: the timer that goes for it is the reader's, and the writer has none.
+        fd.desc
+            .set_call_deadline(Direction::Read, deadline)
+            .into_iter()
+            .for_each(sched::ready);
+        let gp = g::current();
+        assert_eq!(fd.desc.register(Direction::Write, gp), Registered::Waiting);
+        while clock::now_ns() < deadline {
+            std::hint::spin_loop();
+        }
+        let wakes: Vec<_> = fd
+            .desc
+            .set_call_deadline(Direction::Read, NEVER)
+            .into_iter()
+            .collect();
+        // Either it is among these, or the timer was faster and has readied us.
+        match &wakes[..] {
+            [] => assert!(
+                !fd.desc.withdraw(Direction::Write, gp),
+                "nobody tells the writer, in round {round}"
+            ),
+            wakes => {
+                assert_eq!(wakes, [gp]);
+                sched::ready(gp);
+            }
+        }
+        sched::park(WaitReason::IoWait);
+    }
+}
+
 #[test]
 fn an_exposed_number_stays_open_until_the_drop() {
     let (fd, mut peer) = connected();
