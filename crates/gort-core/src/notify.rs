@@ -10,7 +10,8 @@
 //!
 //! N1. `WANTED` has a signal's bit from before the handler is installed for it until after it is uninstalled: who
 //!     is in the handler without it has come late, as the signal did before, or was called by a handler that had
-//!     replaced ours. The late one goes nowhere: the default action was not meant for it.
+//!     replaced ours. Neither meets the default action: it was not meant for the late one, and the other's caller
+//!     stands in its place. (If ours is installed and nobody wants the signal, who had replaced it has put it back.)
 //! N2. *None is lost.* The handler sets the bit and then raises; [`wait`] forgets old readiness, clears the
 //!     counter, and then looks at the bits. What is raised later is news for the poller.
 //!
@@ -137,18 +138,18 @@ extern "C" fn on_signal(signo: c_int, info: *mut libc::siginfo_t, context: *mut 
     // SAFETY: the call has no preconditions.
     let pid = unsafe { libc::getpid() } as u32;
     let is_forked = pid != OWNER.load(Ordering::Relaxed);
-    if !is_forked && WANTED.load(Ordering::SeqCst) & bit(signo) != 0 {
+    let is_wanted = !is_forked && WANTED.load(Ordering::SeqCst) & bit(signo) != 0;
+    if is_wanted && !signal::is_nested(signo) {
         PENDING.fetch_or(bit(signo), Ordering::SeqCst);
         raise();
-        if signo != libc::SIGQUIT {
-            // SAFETY: a handler's own arguments.
-            unsafe { signal::chain_to_handler(signo, info, context) };
-        }
-    } else if is_forked || signal::is_handled(signo) {
-        // SAFETY: a handler's own arguments.
-        unsafe {
+    }
+    // SAFETY: a handler's own arguments.
+    unsafe {
+        if !is_wanted && signal::is_installed(signo, on_signal) {
             signal::as_interrupted(signo, context);
             signal::chain(signo, info, context);
+        } else if !is_wanted || signo != libc::SIGQUIT {
+            signal::chain_to_handler(signo, info, context);
         }
     }
     // SAFETY: as above. The goroutine, and with it the block, is the same as before.

@@ -2,6 +2,7 @@
 //! Programs that die by signals are in `testing/crash`.
 
 mod actions;
+mod chained;
 mod contexts;
 mod subscriptions;
 mod support;

@@ -6,10 +6,12 @@
 //! the default action is taken by the kernel itself. One difference remains: it runs on the stack ours
 //! runs on, the alternate one.
 //!
-//! Alternate stacks, and what else the kernel keeps for each thread, are in `of_thread`.
+//! Alternate stacks, and what else the kernel keeps for each thread, are in `of_thread`; handlers that go on to
+//! each other in a circle in `nesting`.
 //!
 //! Elsewhere: which signals are taken and what is done about them (`preempt`, `overflow`).
 
+mod nesting;
 mod of_thread;
 
 use std::ffi::{c_int, c_void};
@@ -50,6 +52,8 @@ struct Replaced {
     action: libc::sigaction,
     /// Whether a one-shot handler has been called. Readers and writers: `chain`.
     used: AtomicBool,
+    /// What was replaced the time before.
+    older: Option<&'static Replaced>,
 }
 
 /// By signal number; null where nothing was replaced. Written by `install`, never freed: a handler
@@ -121,7 +125,7 @@ fn install_with_mask(signo: c_int, handler: Handler, flags: c_int, mask: libc::s
 ///
 /// `signo` is no signal.
 pub fn uninstall(signo: c_int, handler: Handler) {
-    if action_of(signo).sa_sigaction != handler as *const () as libc::sighandler_t {
+    if !is_installed(signo, handler) {
         return;
     }
     if let Some(replaced) = replaced(signo) {
@@ -162,10 +166,15 @@ pub fn restore(signo: c_int, before: &Action) {
     }
 }
 
-/// Whether there is a handler for `signo`, whose ever it is. Async-signal-safe.
-pub fn is_handled(signo: c_int) -> bool {
-    let address = action_of(signo).sa_sigaction;
-    address != libc::SIG_DFL && address != libc::SIG_IGN
+/// Whether `handler` is what the kernel calls for `signo`; it may have been called by another one. Async-signal-safe.
+pub fn is_installed(signo: c_int, handler: Handler) -> bool {
+    action_of(signo).sa_sigaction == handler as *const () as libc::sighandler_t
+}
+
+/// Whether a handler for `signo` that runs has been called from within its own [`chain`], by one that was put over it.
+/// Async-signal-safe.
+pub fn is_nested(signo: c_int) -> bool {
+    nesting::at_work(signo).is_some()
 }
 
 /// Whether `signo` is ignored, whoever has seen to that.
@@ -180,6 +189,11 @@ fn replaced(signo: c_int) -> Option<&'static Replaced> {
 }
 
 impl Replaced {
+    fn is_handler(&self) -> bool {
+        let address = self.action.sa_sigaction;
+        address != libc::SIG_DFL && address != libc::SIG_IGN
+    }
+
     fn is_one_shot(&self) -> bool {
         self.action.sa_flags & libc::SA_RESETHAND != 0
     }
@@ -208,6 +222,7 @@ fn remember(signo: c_int, action: libc::sigaction) {
     let replaced = Box::new(Replaced {
         action,
         used: AtomicBool::new(false),
+        older: replaced(signo),
     });
     REPLACED[signo as usize].store(Box::into_raw(replaced), Ordering::Release);
 }
@@ -230,7 +245,12 @@ pub fn is_default(signo: c_int) -> bool {
 pub unsafe fn chain(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the caller's `info` is the kernel's.
     let is_fault = is_fault(signo) && unsafe { (*info).si_code } > 0;
-    let Some(replaced) = replaced(signo) else {
+    let next = next(signo);
+    if is_nested(signo) && !is_fault && !next.is_some_and(Replaced::is_handler) {
+        // Who has called us stands in place of the default action.
+        return;
+    }
+    let Some(replaced) = next else {
         return act_by_default(signo, is_fault);
     };
     let action = &replaced.action;
@@ -241,7 +261,7 @@ pub unsafe fn chain(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
         // The kernel lets nobody ignore a fault.
         libc::SIG_IGN if is_fault => act_by_default(signo, is_fault),
         libc::SIG_IGN => {}
-        address => {
+        address => nesting::with(signo, replaced, || {
             let mask = Masked::as_for(signo, action);
             if action.sa_flags & libc::SA_SIGINFO != 0 {
                 // SAFETY: an action with SA_SIGINFO has a handler of this form.
@@ -253,7 +273,25 @@ pub unsafe fn chain(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
                 handler(signo);
             }
             drop(mask);
-        }
+        }),
+    }
+}
+
+/// What our handler goes on to now: what it has replaced; or if that has called it, what it replaced before.
+/// Async-signal-safe.
+fn next(signo: c_int) -> Option<&'static Replaced> {
+    if let Some(replaced) = nesting::at_work(signo) {
+        return replaced.older;
+    }
+    let replaced = replaced(signo)?;
+    // Put over ours at first, then replaced by ours, and now in its place again: it goes on to ours. (A signal that
+    // came to ours while that changed is taken for one that came this way.)
+    let is_over_ours =
+        replaced.older.is_some() && action_of(signo).sa_sigaction == replaced.action.sa_sigaction;
+    if is_over_ours {
+        replaced.older
+    } else {
+        Some(replaced)
     }
 }
 
@@ -264,11 +302,7 @@ pub unsafe fn chain(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
 ///
 /// As [`chain`].
 pub unsafe fn chain_to_handler(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let is_handler = replaced(signo).is_some_and(|replaced| {
-        let address = replaced.action.sa_sigaction;
-        !replaced.is_spent() && address != libc::SIG_DFL && address != libc::SIG_IGN
-    });
-    if is_handler {
+    if next(signo).is_some_and(|next| next.is_handler() && !next.is_spent()) {
         // SAFETY: the caller's word.
         unsafe {
             as_interrupted(signo, context);
