@@ -15,10 +15,10 @@ use crate::request::{Refusal, Request, Requests};
 
 /// Answers that wait for others of a pipeline are sent when they are so many bytes.
 const OUTPUT_BYTES: usize = 64 << 10;
-/// How much, and for how long, a peer that was refused may go on sending before it is cut off: an answer
+/// How much, and for how long, a peer may go on sending after the last answer before it is cut off: that
 /// is lost if the connection is closed while there is something to read.
-const REFUSED_BYTES: usize = 256 << 10;
-const REFUSED_TIME: Duration = Duration::from_secs(1);
+const LAST_BYTES: usize = 256 << 10;
+const LAST_TIME: Duration = Duration::from_secs(1);
 
 /// What the handler answers.
 #[derive(Clone, Debug)]
@@ -173,8 +173,7 @@ impl Connection<'_> {
             let has_body = request.method != "HEAD";
             answer.write(&mut self.output.borrow_mut(), keeps_alive, has_body);
             if !keeps_alive {
-                self.flush()?;
-                return self.stream.shutdown(Shutdown::Write);
+                return self.end();
             }
             if self.output.borrow().len() >= OUTPUT_BYTES {
                 self.flush()?;
@@ -196,15 +195,20 @@ impl Connection<'_> {
         Ok(())
     }
 
-    /// Says what was wrong, and ends the connection when the peer has heard it.
+    /// Says what was wrong, and ends the connection.
     fn refuse(&self, status: u16, why: &str) -> io::Result<()> {
         let answer = Response::text(status, &format!("{why}\n"));
         answer.write(&mut self.output.borrow_mut(), false, true);
+        self.end()
+    }
+
+    /// Sends the answers, and ends the connection when the peer has heard them.
+    fn end(&self) -> io::Result<()> {
         self.flush()?;
         self.stream.shutdown(Shutdown::Write)?;
-        let deadline = Instant::now() + REFUSED_TIME;
+        let deadline = Instant::now() + LAST_TIME;
         self.stream.set_read_deadline(Some(deadline))?;
-        let mut rest = self.stream.take(REFUSED_BYTES as u64);
+        let mut rest = self.stream.take(LAST_BYTES as u64);
         io::copy(&mut rest, &mut io::sink()).map(drop)
     }
 }

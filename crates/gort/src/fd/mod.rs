@@ -322,6 +322,9 @@ impl Fd {
         mut attempt: impl FnMut(BorrowedFd<'_>, &[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let len = bufs.iter().map(|buf| buf.len()).sum();
+        // A list that begins with nothing, as long as the kernel takes, would come to nothing.
+        let first = bufs.iter().position(|buf| !buf.is_empty());
+        let bufs = &bufs[first.unwrap_or(0)..];
         self.write_turn(len, |fd, written| {
             if written == 0 {
                 return attempt(fd, bufs);
@@ -345,6 +348,7 @@ impl Fd {
         let mut written = 0;
         while written < len {
             let outcome = match attempt(turn.as_fd(), written) {
+                Ok(0) => break,
                 Ok(count) => {
                     written += count;
                     continue;

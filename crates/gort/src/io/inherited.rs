@@ -21,6 +21,7 @@ use gort_core::netpoll::Direction;
 use gort_core::os::as_std;
 use gort_core::sched;
 
+use crate::context;
 use crate::fd::{Fd, Kind};
 use crate::sync::Mutex;
 
@@ -49,7 +50,8 @@ impl Inherited {
     ) -> io::Result<T> {
         loop {
             let result = match self.wait(stream, direction)? {
-                Readiness::Unknown => sched::blocking(|| f(Readiness::Unknown)),
+                // One that is non-blocking says so: there is nothing to wait for it by.
+                Readiness::Unknown => return sched::blocking(|| f(Readiness::Unknown)),
                 readiness => f(readiness),
             };
             match result {
@@ -67,8 +69,12 @@ impl Inherited {
             .is_ok_and(|fd| matches!(fd.always_ready(), Ok(Some(_))))
     }
 
+    /// Input obeys the current context. Output does not: it is mostly meant to say why something has ended.
     #[track_caller]
     fn wait(&self, stream: &impl AsFd, direction: Direction) -> io::Result<Readiness> {
+        if direction == Direction::Read {
+            context::current::check()?;
+        }
         let Ok(fd) = self.fd(stream) else {
             // Closed, or no descriptor for a duplicate: the call itself may go better, or will say why not.
             return Ok(Readiness::Unknown);
@@ -76,7 +82,11 @@ impl Inherited {
         if fd.always_ready()?.is_some() {
             return Ok(Readiness::Always);
         }
-        fd.retry(direction, |fd_now| fd.look(fd_now, direction))?;
+        let look = || fd.retry(direction, |fd_now| fd.look(fd_now, direction));
+        match direction {
+            Direction::Read => look()?,
+            Direction::Write => context::background().enter(look)?,
+        };
         Ok(Readiness::Announced)
     }
 

@@ -130,6 +130,36 @@ fn input_is_read_from_files_and_devices() {
 }
 
 /// Says on the standard error when the main goroutine waits for input, and does not hold the only P.
+/// Output says what has ended, so it goes on; input obeys.
+fn use_under_an_ended_context() {
+    let (context, cancel) = gort::context::background().with_cancel();
+    cancel.cancel();
+    context.enter(|| {
+        let error = io::stdin().read(&mut [0]).unwrap_err();
+        writeln!(io::stdout(), "{error}").unwrap();
+        writeln!(io::stderr(), "{error}").unwrap();
+    });
+    let mut rest = String::new();
+    io::stdin().read_to_string(&mut rest).unwrap();
+    write!(io::stdout(), "{rest}").unwrap();
+}
+
+#[test]
+fn an_ended_context_ends_input_and_no_output() {
+    let name = "an_ended_context_ends_input_and_no_output";
+    child(name, use_under_an_ended_context);
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"rest").unwrap();
+    drop(writer);
+    let path = env::temp_dir().join(format!("gort-ended-{}", process::id()));
+    fs::write(&path, "rest").unwrap();
+    let file = File::open(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    for stdin in [Stdio::from(reader), Stdio::from(file)] {
+        assert_eq!(finish(start(name, stdin)), "context canceled\nrest");
+    }
+}
+
 fn echo_lines_and_tell() {
     gort::go(|| {
         until("a reader parks", || waiting_for(WaitReason::IoWait) == 1);

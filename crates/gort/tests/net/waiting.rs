@@ -184,6 +184,28 @@ fn connecting_waits_and_reports_a_refusal() {
     });
 }
 
+/// One system call takes 1,024 of them.
+#[test]
+fn a_vectored_write_passes_any_number_of_empty_buffers() {
+    in_both_worlds(|world| {
+        let (mut client, mut server) = pair();
+        let writer = world.go(move || {
+            let mut bufs = vec![IoSlice::new(&[]); 3_000];
+            assert_eq!(client.write_vectored(&bufs).unwrap(), 0);
+            bufs.push(IoSlice::new(b"a"));
+            bufs.extend(vec![IoSlice::new(&[]); 3_000]);
+            bufs.push(IoSlice::new(b"b"));
+            let deadline = Instant::now() + Duration::from_secs(20);
+            client.set_write_deadline(Some(deadline)).unwrap();
+            assert_eq!(client.write_vectored(&bufs).unwrap(), 2);
+        });
+        let mut text = String::new();
+        server.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "ab");
+        writer.join();
+    });
+}
+
 #[test]
 fn vectored_calls_pass_any_number_of_buffers() {
     in_both_worlds(|world| {
