@@ -253,7 +253,18 @@ pub mod g {
     }
 }
 
+pub mod runtime {
+    pub fn ensure_started() {}
+}
+
 pub mod sched {
+    /// Of wakers, which no model has.
+    pub mod callbacks {
+        pub fn wake(_: std::task::Waker) {
+            unreachable!("no task in a model")
+        }
+    }
+
     use gort_queue::claim::{Round, TIMED_OUT};
 
     use super::g::{self, GRef};

@@ -10,6 +10,7 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
+use std::task::Waker;
 
 use super::entry::{self, SpawnOptions};
 use super::park;
@@ -69,6 +70,28 @@ pub fn defer(task: NonNull<Deferred>) {
     let mut list = ReadyList::new();
     list.defer(task);
     defer_all(&mut list);
+}
+
+/// Has `waker` called by a goroutine of the runtime's, which has been started: for whoever may not run the code of
+/// others, as that might park. From anywhere that holds no lock of the runtime; allocates.
+pub fn wake(waker: Waker) {
+    #[repr(C)]
+    struct Job {
+        deferred: Deferred,
+        waker: Waker,
+    }
+
+    unsafe fn run(deferred: NonNull<Deferred>) {
+        // SAFETY: deferred below as the first field of a leaked `Job`, and run once.
+        let job = unsafe { Box::from_raw(deferred.cast::<Job>().as_ptr()) };
+        job.waker.wake();
+    }
+
+    let job = Box::new(Job {
+        deferred: Deferred::new(run),
+        waker,
+    });
+    defer(NonNull::from(Box::leak(job)).cast());
 }
 
 /// Starts the first runner; once, at start.

@@ -140,6 +140,9 @@ impl<T> Receiver<T> {
 
     /// Receives a value, waiting for at most `timeout`.
     ///
+    /// (For a `select!` that has yet to make the value it sends it waits until that is made, as
+    /// [`try_recv`](Self::try_recv) does.)
+    ///
     /// # Errors
     ///
     /// [`RecvTimeoutError::Timeout`], or [`RecvTimeoutError::Disconnected`] once nothing can come any
@@ -422,7 +425,7 @@ unsafe fn recv_into(
             }
         }
         drop(core);
-        after.act();
+        after.act_queued();
         timed::rearm(chan);
         // A promise is kept or broken soon; the deadline does not end the wait for it.
         let wait = if round.is_none() { Wait::FOREVER } else { wait };

@@ -238,7 +238,7 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Sends what was promised. Waits only if the receiver that was held for it has gone away.
+    /// Sends what was promised. Never waits.
     #[inline]
     #[track_caller]
     pub(super) fn send_promised(&self, promised: Promised, value: T) -> Result<(), SendError<T>> {
@@ -265,7 +265,9 @@ impl<T> Sender<T> {
         let mut core = chan.lock();
         let Some(receiver) = core.pop_held(ticket) else {
             drop(core);
-            return self.send(value);
+            // It was a future that is gone: as if it had been handed the value and not been polled for it.
+            // SAFETY: the channel is for `T`s.
+            return unsafe { chan.put_back(value) }.map_err(SendError);
         };
         // SAFETY: a held receiver waits with an empty slot for a `T` (W2); off the queue.
         unsafe {
@@ -433,7 +435,7 @@ unsafe fn send_from<T>(chan: &Chan, from: *mut T, wait: Wait, locked: Locked<'_>
         // its queue and readied us, or take it off ourselves (W1). The buffer is full (S2).
         unsafe { core.queue_sender(NonNull::from(&me), &mut after) };
         drop(core);
-        after.act();
+        after.act_queued();
         if wait.park(WaitReason::ChanSend, round) == Woken::TimedOut {
             // SAFETY: a sender of this channel.
             unsafe { chan.lock().remove_sender(NonNull::from(&me)) };

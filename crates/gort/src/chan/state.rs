@@ -75,7 +75,7 @@ pub(super) struct Chan {
     /// `usize::MAX`: unbounded.
     capacity: usize,
     senders: AtomicUsize,
-    receivers: AtomicUsize,
+    pub(super) receivers: AtomicUsize,
     /// Set by the side that goes first; the one that finds it set frees the channel.
     is_half_gone: AtomicBool,
     /// Whether handles do not close it when asked to: see `signal`.
@@ -484,14 +484,39 @@ impl Chan {
     ///
     /// # Safety
     ///
-    /// The channel is for `T`s.
+    /// The channel is for `T`s, and has a receiver: it is not dropped meanwhile.
     pub(super) unsafe fn give_back<T>(&self, value: T) {
+        // SAFETY: as the caller promises; and with a receiver what is put there is received, or discarded.
+        unsafe { self.return_value(value, true) }
+            .unwrap_or_else(|_| unreachable!("nobody refuses"));
+    }
+
+    /// As [`give_back`](Self::give_back) for who has a sender only; gives the value back if the channel is closed.
+    ///
+    /// # Safety
+    ///
+    /// The channel is for `T`s.
+    pub(super) unsafe fn put_back<T>(&self, value: T) -> Result<(), T> {
+        // SAFETY: as the caller promises; while the channel is open, its last receiver is still to discard what is
+        // in it.
+        unsafe { self.return_value(value, false) }
+    }
+
+    /// # Safety
+    ///
+    /// The channel is for `T`s. If a closed channel takes it too, it has a receiver.
+    unsafe fn return_value<T>(&self, value: T, even_if_closed: bool) -> Result<(), T> {
         let returned = Box::into_raw(Box::new(Returned {
             next: ptr::null_mut(),
             value,
         }));
         let mut after = After::new();
         let mut core = self.lock();
+        if core.closed && !even_if_closed {
+            drop(core);
+            // SAFETY: just boxed.
+            return Err(unsafe { Box::from_raw(returned) }.value);
+        }
         if let Some(receiver) = core.pop_receiver() {
             // SAFETY: just boxed.
             let (value, memory) = unbox(unsafe { Box::from_raw(returned) });
@@ -515,6 +540,7 @@ impl Chan {
         }
         drop(core);
         after.act();
+        Ok(())
     }
 
     /// Closes the channel for one of its handles. True if that has closed it.
@@ -556,6 +582,13 @@ impl Chan {
     /// One more receiver.
     pub(super) fn add_receiver(&self) {
         add_handle(&self.receivers);
+    }
+
+    /// One more receiver, for who has none; false if the last one is gone, or is just going.
+    pub(super) fn try_add_receiver(&self) -> bool {
+        let one_more = |count: usize| (count != 0).then_some(count + 1);
+        let order = Ordering::Relaxed;
+        self.receivers.fetch_update(order, order, one_more).is_ok()
     }
 
     /// One sender less. The last one closes the channel.

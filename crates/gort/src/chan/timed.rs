@@ -7,7 +7,9 @@
 //!
 //! T1. `timing` is read and written under the channel's lock.
 //! T2. Only the one who has set `is_setting` starts or stops the timer, outside the lock; then it looks
-//!     again whether that is still what is wanted. `armed_ns` is what the timer was last set to.
+//!     again whether that is still what is wanted. `armed_ns` is what the timer was last set to, or
+//!     `NEVER` once it has fired since, also if that came while it was set: to set it anew is harmless,
+//!     to take it for armed is not.
 //! T3. All values of one setting are later moments than those of the settings before. So of the values
 //!     that come back from a receiver that never saw them, the ones before `first_ns` are stale.
 //! T4. If somebody waits and `due_ns` is set, the timer is armed, or a receiver that was handed a
@@ -160,11 +162,15 @@ impl TimedChan {
         let next_ns = match timing.period_ns {
             None => NEVER,
             Some(period_ns) => {
-                // In step with the first one; but who was late gets a whole period of rest.
                 let next_ns = due_ns.saturating_add(period_ns);
                 if next_ns > now_ns {
                     next_ns
+                } else if self.is_hidden {
+                    // In step with the first one, as Go's tickers are; those that were missed are left out.
+                    let missed = (now_ns - next_ns) / period_ns + 1;
+                    next_ns.saturating_add(missed.saturating_mul(period_ns))
                 } else {
+                    // As crossbeam's: who was late gets a whole period of rest.
                     now_ns.saturating_add(period_ns)
                 }
             }
@@ -349,13 +355,12 @@ unsafe fn fire(arg: *mut (), now_ns: u64, out: &mut ReadyList) {
     let mut core = timed.chan.lock();
     // SAFETY: we have the lock.
     let timing = unsafe { timed.timing() };
-    if !timing.is_setting {
-        timing.armed_ns = NEVER;
-    }
+    timing.armed_ns = NEVER;
     if core.has_task_receiver() {
-        if !std::mem::replace(&mut timing.is_deferred, true) {
-            // The job has a receiver's share in the channel until it has run.
-            timed.chan.add_receiver();
+        // The job has a receiver's share in the channel until it has run. A forgotten future may be queued
+        // although there is no receiver left to take a share from: whoever drops the last one sees to it.
+        if !timing.is_deferred && timed.chan.try_add_receiver() {
+            timing.is_deferred = true;
             out.defer(NonNull::from(&timed.job.deferred));
         }
     } else {
@@ -398,5 +403,64 @@ unsafe fn free(chan: NonNull<Chan>) {
         let timed = chan.as_ref().timed.expect("a timed channel's `Ops`");
         timed.as_ref().timer.stop();
         drop(Box::from_raw(timed.as_ptr()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::mem::ManuallyDrop;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    fn timed(receiver: &Receiver<Instant>) -> &TimedChan {
+        timed_of(receiver.chan().expect("not nil"))
+    }
+
+    fn fire_now(timed: &TimedChan) {
+        let arg = std::ptr::from_ref(timed).cast_mut().cast();
+        // SAFETY: the channel is the argument that its timer has.
+        unsafe { fire(arg, clock::now_ns(), &mut ReadyList::new()) };
+    }
+
+    /// T2, with the timer faster than the one who sets it.
+    #[test]
+    fn a_timer_that_fires_while_it_is_set_is_not_taken_for_armed() {
+        let receiver = channel(Instant::now(), clock::now_ns(), None, false);
+        let timed = timed(&receiver);
+        {
+            let _core = timed.chan.lock();
+            // SAFETY: we have the lock.
+            let timing = unsafe { timed.timing() };
+            timing.is_setting = true;
+            timing.armed_ns = timed.due_ns();
+        }
+        fire_now(timed);
+        let _core = timed.chan.lock();
+        // SAFETY: we have the lock.
+        assert_eq!(unsafe { timed.timing() }.armed_ns, NEVER);
+    }
+
+    /// A forgotten future is queued for good, and the timer fires while the last receiver is being dropped.
+    #[test]
+    fn a_channel_that_is_on_its_way_out_has_no_job() {
+        let receiver = channel(Instant::now(), clock::now_ns(), None, false);
+        let timed = timed(&receiver);
+        let mut forgotten = ManuallyDrop::new(Box::pin(receiver.recv_async()));
+        {
+            // Not due for as long as it is polled.
+            let due_ns = timed.due_ns.swap(NEVER, Ordering::Relaxed);
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(forgotten.as_mut().poll(&mut cx).is_pending());
+            timed.due_ns.store(due_ns, Ordering::Relaxed);
+        }
+        // As the drop of the last one begins.
+        timed.chan.receivers.store(0, Ordering::Relaxed);
+        fire_now(timed);
+        assert_eq!(timed.chan.receivers.swap(1, Ordering::Relaxed), 0);
+        let _core = timed.chan.lock();
+        // SAFETY: we have the lock.
+        assert!(!unsafe { timed.timing() }.is_deferred);
     }
 }

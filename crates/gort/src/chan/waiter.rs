@@ -17,6 +17,8 @@
 //!     that lost is simply off the queue.
 //! W4. Whoever wins a claim, or takes an uncontested waiter off its queue, sets the outcome and then
 //!     wakes the party, once.
+//! W5. From when its waiter is queued until it parks, a `G` runs no code of others. A waker may park for
+//!     something else: W4's wake-up would end that, and the waiter it had there would be left behind.
 //!
 //! Elsewhere: which waiter meets which (`state`), the claim word itself (`gort_queue::claim`).
 
@@ -28,6 +30,7 @@ use std::task::Waker;
 
 use gort_core::g::GRef;
 use gort_core::lock::Mutex;
+use gort_core::runtime;
 use gort_core::sched;
 use gort_core::timer::ReadyList;
 use gort_queue::claim::{Claim, Round};
@@ -308,15 +311,22 @@ impl After {
     /// Does it all, and never unwinds. No lock may be held.
     #[inline]
     pub(super) fn act(mut self) {
-        if let Some(gp) = self.gp {
-            sched::ready(gp);
-        }
-        if !self.more.is_empty() {
-            self.ready_more();
-        }
+        self.ready_all();
         for waker in &mut self.wakers {
             if let Some(waker) = waker.take() {
                 wake_task(waker);
+            }
+        }
+    }
+
+    /// The same for a `G` that has a waiter queued, and parks next (W5): others call the wakers.
+    #[inline]
+    pub(super) fn act_queued(mut self) {
+        self.ready_all();
+        for waker in &mut self.wakers {
+            if let Some(waker) = waker.take() {
+                runtime::ensure_started();
+                sched::callbacks::wake(waker);
             }
         }
     }
@@ -332,6 +342,16 @@ impl After {
             if let Party::G(gp) = unsafe { waiter.as_ref() }.data.party {
                 out.push(gp);
             }
+        }
+    }
+
+    #[inline]
+    fn ready_all(&mut self) {
+        if let Some(gp) = self.gp {
+            sched::ready(gp);
+        }
+        if !self.more.is_empty() {
+            self.ready_more();
         }
     }
 

@@ -4,11 +4,13 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use gort::chan::{self, Receiver, RecvError, Select, SendError, TryRecvError, TrySendError};
+use gort::chan::{
+    self, Receiver, RecvError, Select, SendError, Sender, TryRecvError, TrySendError,
+};
 use gort_test_support::{Dropped, Wakes, eventually, eventually_parked, go_named};
 
 use super::{poll, poll_to_panic};
@@ -473,6 +475,106 @@ fn a_waker_that_panics_does_not_unwind_a_receiver_that_is_kept_for_a_promise() {
     };
     assert_eq!(operation.send(&s, 7), Ok(()));
     assert_eq!(receiver.join().unwrap(), Ok(7));
+}
+
+/// Parks when it is woken, until somebody receives.
+struct Parks {
+    is_woken: Arc<AtomicBool>,
+    sender: Sender<()>,
+}
+
+impl Wake for Parks {
+    fn wake(self: Arc<Self>) {
+        self.is_woken.store(true, Ordering::SeqCst);
+        self.sender.send(()).expect("the receiver is there");
+    }
+}
+
+/// What it waits for would end what the waker waits for, if it ran that.
+#[gort::test(timeout = "20s")]
+fn a_receiver_kept_for_a_promise_runs_no_waker_that_parks() {
+    for (is_thread, is_select) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (s, r) = chan::bounded::<i32>(0);
+        let is_woken = Arc::new(AtomicBool::new(false));
+        let (sender, woken) = chan::bounded(0);
+        let waker = Waker::from(Arc::new(Parks {
+            is_woken: Arc::clone(&is_woken),
+            sender,
+        }));
+        let mut select = Select::new();
+        select.send(&s);
+        let mut selecting = Box::pin(select.select_async());
+        assert!(
+            selecting
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        drop(waker);
+        let (tell, told) = chan::bounded(1);
+        let receive = move || {
+            let received = if is_select {
+                gort::select! {
+                    recv(r) -> value => value,
+                    recv(chan::never::<()>()) -> _ => unreachable!(),
+                }
+            } else {
+                r.recv()
+            };
+            tell.send(received).unwrap();
+        };
+        if is_thread {
+            std::thread::spawn(receive);
+        } else {
+            gort::go(receive);
+        }
+        eventually("the task is woken", || is_woken.load(Ordering::SeqCst));
+        let Poll::Ready(operation) = poll(&mut selecting, &Arc::default()) else {
+            panic!("there is a receiver");
+        };
+        assert_eq!(operation.send(&s, 7), Ok(()));
+        assert_eq!(told.recv(), Ok(Ok(7)));
+        // The waker is at it all the while.
+        assert_eq!(woken.recv(), Ok(()));
+        assert!(woken.recv().is_err(), "once, and then it is gone");
+    }
+}
+
+/// The one who would have received is the one who sends, or polls.
+#[gort::test(timeout = "20s")]
+fn a_promise_whose_receiver_has_gone_is_kept_at_once() {
+    let (s, r) = chan::bounded::<i32>(0);
+    let mut select = Select::new();
+    select.send(&s);
+    let mut selecting = Box::pin(select.select_async());
+    assert!(poll(&mut selecting, &Arc::default()).is_pending());
+    let mut receiving = Box::pin(r.recv_async());
+    assert!(poll(&mut receiving, &Arc::default()).is_pending());
+    drop(receiving);
+    let Poll::Ready(operation) = poll(&mut selecting, &Arc::default()) else {
+        panic!("there was a receiver");
+    };
+    assert_eq!(operation.send(&s, 1), Ok(()));
+    // As what a future was handed that is then dropped.
+    assert_eq!(r.recv(), Ok(1));
+    assert!(r.is_empty());
+}
+
+#[gort::test(timeout = "20s")]
+fn a_promise_whose_receiver_has_gone_meets_a_closed_channel() {
+    let (s, r) = chan::bounded::<i32>(0);
+    let mut select = Select::new();
+    select.send(&s);
+    let mut selecting = Box::pin(select.select_async());
+    assert!(poll(&mut selecting, &Arc::default()).is_pending());
+    let mut receiving = Box::pin(r.recv_async());
+    assert!(poll(&mut receiving, &Arc::default()).is_pending());
+    drop(receiving);
+    let Poll::Ready(operation) = poll(&mut selecting, &Arc::default()) else {
+        panic!("there was a receiver");
+    };
+    drop(r);
+    assert_eq!(operation.send(&s, 1), Err(SendError(1)));
 }
 
 /// Uses the channel whenever somebody else's code may run: when it is woken, and when it is dropped.

@@ -151,3 +151,25 @@ fn stops_and_resets_in_a_crowd_are_exact() {
     sleep(SHORT);
     assert_eq!(runs.load(Ordering::SeqCst) as i64, expected);
 }
+
+/// As Go's: who is late finds one tick, and the next ones where they would have been.
+#[gort::test]
+fn a_ticker_keeps_step_with_its_beginning() {
+    let period = Duration::from_millis(3);
+    let ticker = Ticker::new(period);
+    let first = ticker.chan().recv().unwrap();
+    for periods in [1, 4, 9] {
+        // In between two ticks.
+        let late = first + period * periods + period / 2;
+        while Instant::now() < late {
+            gort::yield_now();
+        }
+        let missed = ticker.chan().recv().unwrap();
+        assert!(missed < Instant::now());
+        let next = ticker.chan().recv().unwrap();
+        assert!(next > late);
+        for tick in [missed, next] {
+            assert_eq!((tick - first).as_nanos() % period.as_nanos(), 0, "in step");
+        }
+    }
+}

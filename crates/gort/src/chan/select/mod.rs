@@ -296,7 +296,7 @@ pub(super) unsafe fn run(
                 let waiter =
                     unsafe { pair(&arms[index], promise, waiters.add(index), party, &mut after) };
                 unlock(arms);
-                after.act();
+                after.act_queued();
                 // The promise is kept or broken soon; the deadline does not end the wait for it.
                 Wait::FOREVER.park(wait_reason(arms), None);
                 // SAFETY: we have been readied, so the waiter is ours again (W2).
@@ -340,7 +340,7 @@ pub(super) unsafe fn run(
             )
         };
         unlock(arms);
-        after.act();
+        after.act_queued();
         rearm(arms);
         let woken = wait.park(wait_reason(arms), Some(round));
         let winner = (woken == Woken::Ready).then(|| gp.claim().winner() as usize - 1);
