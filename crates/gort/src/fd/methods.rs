@@ -8,7 +8,8 @@
 macro_rules! descriptor_methods {
     ($name:ident { fd $(, $extra:ident)* }, std = $std:ty, kind = $kind:expr) => {
         impl $name {
-            /// Takes over what is std's, and makes it non-blocking.
+            /// Takes over what is std's, and makes it non-blocking. Timeouts that a socket has by std's methods do
+            /// not hold here, nor ours after [`into_std`](Self::into_std).
             ///
             /// # Errors
             ///

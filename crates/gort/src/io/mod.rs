@@ -6,7 +6,11 @@
 //!
 //! The standard streams are shared with other processes (a terminal with the shell, a pipe with a
 //! whole pipeline), so their mode is left alone: a call parks until the stream is ready and then reads, or
-//! writes little enough. A file, which is always ready, is read and written on a thread without a P.
+//! writes little enough. A file is always ready, and read and written as [`fs`](crate::fs) does it in short calls.
+//! To park, a stream keeps a duplicate of its descriptor: whoever puts another file in its place (`dup2`), to end the
+//! old one, sees that end with the next call for the stream here.
+//!
+//! Input obeys the current context ([`Context::enter`](crate::context::Context::enter)); output does not.
 //!
 //! Elsewhere: what pipes and sockets share (`crate::fd`).
 

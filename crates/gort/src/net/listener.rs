@@ -5,6 +5,7 @@
 //! through a shortage of descriptors uses `incoming` or `accept_retrying`, which wait and go on.
 
 use std::io;
+use std::iter::FusedIterator;
 use std::net::{self, SocketAddr, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -447,3 +448,7 @@ impl Iterator for IntoIncoming {
         self.listener.next()
     }
 }
+
+// Nothing comes after a close.
+impl FusedIterator for Incoming<'_> {}
+impl FusedIterator for IntoIncoming {}
