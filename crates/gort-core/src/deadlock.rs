@@ -59,7 +59,7 @@ const CALM: Duration = Duration::from_millis(10);
 /// The longest pause between two looks at a process in which only plain threads could wake somebody.
 const PAUSE_MAX_NS: u64 = 10_000_000_000;
 
-/// What happens when all goroutines are asleep.
+// Its docs are where `gort` re-exports it, as their example needs `gort`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(u8)]
 pub enum DeadlockPolicy {

@@ -36,7 +36,7 @@ const STACK_BYTES: usize = if cfg!(debug_assertions) {
 /// Calls into the file system at once, if nobody has said: as many as tokio allows.
 const BLOCKING_THREADS: usize = 512;
 
-/// What happens when a goroutine panics.
+// Its docs are where `gort` re-exports it, as their example needs `gort`; so are `ConfigError`'s.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum PanicPolicy {
     /// The goroutine ends; `join` tells. As with std's threads.
@@ -74,7 +74,6 @@ impl Config {
     }
 }
 
-/// Why the runtime could not be set up as asked.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConfigError {

@@ -4,7 +4,7 @@ use std::fmt;
 
 macro_rules! wait_reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// Why a goroutine is parked.
+        // Its docs are where `gort` re-exports it, as their example needs `gort`.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[repr(u8)]
         #[non_exhaustive]

@@ -23,6 +23,26 @@ use gort_core::trace::Stack;
 use gort_core::{dump, snapshot};
 use gort_queue::status;
 
+/// Why a goroutine is parked: Go's words where Go has the wait.
+///
+/// # Examples
+///
+/// ```
+/// use gort::debug::{WaitReason, goroutines};
+///
+/// let (tx, rx) = gort::chan::bounded::<()>(0);
+/// gort::Builder::new().name("clerk").go(move || rx.recv())?;
+/// while !goroutines().iter().any(|goroutine| {
+///     goroutine.name.as_deref() == Some("clerk")
+///         && goroutine.wait_reason == Some(WaitReason::ChanReceive)
+/// }) {
+///     gort::yield_now();
+/// }
+/// assert_eq!(WaitReason::ChanReceive.as_str(), "chan receive"); // as dumps have it
+/// assert_eq!(WaitReason::MutexLock.to_string(), "sync.Mutex.Lock");
+/// drop(tx);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub use gort_core::wait_reason::WaitReason;
 
 use crate::go::GoroutineId;

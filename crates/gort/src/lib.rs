@@ -71,8 +71,56 @@ pub use go::{
     blocking, checkpoint, current, go, go_async, goexit, lock_os_thread, scope, try_current,
     yield_now,
 };
+/// The attribute of a `main` that is to run as the main goroutine.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use gort::chan;
+///
+/// #[gort::main]
+/// fn main() -> Result<(), chan::RecvTimeoutError> {
+///     let (answers, first) = chan::bounded(1);
+///     gort::go(move || answers.send(6 * 7));
+///     assert_eq!(first.recv_timeout(Duration::from_secs(10))?, 42);
+///     Ok(())
+/// }
+/// ```
+///
+/// # In full
+///
 #[cfg(feature = "macros")]
-pub use gort_macros::{main, test};
+pub use gort_macros::main;
+/// The attribute of a test that is to run as a goroutine, and to fail if it leaks some or hangs.
+///
+/// # Examples
+///
+/// In a file of tests:
+///
+/// ```no_run
+/// use gort::chan;
+///
+/// #[gort::test]
+/// fn what_is_sent_arrives() {
+///     let (tx, rx) = chan::bounded(0);
+///     gort::go(move || tx.send(1).unwrap());
+///     assert_eq!(rx.recv(), Ok(1));
+/// }
+///
+/// #[gort::test(procs = 2, timeout = "10s", seed = 7)]
+/// fn the_same_in_a_shaken_order() -> Result<(), chan::RecvError> {
+///     let (tx, rx) = chan::bounded(0);
+///     gort::go(move || tx.send(1).unwrap());
+///     rx.recv().map(drop)
+/// }
+/// ```
+///
+/// # In full
+///
+#[cfg(feature = "macros")]
+pub use gort_macros::test;
 pub use runtime::{Config, ConfigError, DeadlockPolicy, PanicPolicy, run};
 pub use task::block_on;
 

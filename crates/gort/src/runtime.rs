@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod policy;
 mod test;
 
 use std::fmt;
@@ -15,7 +16,7 @@ use gort_core::{clock, deadlock, runtime as core, snapshot, stall};
 
 use crate::debug::{self, Frame, GoroutineInfo};
 
-pub use core::{ConfigError, DeadlockPolicy, PanicPolicy};
+pub use policy::{ConfigError, DeadlockPolicy, PanicPolicy};
 #[doc(hidden)]
 pub use test::{TestOptions, run_test};
 

@@ -46,6 +46,10 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
 /// A channel that holds `bound` values; a `send` beyond them waits. With 0 each `send` waits for its
 /// `recv`.
 ///
+/// # Panics
+///
+/// "makechan: size out of range", if so many values cannot exist in memory.
+///
 /// # Examples
 ///
 /// ```
