@@ -65,12 +65,12 @@ fn a_body_keeps_its_connection_until_it_is_dropped() {
 #[test]
 fn empty_selects_are_a_deadlock() {
     let ended = run("empty_selects", &[]);
-    assert_eq!(ended.stdout, "100 goroutines: chan receive (nil chan)\n");
+    assert_eq!(ended.stdout, "100 goroutines: select (no cases)\n");
     assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
     let deadlock = "fatal error: all goroutines are asleep - deadlock!";
     assert!(ended.stderr.contains(deadlock), "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("[chan receive (nil chan)"),
+        ended.stderr.contains("[select (no cases)"),
         "{}",
         ended.stderr
     );
