@@ -7,45 +7,77 @@
 //! In Go each response that is neither read to its end nor closed keeps its connection, with two goroutines of
 //! the client and one of the server: ten of them take the count from 2 to 32.
 //!
-//! Here the body owns the connection. Reading it to its end gives the connection back for the next request,
-//! and dropping it closes the connection, which ends all three goroutines. It takes a `mem::forget`, or a
-//! place that keeps bodies, to leak as Go does. To use the body of a failed request does not compile
-//! (`tests/ui/s090_the_body_of_a_failed_request.rs`).
+//! Here the client is the crate `ureq`, which knows nothing of goroutines. It is given connections of gort, with
+//! two goroutines each as Go's client has them. A body owns its connection: reading it to its end gives the
+//! connection back for the next request, and dropping it closes the connection, which ends all three goroutines.
+//! It takes a `mem::forget`, or a place that keeps bodies, to leak as Go does. To use the body of a failed request
+//! does not compile (`tests/ui/s090_the_body_of_a_failed_request.rs`).
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::error::Error;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::mem;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::sync::Arc;
 
-use gort::chan::{self, Receiver, Sender};
-use gort::net::{TcpListener, TcpStream};
+use gort::JoinHandle;
+use gort::net::{Pipe, TcpListener, TcpStream, pipe};
 use gort::runtime::num_goroutine;
-use gort::sync::Mutex;
 use gort::time::{Duration, sleep};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
+};
+use ureq::{Agent, Body};
+
+/// Opens the client's connections. Without it they would be std's, whose calls block their thread.
+#[derive(Debug)]
+struct Net;
+
+impl Connector for Net {
+    type Out = Connection;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        _chained: Option<()>,
+    ) -> Result<Option<Connection>, ureq::Error> {
+        let stream = TcpStream::connect(&details.addrs[..])?;
+        let config = details.config;
+        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
+        Ok(Some(Connection::new(stream, buffers)))
+    }
+}
 
 /// A goroutine writes the requests, another reads the responses, until this is dropped.
+#[derive(Debug)]
 struct Connection {
     stream: Arc<TcpStream>,
-    requests: Sender<&'static str>,
-    /// Lines of bodies, each followed by `None`.
-    lines: Receiver<Option<String>>,
+    client: Pipe,
+    reader: JoinHandle<io::Result<()>>,
+    buffers: LazyBuffers,
 }
 
 impl Connection {
-    fn open(addr: SocketAddr) -> io::Result<Connection> {
-        let stream = Arc::new(TcpStream::connect(addr)?);
-        let (requests, to_write) = chan::bounded::<&str>(0);
-        let (to_caller, lines) = chan::bounded(0);
-        let (writer, reader) = (Arc::clone(&stream), Arc::clone(&stream));
-        gort::go(move || to_write.iter().try_for_each(|path| ask(&writer, path)));
-        gort::go(move || read_responses(BufReader::new(&*reader), &to_caller));
-        Ok(Connection {
+    fn new(stream: TcpStream, buffers: LazyBuffers) -> Connection {
+        let stream = Arc::new(stream);
+        let (client, goroutines) = pipe();
+        let goroutines = Arc::new(goroutines);
+        let (from, to) = (Arc::clone(&goroutines), Arc::clone(&stream));
+        gort::go(move || gort::io::copy(&mut &*from, &mut &*to));
+        let (from, to) = (Arc::clone(&stream), goroutines);
+        let reader = gort::go(move || {
+            let copied = gort::io::copy(&mut &*from, &mut &*to);
+            to.close()?;
+            copied.map(drop)
+        });
+        Connection {
             stream,
-            requests,
-            lines,
-        })
+            client,
+            reader,
+            buffers,
+        }
     }
 }
 
@@ -56,52 +88,35 @@ impl Drop for Connection {
     }
 }
 
-fn ask(mut stream: &TcpStream, path: &str) -> io::Result<()> {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
-}
+/// There are no timeouts in this program.
+impl Transport for Connection {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
 
-/// Ends with the connection, or when nobody takes the lines any more.
-fn read_responses(input: impl BufRead, to_caller: &Sender<Option<String>>) -> Option<()> {
-    let mut input = input.lines().map_while(Result::ok);
-    loop {
-        let head: Vec<_> = input.by_ref().take_while(|line| !line.is_empty()).collect();
-        let length = head
-            .iter()
-            .find_map(|line| line.strip_prefix("Content-Length: "));
-        let mut left: usize = length?.parse().ok()?;
-        while left > 0 {
-            let line = input.next()?;
-            left = left.checked_sub(line.len() + 1)?;
-            to_caller.send(Some(line)).ok()?;
-        }
-        to_caller.send(None).ok()?;
+    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
+        Ok(self.client.write_all(&self.buffers.output()[..amount])?)
+    }
+
+    fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
+        let amount = self.client.read(self.buffers.input_append_buf())?;
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        !self.reader.is_finished()
     }
 }
 
-/// Connections that wait for the next request.
-type Idle = Arc<Mutex<Vec<Connection>>>;
-
-struct Body {
-    connection: Connection,
-    idle: Idle,
+fn client() -> Agent {
+    // Not even a proxy that the environment may name.
+    let config = Agent::config_builder().proxy(None).build();
+    Agent::with_parts(config, Net, DefaultResolver::default())
 }
 
-impl Body {
-    fn read(self) -> String {
-        let lines = self.connection.lines.iter().map_while(|line| line);
-        let text = lines.collect();
-        self.idle.lock().push(self.connection);
-        text
-    }
-}
-
-fn get(addr: SocketAddr, idle: &Idle) -> io::Result<Body> {
-    let kept = idle.lock().pop();
-    let connection = kept.map_or_else(|| Connection::open(addr), Ok)?;
-    let sent = connection.requests.send("/");
-    sent.map_err(|_| io::ErrorKind::NotConnected)?;
-    let idle = Arc::clone(idle);
-    Ok(Body { connection, idle })
+fn get(client: &Agent, url: &str) -> Result<Body, ureq::Error> {
+    Ok(client.get(url).call()?.into_body())
 }
 
 /// Answers each request on the connection, until its end.
@@ -123,9 +138,9 @@ fn until_left(count: usize) -> usize {
 }
 
 #[gort::main]
-fn main() -> io::Result<()> {
+fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let addr = listener.local_addr()?;
+    let url = format!("http://{}/", listener.local_addr()?);
     gort::go(move || {
         for stream in listener.incoming() {
             let stream = stream?;
@@ -133,19 +148,20 @@ fn main() -> io::Result<()> {
         }
         io::Result::Ok(())
     });
-    let idle = Idle::default();
+    let first = client();
     for _ in 0..10 {
-        assert_eq!(get(addr, &idle)?.read(), "helloworld");
+        assert_eq!(get(&first, &url)?.read_to_string()?, "hello\nworld\n");
     }
     println!("read: {} left, for the next request", until_left(3));
-    idle.lock().clear();
+    drop(first);
     println!("connection closed: {} left", until_left(0));
+    let client = client();
     for _ in 0..10 {
-        drop(get(addr, &idle)?);
+        drop(get(&client, &url)?);
     }
     println!("dropped: {} left", until_left(0));
     for _ in 0..10 {
-        mem::forget(get(addr, &idle)?);
+        mem::forget(get(&client, &url)?);
     }
     println!("forgotten: {} left", until_left(30));
     Ok(())
