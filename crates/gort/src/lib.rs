@@ -39,6 +39,7 @@
 //! * `using-gort-in-a-library.md`: who starts the runtime, what to leave to the program
 //! * `versioning-and-msrv.md`: what a version promises; Rust 1.88 and how it is checked
 //! * `gos-tools.md`: the commands and what they print
+//! * `seeds.md`: programs of articles about Go, each an example, and what becomes of their pitfalls here
 
 #![warn(missing_docs)]
 
