@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the loom models of gort-queue, gort::sync, gort::chan and gort::tracing, and shows that they find what they
+# Runs the loom models of gort-queue and of gort's sync, chan, thread and tracing, and shows that they find what they
 # are there to find: each of the faults below breaks one step of a protocol, and the named model has to fail then.
 #
 #   ci/loom.sh              models and faults, three preemptions (two for the channels)
@@ -19,7 +19,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/loom
 # For one test binary, in seconds. A model that takes longer is a failure.
 limit=${LOOM_TIMEOUT:-240}
 
-models=(loom_claim loom_gate loom_idle loom_local loom_poll_slot loom_status loom_wait_list loom_wake_word chan hazard map slab sync)
+models=(loom_claim loom_gate loom_idle loom_local loom_poll_slot loom_status loom_wait_list loom_wake_word chan hazard map slab sync token)
 
 # The package of a test binary.
 package_of() {
@@ -58,6 +58,7 @@ faults=(
     "rw_hand_over sync the_rw_lock_excludes_and_wakes"
     "wait_group_recheck sync a_wait_group_wakes_its_waiters_and_shows_them_the_work"
     "semaphore_give_up sync a_large_request_that_gives_up_lets_a_small_one_go_on"
+    "token_round token a_late_waker_readies_nobody_who_has_the_token"
     "slab_changes slab an_entry_has_one_owner"
     "slab_fence slab a_look_finds_that_span_or_none"
     "slab_renew slab what_is_used_up_is_renewed_or_promised"

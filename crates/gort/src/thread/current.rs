@@ -4,45 +4,20 @@
 //! goroutine or plain thread itself. It is kept with the descriptor (`g::attach`), not in a thread-local: so
 //! it is there in destructors of thread-locals too.
 //!
-//! The token and its waiter are one word:
-//!
-//! | from     | to       | by                     | then                                               |
-//! |----------|----------|------------------------|----------------------------------------------------|
-//! | EMPTY    | NOTIFIED | `unpark`               | the next `park` returns at once                    |
-//! | EMPTY    | waiter   | `park`, its owner      | it parks, in a round of its claim                  |
-//! | waiter   | NOTIFIED | `unpark`               | it claims the round and readies, unless timed out  |
-//! | waiter   | EMPTY    | `park`, at its timeout | it returns                                         |
-//! | NOTIFIED | EMPTY    | `park`                 | it returns, and sees what came before the `unpark` |
-//!
-//! T1. Only the owner parks, so there is one waiter at most, and its round is written before the word.
-//! T2. The owner is readied by whoever claims its round, once. A waker that is late reads either the round of
-//!     a wait that is over, and loses, or that of a later wait of the same owner, and then that one returns
-//!     early, as `park` may.
+//! Elsewhere: the token, and who may wake whom (`token`).
 
 use std::fmt;
 use std::num::NonZero;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gort_core::clock::{self, NEVER};
-use gort_core::g::{self, GRef};
-use gort_core::sched::{self, Woken};
-use gort_core::wait_reason::WaitReason;
-use gort_queue::claim::Round;
+use gort_core::g;
 
+use super::token::Token;
 use crate::go;
-
-/// No token, and nobody waits for one.
-const EMPTY: u32 = 0;
-/// There is a token.
-const NOTIFIED: u32 = 1;
-/// The owner waits for one, or is about to.
-const WAITING: u32 = 2;
-
-/// The code with which `unpark` claims a round.
-const UNPARKED: u32 = 1;
 
 /// A goroutine or plain thread, for [`unpark`](Thread::unpark).
 ///
@@ -66,12 +41,7 @@ pub struct Thread {
 struct Inner {
     id: ThreadId,
     name: Option<Box<str>>,
-    /// See the module's header. Writers: the owner and its wakers; it publishes the two below.
-    token: AtomicU32,
-    /// The owner, once it waits. Writer: the owner, always with the same value.
-    waiter: std::sync::OnceLock<GRef>,
-    /// The round of its claim in which it waits. Writer: the owner (T1).
-    round: AtomicU32,
+    token: Token,
 }
 
 // As std's: no code of the user's runs while the token changes.
@@ -85,9 +55,7 @@ impl Thread {
             inner: Arc::new(Inner {
                 id: ThreadId::new(),
                 name,
-                token: AtomicU32::new(EMPTY),
-                waiter: std::sync::OnceLock::new(),
-                round: AtomicU32::new(0),
+                token: Token::new(),
             }),
         }
     }
@@ -107,17 +75,7 @@ impl Thread {
     /// gort::thread::park();
     /// ```
     pub fn unpark(&self) {
-        let inner = &*self.inner;
-        // Release: the `park` that takes the token sees what came before this. Acquire: `waiter` and
-        // `round` were written before WAITING.
-        if inner.token.swap(NOTIFIED, Ordering::AcqRel) != WAITING {
-            return;
-        }
-        let gp = *inner.waiter.get().expect("written before WAITING");
-        let round = Round::from_raw(inner.round.load(Ordering::Relaxed));
-        if gp.claim().try_claim(round, UNPARKED) {
-            sched::ready(gp);
-        }
+        self.inner.token.give();
     }
 
     /// Its number.
@@ -152,29 +110,6 @@ impl Thread {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.inner.name.as_deref()
-    }
-
-    /// Waits for the token and takes it; for the current one. Also returns at `deadline_ns`.
-    #[track_caller]
-    fn park_until(&self, deadline_ns: u64) {
-        let inner = &*self.inner;
-        let gp = g::current();
-        let claim = gp.claim();
-        let waiter = *inner.waiter.get_or_init(|| gp);
-        debug_assert_eq!(waiter, gp, "a Thread is one goroutine's or one thread's");
-        let round = claim.open();
-        inner.round.store(round.to_raw(), Ordering::Relaxed);
-        let published =
-            inner
-                .token
-                .compare_exchange(EMPTY, WAITING, Ordering::AcqRel, Ordering::Acquire);
-        if published.is_ok() {
-            let woken = sched::park_until(WaitReason::Park, round, deadline_ns);
-            debug_assert!(woken == Woken::Ready || deadline_ns != NEVER);
-        }
-        // A token that came too late for a timed wait is taken as well. A swap, not a store: it must read
-        // what the waker wrote.
-        inner.token.swap(EMPTY, Ordering::AcqRel);
     }
 }
 
@@ -271,7 +206,7 @@ pub fn current() -> Thread {
 #[doc(alias = "gopark")]
 #[track_caller]
 pub fn park() {
-    current().park_until(NEVER);
+    current().inner.token.take(NEVER);
 }
 
 /// As [`park`], for at most `timeout`.
@@ -287,5 +222,5 @@ pub fn park() {
 /// ```
 #[track_caller]
 pub fn park_timeout(timeout: Duration) {
-    current().park_until(clock::deadline_after(timeout));
+    current().inner.token.take(clock::deadline_after(timeout));
 }

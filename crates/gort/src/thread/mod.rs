@@ -42,6 +42,7 @@ mod builder;
 mod current;
 mod handle;
 mod scope;
+mod token;
 
 pub use builder::{Builder, spawn};
 pub use current::{Thread, ThreadId, current, park, park_timeout};
@@ -61,6 +62,8 @@ pub use std::thread::Result;
 
 use std::io;
 use std::num::NonZero;
+// As `super::atomic` in `token`, which `testing/model` builds over loom's.
+use std::sync::atomic;
 use std::time::{Duration, Instant};
 
 use crate::{go, runtime, time};
