@@ -57,7 +57,7 @@ const READERS_QUEUED: u32 = 4;
 const ONE_READER: u32 = 8;
 
 /// Which of the obstacles keep a reader out.
-const FOR_ALL: u32 = WRITER | PENDING;
+pub(super) const FOR_ALL: u32 = WRITER | PENDING;
 /// For a reader that may hold the lock already.
 const FOR_RECURSIVE: u32 = WRITER;
 
@@ -110,7 +110,7 @@ impl RawRwLock {
     }
 
     #[inline]
-    fn readers_key(&self) -> Key {
+    pub(super) fn readers_key(&self) -> Key {
         Key::of(&self.state)
     }
 
@@ -201,9 +201,10 @@ impl RawRwLock {
         recursion::entered(self.readers_key());
     }
 
+    /// As [`read`](Self::read), looking at the lock with its bucket locked.
     #[cold]
     #[track_caller]
-    fn read_slow(&self, obstacles: u32, deadline_ns: u64) -> bool {
+    pub(super) fn read_slow(&self, obstacles: u32, deadline_ns: u64) -> bool {
         if obstacles & self.state.load(Ordering::Relaxed) & PENDING != 0 {
             recursion::check(self.readers_key(), deadline_ns);
         }
@@ -217,6 +218,8 @@ impl RawRwLock {
             };
             match self.exchange(state, next, order) {
                 Ok(_) if state & obstacles == 0 => {
+                    // To note a reader allocates, in debug builds.
+                    drop(bucket);
                     self.entered();
                     return true;
                 }

@@ -149,9 +149,38 @@ pub(super) fn check(lock: Key, deadline_ns: u64) {
 #[cfg(all(test, debug_assertions))]
 mod tests {
     use std::os::fd::AsRawFd;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use gort_test_support::eventually;
 
     use super::*;
-    use crate::sync::RwLock;
+    use crate::sync::raw_rw_lock::{FOR_ALL, RawRwLock};
+    use crate::sync::{RwLock, wait_table};
+
+    /// The table allocates, which nobody may who has locked a bucket.
+    #[test]
+    fn no_bucket_is_locked_while_a_reader_is_noted() {
+        static LOCK: RawRwLock = RawRwLock::new();
+        let table = locks();
+        // It finds the lock free when it has the bucket.
+        let reader = std::thread::spawn(|| LOCK.read_slow(FOR_ALL, NEVER));
+        eventually("the reader is inside", || LOCK.is_acquired());
+        let (tell, told) = mpsc::channel();
+        let other = std::thread::spawn(move || {
+            drop(wait_table::lock(LOCK.readers_key()));
+            let _ = tell.send(());
+        });
+        let was_free = told.recv_timeout(Duration::from_secs(10)).is_ok();
+        drop(table);
+        assert!(reader.join().unwrap());
+        LOCK.leave_read();
+        other.join().unwrap();
+        assert!(
+            was_free,
+            "the reader waits for the table with the bucket locked"
+        );
+    }
 
     /// The child would wait for a thread that it does not have.
     #[test]
