@@ -88,7 +88,7 @@ mod recursion {
     pub fn entered(_: Key) {}
     pub fn leaving(_: Key) {}
     pub fn writer_waits(_: Key, _: u64) {}
-    pub fn check(_: Key, _: u64) {}
+    pub fn check(_: Key, _: u64, _: impl FnOnce() -> Option<u32>) {}
 }
 
 macro_rules! fatal {

@@ -144,6 +144,12 @@ impl RawRwLock {
             || self.writers.has_waiters()
     }
 
+    /// How many readers are inside; `None` if a writer is.
+    fn reader_count(&self) -> Option<u32> {
+        let state = self.state.load(Ordering::Relaxed);
+        (state & WRITER == 0).then_some(state / ONE_READER)
+    }
+
     // Readers.
 
     /// Enters as a reader if no writer is inside or waiting.
@@ -206,7 +212,7 @@ impl RawRwLock {
     #[track_caller]
     pub(super) fn read_slow(&self, obstacles: u32, deadline_ns: u64) -> bool {
         if obstacles & self.state.load(Ordering::Relaxed) & PENDING != 0 {
-            recursion::check(self.readers_key(), deadline_ns);
+            recursion::check(self.readers_key(), deadline_ns, || self.reader_count());
         }
         let bucket = wait_table::lock_to_wait(self.readers_key());
         let mut state = self.state.load(Ordering::Relaxed);

@@ -5,9 +5,19 @@
 //! builds let it: the report of the deadlock names both places, as far as the last reader is known.
 //! Here all are, in one table for the process.
 //!
-//! A guard may be sent elsewhere. When a goroutine leaves that has not entered, it is not known whose
-//! guard it had, and all that is known of that lock is forgotten: then a recursion goes unnoticed. A goroutine
-//! that has sent its guard away, still alive, counts as a holder.
+//! A guard may be sent elsewhere, and a raw lock is not told which guard it is that goes. So:
+//!
+//! * When a goroutine leaves that has not entered, it is not known whose guard it had, and all that is known of
+//!   that lock is forgotten: then a recursion goes unnoticed.
+//! * One that has entered is taken to leave with its own guard. It may have had another's: so from then on the
+//!   other goroutines' entries are doubtful, and who enters again on such an entry is told so on stderr, and
+//!   waits. Only without that doubt it panics.
+//! * A goroutine that has sent its guard away, of which nothing is seen before that guard goes, counts as a
+//!   holder. If it reads again while a writer waits for that guard, it panics, though it would be served.
+//! * A guard that was forgotten leaves an entry behind, at an address where another lock may be later. Unless a
+//!   writer is inside, which may be about to become a reader or have been one, never more readers are noted than
+//!   are inside: they are noted once they have entered, until they are about to leave. If there are more, all
+//!   that is known of the lock is forgotten.
 //!
 //! In the child of a `fork` nothing is noted: another thread may have been at the table, and a child that
 //! has no use for the scheduler is to go on.
@@ -15,13 +25,13 @@
 //! The models of the locks have a stand-in that does nothing.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use super::wait_table::{Key, NEVER};
-use super::{fork, g};
+use super::{fatal, fork, g};
 
 /// By numbers that are given once: a descriptor is used again.
 #[derive(Clone, Copy, PartialEq)]
@@ -34,6 +44,8 @@ enum Who {
 struct Inside {
     who: Who,
     at: &'static Location<'static>,
+    /// Somebody else has left since, perhaps with this one's guard.
+    is_doubtful: bool,
 }
 
 #[derive(Default)]
@@ -86,6 +98,7 @@ pub(super) fn entered(lock: Key) {
         let inside = Inside {
             who: current(),
             at: Location::caller(),
+            is_doubtful: false,
         };
         locks().entry(lock).or_default().inside.push(inside);
     }
@@ -102,7 +115,13 @@ pub(super) fn leaving(lock: Key) {
         };
         let own = readers.inside.iter().rposition(|inside| inside.who == who);
         match own {
-            Some(index) if readers.inside.len() > 1 => drop(readers.inside.swap_remove(index)),
+            Some(index) if readers.inside.len() > 1 => {
+                readers.inside.remove(index);
+                let others = readers.inside.iter_mut();
+                others
+                    .filter(|inside| inside.who != who)
+                    .for_each(|inside| inside.is_doubtful = true);
+            }
             _ => drop(locks.remove(&lock)),
         }
     }
@@ -118,32 +137,62 @@ pub(super) fn writer_waits(lock: Key, deadline_ns: u64) {
     }
 }
 
-/// The caller is going to wait as a reader, for a writer that waits for the readers inside.
+/// The caller is going to wait as a reader, for a writer that waits for the readers inside. `inside` tells how
+/// many those are, unless a writer is inside.
 ///
 /// # Panics
 ///
-/// If the caller is one of those, and neither has a deadline.
+/// If the caller is one of those, without doubt, and neither has a deadline.
 #[inline]
 #[track_caller]
-pub(super) fn check(lock: Key, deadline_ns: u64) {
+pub(super) fn check(lock: Key, deadline_ns: u64, inside: impl FnOnce() -> Option<u32>) {
     if is_on() && deadline_ns == NEVER {
-        let who = current();
-        let first = {
-            let locks = locks();
-            let readers = locks
-                .get(&lock)
-                .filter(|readers| !readers.writer_may_give_up);
-            let is_own = |inside: &&Inside| inside.who == who;
-            readers.and_then(|readers| readers.inside.iter().find(is_own).map(|first| first.at))
+        let Some((first, is_doubtful)) = first_entry(lock, inside) else {
+            return;
         };
-        if let Some(first) = first {
+        let again = Location::caller();
+        if !is_doubtful {
             panic!(
                 "sync: RWMutex read-locked twice by one goroutine, while a writer waits for it: first at \
-                 {first}, again at {}",
-                Location::caller()
+                 {first}, again at {again}"
             );
         }
+        if tell_of(again) {
+            fatal::write_line(format_args!(
+                "gort: sync: RWMutex read-locked twice by one goroutine, while a writer waits: first at \
+                 {first}, again at {again}; it waits for ever, unless another has its first guard"
+            ));
+        }
     }
+}
+
+/// Where the caller has entered first, and whether it is doubtful that it is inside still.
+fn first_entry(
+    lock: Key,
+    inside: impl FnOnce() -> Option<u32>,
+) -> Option<(&'static Location<'static>, bool)> {
+    let who = current();
+    let mut locks = locks();
+    let readers = locks.get(&lock)?;
+    // While the table is locked those noted do not leave.
+    if inside().is_some_and(|count| readers.inside.len() > count as usize) {
+        locks.remove(&lock);
+        return None;
+    }
+    if readers.writer_may_give_up {
+        return None;
+    }
+    let own = readers.inside.iter().filter(|inside| inside.who == who);
+    let first = own.min_by_key(|inside| inside.is_doubtful)?;
+    Some((first.at, first.is_doubtful))
+}
+
+/// Whether to tell of a place: once.
+fn tell_of(place: &'static Location<'static>) -> bool {
+    static TOLD: Mutex<BTreeSet<&'static Location<'static>>> = Mutex::new(BTreeSet::new());
+    TOLD.lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+        .insert(place)
 }
 
 #[cfg(all(test, debug_assertions))]

@@ -22,7 +22,9 @@ use super::wait_table::NEVER;
 ///
 /// Reading twice in one goroutine is not safe against waiting for ever: a writer that comes between
 /// waits for the first guard, and the second `read` for that writer. `read_recursive` goes past
-/// waiting writers.
+/// waiting writers. Debug builds panic instead of waiting so, and name both places; if the first guard may have
+/// gone with another goroutine that has left since, they say so on stderr and wait. They take a guard that was
+/// sent elsewhere for its maker's until it goes.
 ///
 /// Who reads and then may have to write uses `upgradable_read`: nobody writes in between. See
 /// [`RwLockUpgradableReadGuard`].

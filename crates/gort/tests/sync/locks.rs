@@ -132,6 +132,65 @@ fn d13_a_second_read_lock_that_is_granted_is_no_error() {
     assert!(reader.join().unwrap() >= 1);
 }
 
+/// Drops `inside` once a goroutine that `reads` has begun to wait for the writer that waits for that guard.
+fn assert_served_after(
+    inside: RwLockReadGuard<'_, u32>,
+    writer: gort::JoinHandle<()>,
+    name: &str,
+    reads: gort::JoinHandle<u32>,
+) {
+    eventually_parked_or_over(name, "sync.RWMutex.RLock", &reads);
+    drop(inside);
+    writer.join().unwrap();
+    assert_eq!(reads.join().unwrap(), 1);
+}
+
+/// It is not known whose guard another reader has dropped: here the one that it was sent.
+#[gort::test]
+fn d13_a_reader_whose_guard_another_reader_has_dropped_is_served() {
+    let lock = Arc::new(RwLock::new(0));
+    let (send_guard, guards) = gort::chan::bounded(0);
+    let (go_on, told) = gort::chan::bounded(0);
+    let first = {
+        let lock = Arc::clone(&lock);
+        go_named("d13-sent", move || {
+            send_guard.send(RwLock::read_arc(&lock)).unwrap();
+            told.recv().unwrap();
+            *lock.read()
+        })
+    };
+    let sent = guards.recv().unwrap();
+    let own = lock.read();
+    drop(sent);
+    let writer = waiting_writer(&lock, None);
+    go_on.send(()).unwrap();
+    assert_served_after(own, writer, "d13-sent", first);
+}
+
+/// Another lock is where one was whose guard was forgotten.
+#[gort::test]
+fn d13_a_guard_that_was_forgotten_is_not_of_the_next_lock() {
+    let mut lock = Arc::new(RwLock::new(0));
+    let (go_on, told) = gort::chan::bounded::<Arc<RwLock<u32>>>(0);
+    let (give_back, given_back) = gort::chan::bounded(0);
+    let first = {
+        let lock = Arc::clone(&lock);
+        go_named("d13-forgot", move || {
+            mem::forget(lock.read());
+            drop(lock);
+            give_back.send(()).unwrap();
+            let lock = told.recv().unwrap();
+            *lock.read()
+        })
+    };
+    given_back.recv().unwrap();
+    *Arc::get_mut(&mut lock).unwrap() = RwLock::new(0);
+    let own = lock.read();
+    let writer = waiting_writer(&lock, None);
+    go_on.send(Arc::clone(&lock)).unwrap();
+    assert_served_after(own, writer, "d13-forgot", first);
+}
+
 #[test]
 fn guards_are_send() {
     fn is_send<T: Send>() {}
