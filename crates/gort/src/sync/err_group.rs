@@ -13,6 +13,7 @@ use std::fmt;
 use std::panic::{self, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
+use super::raw_semaphore::PERMITS_MAX;
 use super::{Mutex, OnceLock, Semaphore, WaitGroup, runtime, sched};
 use crate::context::{Cancel, Context};
 
@@ -111,7 +112,7 @@ impl<E: Send + 'static> ErrGroup<E> {
         }
     }
 
-    /// At most `n` members at once; with 0 there can be none. Go's `SetLimit`.
+    /// At most `n` members at once; with 0 there can be none, with `usize::MAX` there is no limit. Go's `SetLimit`.
     ///
     /// # Panics
     ///
@@ -147,7 +148,9 @@ impl<E: Send + 'static> ErrGroup<E> {
             self.shared.members.count() == 0,
             "errgroup: modify limit while goroutines in the group are still active"
         );
-        if self.shared.places.set(Semaphore::new(n as u64)).is_err() {
+        // There are never so many members that the difference shows.
+        let places = (n as u64).min(PERMITS_MAX);
+        if self.shared.places.set(Semaphore::new(places)).is_err() {
             panic!("errgroup: the group has a limit");
         }
         self

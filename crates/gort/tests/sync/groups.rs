@@ -87,6 +87,14 @@ fn try_go_starts_only_where_there_is_a_place() {
 }
 
 #[gort::test]
+fn a_limit_above_all_counts_is_none() {
+    let group = ErrGroup::<()>::new().limit(usize::MAX);
+    group.go(|| Ok(()));
+    assert!(group.try_go(|| Ok(())));
+    assert_eq!(group.wait(), Ok(()));
+}
+
+#[gort::test]
 fn a_limit_is_set_once_and_before_the_members() {
     let twice = catch_unwind(|| ErrGroup::<()>::new().limit(1).limit(2)).map(drop);
     assert_eq!(
