@@ -13,7 +13,7 @@ mod tests {
     use gort_core::wait_reason::WaitReason;
 
     #[test]
-    fn s040_a_wait_of_minutes_is_shown_in_minutes() {
+    fn s040_dg04_a_wait_of_minutes_is_shown_in_minutes() {
         let handle = crate::go(|| {
             let id = crate::current().id().as_u64();
             let found = snapshot::goroutines().into_iter().find(|g| g.id == id);

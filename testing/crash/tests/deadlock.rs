@@ -56,7 +56,7 @@ in_both_modes! {
         ended.assert_says(", which has ended, had locked\n");
     }
 
-    fn d13_a_lock_read_twice_while_a_writer_waits(program) {
+    fn s120_d13_a_lock_read_twice_while_a_writer_waits(program) {
         let ended = program(env!("CARGO_BIN_EXE_deadlock_rw_recursion")).run();
         let (first, second) = ("deadlock_rw_recursion.rs:11:22", "deadlock_rw_recursion.rs:20:23");
         if cfg!(debug_assertions) {

@@ -39,7 +39,7 @@ fn assert_short_stack(ended: &Ended, outermost: &str) {
 }
 
 in_both_modes! {
-    fn a_goroutines_overflow_names_it(program) {
+    fn s062_an_overflow_names_the_goroutine_and_its_limit(program) {
         let ended = program(env!("CARGO_BIN_EXE_overflow"))
             .arg("goroutine")
             .var("GORT_STACK", 256 << 10)

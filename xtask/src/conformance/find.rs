@@ -1,9 +1,13 @@
 //! Finds the tests that cover cases, by reading the workspace's source.
 //!
-//! Three forms count: a `#[test]` (or `#[gort::test]`) function, an item with a `compile_fail` doc
-//! test, and a compile-fail case `tests/ui/NAME.rs` with its `.stderr`. A test that is ignored, or
-//! whose body asserts nothing, is found but does not count. Assertions are macros and functions
-//! named `assert...`, `panic!`, `unreachable!`, `expect_err`, `unwrap_err`, and `should_panic`.
+//! Four forms count: a `#[test]` (or `#[gort::test]`) function, a function inside `in_both_modes!`, an
+//! item with a `compile_fail` doc test, and a compile-fail case `tests/ui/NAME.rs` with its `.stderr`.
+//! A test that is ignored, or whose body asserts nothing, is found but does not count. Assertions are
+//! macros and functions named `assert...`, `panic!`, `unreachable!`, `expect_err`, `unwrap_err`, and
+//! `should_panic`.
+//!
+//! What a test sets itself is the same under each configuration. That is read from its attribute, its
+//! body, and the functions of the same file that it calls.
 
 use crate::conformance::ids::Ids;
 use crate::lexer::{self, Kind, Token};
@@ -18,8 +22,53 @@ pub(super) struct Found {
     pub(super) path: String,
     pub(super) line: usize,
     pub(super) is_compile_fail: bool,
+    /// What it sets itself, whatever the configuration.
+    pub(super) sets: Sets,
     /// Why it does not count, if it does not.
     pub(super) uncounted: Option<&'static str>,
+}
+
+/// What a test sets that a configuration would set too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sets {
+    /// The number of Ps.
+    pub(super) procs: bool,
+    /// That the order is not shaken, or how.
+    pub(super) order: bool,
+    /// The thread-local mode, or it runs in both.
+    pub(super) mode: bool,
+}
+
+impl Sets {
+    fn and(self, other: Sets) -> Sets {
+        Sets {
+            procs: self.procs || other.procs,
+            order: self.order || other.order,
+            mode: self.mode || other.mode,
+        }
+    }
+
+    fn of(code: &[Token<'_>]) -> Sets {
+        let mut sets = Sets::default();
+        for (index, token) in code.iter().enumerate() {
+            let is = |offset: usize, text: &str| {
+                let other = code.get(index + offset);
+                other.is_some_and(|other| other.is(text))
+            };
+            if token.kind == Kind::Str {
+                sets.procs |= token.text == "GORT_PROCS";
+                sets.mode |= token.text == "GORT_TLS";
+            }
+            let is_method = token.is(".") && is(2, "(");
+            sets.procs |= is_method && is(1, "procs");
+            // `set_gomaxprocs(0)` only asks.
+            sets.procs |= token.is("set_gomaxprocs") && is(1, "(") && !is(2, "0");
+            sets.order |= is_method && is(1, "unshaken");
+            // The programs of `testing/crash` are never shaken.
+            sets.order |= token.is("Program") && is(1, "::") && is(2, "at");
+        }
+        sets
+    }
 }
 
 pub(super) fn find(tree: &Tree, ids: &Ids) -> Result<Vec<Found>, String> {
@@ -45,6 +94,7 @@ pub(super) fn find(tree: &Tree, ids: &Ids) -> Result<Vec<Found>, String> {
                     path: file.path.clone(),
                     line: item.line,
                     is_compile_fail: item.is_compile_fail,
+                    sets: item.sets,
                     uncounted: item.uncounted,
                 });
             }
@@ -65,6 +115,7 @@ struct Item<'a> {
     name: &'a str,
     line: usize,
     is_compile_fail: bool,
+    sets: Sets,
     uncounted: Option<&'static str>,
 }
 
@@ -75,6 +126,7 @@ fn ui_case<'a>(tree: &Tree, file: &'a File) -> Item<'a> {
         name: stem.rsplit('/').next().unwrap_or(stem),
         line: 1,
         is_compile_fail: true,
+        sets: Sets::default(),
         uncounted: (!has_stderr).then_some("it has no .stderr beside it"),
     }
 }
@@ -86,6 +138,7 @@ struct Head {
     is_ignored: bool,
     should_panic: bool,
     is_compile_fail: bool,
+    sets: Sets,
 }
 
 fn items<'a>(tokens: &[Token<'a>]) -> Vec<Item<'a>> {
@@ -102,8 +155,11 @@ fn items<'a>(tokens: &[Token<'a>]) -> Vec<Item<'a>> {
         .filter(|token| token.kind != Kind::Comment)
         .copied()
         .collect();
+    let functions = functions(&tokens);
     let mut head = Head::default();
     let mut items = Vec::new();
+    // Where the last `in_both_modes!` ends.
+    let mut both_end = 0;
     let mut index = 0;
     while let Some(token) = tokens.get(index) {
         if token.kind == Kind::Doc {
@@ -113,6 +169,8 @@ fn items<'a>(tokens: &[Token<'a>]) -> Vec<Item<'a>> {
             let end = lexer::closing(&tokens, index + 1);
             head.read_attribute(&tokens[index + 2..end]);
             index = end;
+        } else if token.is("in_both_modes") && tokens.get(index + 1).is_some_and(|t| t.is("!")) {
+            both_end = lexer::closing(&tokens, index + 2);
         } else if KINDS.iter().any(|kind| token.is(kind)) {
             // `const fn` is a function.
             let is_const_fn =
@@ -121,7 +179,16 @@ fn items<'a>(tokens: &[Token<'a>]) -> Vec<Item<'a>> {
                 .get(index + 1)
                 .filter(|name| name.is_word() && !is_const_fn)
             {
-                items.extend(head.item(*name, &tokens[index..], token.is("fn")));
+                if index < both_end {
+                    head.is_test = true;
+                    head.sets = head.sets.and(Sets {
+                        order: true,
+                        mode: true,
+                        procs: false,
+                    });
+                }
+                let rest = &tokens[index..];
+                items.extend(head.item(*name, rest, token.is("fn"), &functions));
                 head = Head::default();
             }
         } else if !BETWEEN.iter().any(|word| token.is(word)) {
@@ -141,10 +208,20 @@ impl Head {
         self.is_test |= last.is("test");
         self.is_ignored |= last.is("ignore");
         self.should_panic |= last.is("should_panic");
+        if last.is("test") {
+            self.sets.procs |= attribute.iter().any(|token| token.is("procs"));
+            self.sets.order |= attribute.iter().any(|token| token.is("seed"));
+        }
     }
 
     /// The item called `name`, whose tokens begin `rest`, if it can be a test.
-    fn item<'a>(&self, name: Token<'a>, rest: &[Token<'a>], is_function: bool) -> Option<Item<'a>> {
+    fn item<'a>(
+        &self,
+        name: Token<'a>,
+        rest: &[Token<'a>],
+        is_function: bool,
+        functions: &[(&str, Sets)],
+    ) -> Option<Item<'a>> {
         let is_test = self.is_test && is_function;
         if !is_test && !self.is_compile_fail {
             return None;
@@ -157,13 +234,33 @@ impl Head {
             None
         };
         let is_compile_fail = !is_test;
+        let mut sets = self.sets;
+        if is_test {
+            let body = body(rest);
+            sets = sets.and(Sets::of(body));
+            for pair in body.windows(2).filter(|pair| pair[1].is("(")) {
+                let called = functions.iter().filter(|(name, _)| pair[0].is(name));
+                sets = called.fold(sets, |sets, (_, theirs)| sets.and(*theirs));
+            }
+        }
         Some(Item {
             name: name.text,
             line: name.line,
             is_compile_fail,
+            sets,
             uncounted,
         })
     }
+}
+
+/// The functions of a file, and what they set.
+fn functions<'a>(tokens: &[Token<'a>]) -> Vec<(&'a str, Sets)> {
+    let begins = (0..tokens.len()).filter(|&index| tokens[index].is("fn"));
+    let named = begins.filter_map(|index| {
+        let name = tokens.get(index + 1).filter(|name| name.is_word())?;
+        Some((name.text, Sets::of(body(&tokens[index..]))))
+    });
+    named.filter(|(_, sets)| *sets != Sets::default()).collect()
 }
 
 /// The tokens of the body of the function that begins `tokens`.
@@ -253,6 +350,51 @@ mod tests {
     fn should_panic_is_an_assertion() {
         let source = "#[test] #[should_panic(expected = \"x\")] pub(crate) fn s001_x() { run() }";
         assert_eq!(found(source), [("s001_x".into(), false, None)]);
+    }
+
+    /// What the only test of a file sets.
+    fn sets(source: &str) -> Sets {
+        let tree = Tree::of(&[("c/Cargo.toml", ""), ("c/src/a.rs", source)]);
+        let found = find(&tree, &ids()).expect("all ids are known");
+        assert_eq!(found.len(), 1, "{source}");
+        found[0].sets
+    }
+
+    #[test]
+    fn a_check_in_both_modes_counts_and_sets_its_mode() {
+        let source = "in_both_modes! { fn s001_x(program) { assert!(a) } fn other(p) { assert!(b) } }\n\
+                      fn s002_x() { assert!(c) }";
+        assert_eq!(found(source), [("s001_x".into(), false, None)]);
+        let sets = sets(source);
+        assert!(sets.order && sets.mode && !sets.procs);
+    }
+
+    #[test]
+    fn what_a_test_sets_is_seen() {
+        let of = |body: &str| sets(&format!("#[test] fn s001_x() {{ assert!(a); {body} }}"));
+        assert_eq!(
+            of("set_gomaxprocs(0); procs(); gomaxprocs()"),
+            Sets::default()
+        );
+        for body in [
+            "child::of(|| ()).procs(2).passes()",
+            "gort::runtime::set_gomaxprocs(n);",
+            ".without(\"GORT_PROCS\")",
+        ] {
+            assert!(of(body).procs && !of(body).order, "{body}");
+        }
+        for body in ["child::of(|| ()).unshaken()", "Program::at(path)"] {
+            assert!(of(body).order && !of(body).procs, "{body}");
+        }
+        assert!(of("p.var(\"GORT_TLS\", 1)").mode);
+        assert!(sets("#[gort::test(procs = 2)] fn s001_x() { assert!(a) }").procs);
+        assert!(sets("#[gort::test(seed = 2)] fn s001_x() { assert!(a) }").order);
+        let by_helper =
+            "fn two() { x.procs(2) } fn none() {}\n#[test] fn s001_x() { assert!(a); two() }";
+        assert!(sets(by_helper).procs);
+        let by_nobody =
+            "fn two() { x.procs(2) } fn none() {}\n#[test] fn s001_x() { assert!(a); none() }";
+        assert_eq!(sets(by_nobody), Sets::default());
     }
 
     #[test]

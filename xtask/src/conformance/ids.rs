@@ -9,10 +9,22 @@ pub(super) enum Mark {
     Decided(String),
     /// The mistake does not compile.
     Forbidden,
-    /// It is about goroutines that are no threads: in thread mode it cannot hold.
-    OwnStacks,
-    /// There is nothing to test.
-    Docs,
+    /// It is about goroutines that are no threads: in thread mode it cannot hold, and why.
+    OwnStacks(String),
+    /// There is nothing to test, and why.
+    Docs(String),
+    /// There is no test yet, and why.
+    Later(String),
+}
+
+impl Mark {
+    /// Why no test is asked for.
+    pub(super) fn untested(&self) -> Option<&str> {
+        match self {
+            Mark::Docs(why) | Mark::Later(why) => Some(why),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -61,10 +73,7 @@ impl Ids {
             let (title, mark) = match title.split_once(" {") {
                 Some((title, mark)) => {
                     let mark = mark.strip_suffix('}').ok_or_else(|| problem("no `}`"))?;
-                    (
-                        title,
-                        ids.mark(mark).ok_or_else(|| problem("unknown mark"))?,
-                    )
+                    (title, ids.mark(mark).map_err(problem)?)
                 }
                 None => (title, Mark::None),
             };
@@ -87,14 +96,19 @@ impl Ids {
         self.decisions.iter().any(|(decision, _)| decision == id)
     }
 
-    fn mark(&self, mark: &str) -> Option<Mark> {
-        match mark {
-            "forbids" => Some(Mark::Forbidden),
-            "own stacks" => Some(Mark::OwnStacks),
-            "docs" => Some(Mark::Docs),
-            decision => self
-                .is_decision(decision)
-                .then(|| Mark::Decided(decision.to_owned())),
+    fn mark(&self, mark: &str) -> Result<Mark, &'static str> {
+        let (kind, why) = mark.split_once(": ").unwrap_or((mark, ""));
+        let of: fn(String) -> Mark = match kind {
+            "forbids" => return Ok(Mark::Forbidden),
+            decision if self.is_decision(decision) => return Ok(Mark::Decided(mark.to_owned())),
+            "own stacks" => Mark::OwnStacks,
+            "docs" => Mark::Docs,
+            "later" => Mark::Later,
+            _ => return Err("unknown mark"),
+        };
+        match why {
+            "" => Err("no reason"),
+            _ => Ok(of(why.to_owned())),
         }
     }
 
@@ -134,7 +148,8 @@ mod tests {
     use super::*;
 
     const SMALL: &str = "# head\nD7 a decision\n\n[One]\nS1 first\nS42 ring {D7}\n[Two]\n\
-                         CH07 views {forbids}\nS104 advice {docs}\n";
+                         CH07 views {forbids}\nS104 advice {docs: nothing to build}\n\
+                         S99 pages {later: comes with pages}\nS157 idle {own stacks: each has one}\n";
 
     #[test]
     fn cases_have_areas_and_marks() {
@@ -150,7 +165,24 @@ mod tests {
                 ("One", "S1", "first", Mark::None),
                 ("One", "S42", "ring", Mark::Decided("D7".into())),
                 ("Two", "CH07", "views", Mark::Forbidden),
-                ("Two", "S104", "advice", Mark::Docs),
+                (
+                    "Two",
+                    "S104",
+                    "advice",
+                    Mark::Docs("nothing to build".into())
+                ),
+                (
+                    "Two",
+                    "S99",
+                    "pages",
+                    Mark::Later("comes with pages".into())
+                ),
+                (
+                    "Two",
+                    "S157",
+                    "idle",
+                    Mark::OwnStacks("each has one".into())
+                ),
             ]
         );
         assert_eq!(ids.decisions, [("D7".into(), "a decision".into())]);
@@ -162,7 +194,9 @@ mod tests {
             ("[A]\nS1 a\nS1 b", "taken"),
             ("[A]\nS1", "no title"),
             ("[A]\nS1 a {D7}", "unknown mark"),
-            ("[A]\nS1 a {docs", "no `}`"),
+            ("[A]\nS1 a {docs: x", "no `}`"),
+            ("[A]\nS1 a {docs}", "no reason"),
+            ("[A]\nS1 a {later: }", "no reason"),
         ] {
             let error = Ids::parse(text).expect_err(text);
             assert!(error.contains(problem), "{error}");
@@ -201,6 +235,10 @@ mod tests {
         .map(count);
         assert_eq!(counts, [159, 29, 22, 24, 18, 26, 10, 18, 20, 28, 18, 7]);
         assert_eq!(ids.cases.len(), 379);
-        assert_eq!(ids.decisions.len(), 22);
+        let decisions = |letter: &str| {
+            let ids = ids.decisions.iter();
+            ids.filter(|(id, _)| id.starts_with(letter)).count()
+        };
+        assert_eq!((decisions("D"), decisions("A")), (22, 4));
     }
 }

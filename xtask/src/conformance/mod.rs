@@ -28,6 +28,7 @@ const PAGE: &str = "testing/conformance/README.md";
 pub(crate) fn write(root: &Path, may_forget: bool) -> Result<(), String> {
     let state = State::read(root)?;
     state.report_uncounted();
+    state.unexplained()?;
     if !may_forget {
         state.losses()?;
     }
@@ -41,6 +42,7 @@ pub(crate) fn write(root: &Path, may_forget: bool) -> Result<(), String> {
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let state = State::read(root)?;
     state.report_uncounted();
+    state.unexplained()?;
     state.losses()?;
     if state.page != state.new.to_markdown() {
         return Err(format!(
@@ -81,6 +83,7 @@ fn counted(root: &Path) -> Result<Vec<Found>, String> {
 /// All that the commands work on.
 struct State {
     page: String,
+    ids: Ids,
     old: Table,
     new: Table,
     found: Vec<Found>,
@@ -98,6 +101,7 @@ impl State {
         let new = Table::build(&ids, &found, &results, &old);
         Ok(State {
             page,
+            ids,
             old,
             new,
             found,
@@ -115,6 +119,31 @@ impl State {
         }
     }
 
+    /// Fails if a case has neither a test nor a reason to have none, or both.
+    fn unexplained(&self) -> Result<(), String> {
+        let problems = self.ids.cases.iter().filter_map(|case| {
+            let counted = |found: &&Found| found.uncounted.is_none();
+            let mut tests = self.found.iter().filter(counted);
+            let has_test = tests.any(|found| found.ids.contains(&case.id));
+            match (has_test, case.mark.untested()) {
+                (false, None) => Some(format!(
+                    "{}: no test, and {IDS} does not say why: `{{later: why}}` or `{{docs: why}}`",
+                    case.id
+                )),
+                (true, Some(_)) => Some(format!(
+                    "{}: it has a test, and {IDS} says why it has none",
+                    case.id
+                )),
+                _ => None,
+            }
+        });
+        let problems: Vec<String> = problems.collect();
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(problems.join("\n")),
+        }
+    }
+
     fn losses(&self) -> Result<(), String> {
         let losses = self.old.losses(&self.new);
         if losses.is_empty() {
@@ -122,5 +151,29 @@ impl State {
         }
         let advice = "mend them, or say that they may go: `cargo xtask conformance --forget`";
         Err(format!("{}\n{advice}", losses.join("\n")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_without_a_test_says_why() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+        let mut state = State::read(root.expect("xtask lies in the workspace")).expect("readable");
+        assert_eq!(state.unexplained(), Ok(()));
+
+        let has_no_test = |id: &str| format!("{id}: no test, and {IDS}");
+        state
+            .found
+            .retain(|found| !found.ids.contains(&"S1".into()));
+        let error = state.unexplained().expect_err("S1");
+        assert!(error.starts_with(&has_no_test("S1")), "{error}");
+
+        state.ids.cases.retain(|case| case.id == "S2");
+        state.ids.cases[0].mark = ids::Mark::Later("x".into());
+        let error = state.unexplained().expect_err("S2");
+        assert!(error.starts_with("S2: it has a test"), "{error}");
     }
 }

@@ -132,6 +132,7 @@ fn outcome(line: &str) -> Option<(&str, &str)> {
 /// * `queue::tests::s042_x`, perhaps ` - should panic` after it
 /// * `src/nc.rs - nc::s018_x (line 3) - compile fail`
 /// * `tests/ui/s018_x.rs`, perhaps ` [should fail to compile]` after it
+/// * `deadlock::s120_x::own` and `deadlock::s120_x::thread`, which `in_both_modes!` makes of one check
 fn last_name(test: &str) -> &str {
     let mut parts = test.split(" - ");
     let first = parts.next().unwrap_or(test);
@@ -141,6 +142,10 @@ fn last_name(test: &str) -> &str {
     };
     let name = name.split(' ').next().unwrap_or(name);
     let name = name.strip_suffix(".rs").unwrap_or(name);
+    let mode = name
+        .strip_suffix("::own")
+        .or_else(|| name.strip_suffix("::thread"));
+    let name = mode.unwrap_or(name);
     name.rsplit(['/', ':']).next().unwrap_or(name)
 }
 
@@ -151,13 +156,16 @@ mod tests {
     #[test]
     fn every_form_of_line_is_read() {
         let output = "\
-running 5 tests
+running 8 tests
 test queue::tests::s042_ring ... ok
 test s001_panics - should panic ... ok
 test s002_fails ... FAILED
 test s003_long ... ignored, it takes minutes
 test src/nc.rs - nc::s018_shared (line 3) - compile fail ... ok
 test tests/ui/ch07_views.rs ... ok
+test s005_dies::own ... ok
+test deadlock::s006_dies::own ... ok
+test deadlock::s006_dies::thread ... FAILED
 test tests/ui/ch08_views.rs [should fail to compile] ... mismatch
 test \x1b[0m\x1b[1mtests/ui/s020_coloured.rs\x1b[0m ... \x1b[0m\x1b[32mok\x1b[0m
 printed without a newline test s004_talks ... ok
@@ -170,6 +178,8 @@ test result: ok. 3 passed; 1 failed
             ("s002_fails", false),
             ("s003_long", false),
             ("s004_talks", true),
+            ("s005_dies", true),
+            ("s006_dies", false),
             ("s018_shared", true),
             ("s020_coloured", true),
             ("s042_ring", true),

@@ -59,9 +59,48 @@ struct Row {
     id: String,
     title: String,
     area: String,
-    /// Names and paths of the tests that count.
-    tests: Vec<(String, String)>,
+    /// The tests that count.
+    tests: Vec<Test>,
+    /// What is to be said beside them.
+    note: String,
     states: [State; COLUMNS],
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Test {
+    name: String,
+    path: String,
+    /// Which cells show the same run, in the words of the page's head.
+    same: String,
+}
+
+impl Test {
+    fn of(found: &Found) -> Test {
+        let mut same = Vec::new();
+        if found.package == "gort-queue" {
+            same.push("no runtime");
+        }
+        let sets = [
+            (found.sets.procs, "own Ps"),
+            (found.sets.order, "own order"),
+            (found.sets.mode, "own mode"),
+        ];
+        same.extend(sets.into_iter().filter(|(is, _)| *is).map(|(_, word)| word));
+        Test {
+            name: found.name.clone(),
+            path: found.path.clone(),
+            same: same.join(", "),
+        }
+    }
+
+    fn text(&self) -> String {
+        let Test { name, path, same } = self;
+        let link = format!("[`{name}`](../../{path})");
+        match &**same {
+            "" => link,
+            same => format!("{link} ({same})"),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -80,11 +119,12 @@ impl Table {
                 .collect();
             let old_row = old.rows.iter().find(|row| row.id == case.id);
             let states = std::array::from_fn(|column| {
-                if case.mark == Mark::Docs {
-                    return State::NothingToTest;
-                }
-                if case.mark == Mark::OwnStacks && CONFIGURATIONS[column].has_threads() {
-                    return State::CannotHold;
+                match case.mark {
+                    Mark::Docs(_) => return State::NothingToTest,
+                    Mark::OwnStacks(_) if CONFIGURATIONS[column].has_threads() => {
+                        return State::CannotHold;
+                    }
+                    _ => {}
                 }
                 let has_passed = |test: &&Found| {
                     let outcomes = if test.is_compile_fail {
@@ -110,17 +150,22 @@ impl Table {
                     }
                     Mark::Forbidden => State::Forbidden,
                     Mark::Decided(id) => State::Decided(id.clone()),
-                    Mark::None | Mark::OwnStacks | Mark::Docs => State::Passed,
+                    Mark::None | Mark::OwnStacks(_) | Mark::Docs(_) | Mark::Later(_) => {
+                        State::Passed
+                    }
                 }
             });
             rows.push(Row {
                 id: case.id.clone(),
                 title: case.title.clone(),
                 area: case.area.clone(),
-                tests: tests
-                    .iter()
-                    .map(|test| (test.name.clone(), test.path.clone()))
-                    .collect(),
+                tests: tests.into_iter().map(Test::of).collect(),
+                note: match &case.mark {
+                    Mark::OwnStacks(why) => format!("In thread mode: {why}."),
+                    mark => mark
+                        .untested()
+                        .map_or(String::new(), |why| format!("No test: {why}.")),
+                },
                 states,
             });
         }
@@ -140,12 +185,20 @@ impl Table {
                 .iter()
                 .map(|cell| State::parse(cell))
                 .collect();
-            let tests = cells[2].split('`').skip(1).step_by(2);
+            let tests = cells[2].split("[`").skip(1);
+            let names = tests.filter_map(|link| Some(link.split_once('`')?.0.to_owned()));
             Some(Row {
                 id: cells[0].to_owned(),
                 title: cells[1].to_owned(),
                 area: String::new(),
-                tests: tests.map(|name| (name.to_owned(), String::new())).collect(),
+                tests: names
+                    .map(|name| Test {
+                        name,
+                        path: String::new(),
+                        same: String::new(),
+                    })
+                    .collect(),
+                note: String::new(),
                 states: states?.try_into().ok()?,
             })
         });
@@ -170,10 +223,9 @@ impl Table {
                 ));
                 continue;
             };
-            let gone = row.tests.iter().filter(|(name, _)| !new_row.has_test(name));
-            losses.extend(
-                gone.map(|(name, _)| format!("{}: `{name}` once passed and is gone", row.id)),
-            );
+            let names = row.tests.iter().map(|test| &test.name);
+            let gone = names.filter(|name| !new_row.has_test(name));
+            losses.extend(gone.map(|name| format!("{}: `{name}` once passed and is gone", row.id)));
             for (column, configuration) in CONFIGURATIONS.iter().enumerate() {
                 if row.states[column].is_shown() && !new_row.states[column].is_shown() {
                     let title = configuration.title;
@@ -253,13 +305,11 @@ impl Table {
                     "| id | case | tests | {titles} |\n|---|---|---|{rules}"
                 ));
             }
-            let tests: Vec<String> = row
-                .tests
-                .iter()
-                .map(|(name, path)| format!("[`{name}`](../../{path})"))
-                .collect();
+            let tests = row.tests.iter().map(Test::text);
+            let note = (!row.note.is_empty()).then(|| row.note.clone());
+            let tests: Vec<String> = tests.chain(note).collect();
             let states: Vec<String> = row.states.iter().map(State::text).collect();
-            let (tests, states) = (tests.join(" "), states.join(" | "));
+            let (tests, states) = (tests.join("<br>"), states.join(" | "));
             line(format_args!(
                 "| {} | {} | {tests} | {states} |",
                 row.id, row.title
@@ -281,25 +331,36 @@ itself; [ids.txt](ids.txt) is the list. The suite is run once per configuration 
 count.
 
 * **passed**: all tests of the case passed.
-* **decided otherwise**: Go's outcome does not fit Rust; tests show what the decision gives instead.
-* **language forbids**: the mistake does not compile, and a test shows that.
-* **cannot hold**: the case says that goroutines cost no threads; in thread mode each is an OS thread.
-* **not yet**: no test, or one that does not pass.
+* **decided otherwise**: Go's outcome does not fit Rust, or std has rules of its own; tests show what the decision
+  gives instead.
+* **language forbids**: the mistake does not compile, and a test shows that. The compiler is asked once, for all four.
+* **cannot hold**: the case says that goroutines cost no threads, and in thread mode each is an OS thread. The reason
+  stands beside the tests.
+* **nothing to test** and **not yet**: the reason stands where the tests would. *Not yet* without a reason is a test
+  that does not pass.
+
+The four cells of a row are not always four different runs. A test may set itself what a configuration would set:
+
+* (own Ps): how many Ps there are, so that the second cell repeats the first.
+* (own order): that the order is not shaken, or by which seed, so that the third cell repeats the second.
+* (own mode): the thread-local mode, mostly both in one test, so that the fourth cell repeats the second.
+* (no runtime): it needs none; all four are the same.
 
 ";
 
 impl Row {
     fn has_test(&self, name: &str) -> bool {
-        self.tests.iter().any(|(test, _)| test == name)
+        self.tests.iter().any(|test| test.name == name)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conformance::find::Sets;
 
     const IDS: &str = "D7 a decision\n[One]\nS1 first\nS2 second {D7}\nS3 third {forbids}\n\
-                       [Two]\nS4 advice {docs}\nS5 no threads {own stacks}\n";
+                       [Two]\nS4 advice {docs: nothing}\nS5 no threads {own stacks: one each}\n";
 
     fn found(name: &str, is_compile_fail: bool) -> Found {
         let ids = Ids::parse(IDS).expect("it is well formed");
@@ -310,6 +371,7 @@ mod tests {
             path: "c/src/a.rs".into(),
             line: 1,
             is_compile_fail,
+            sets: Sets::default(),
             uncounted: None,
         }
     }
@@ -416,6 +478,23 @@ mod tests {
         let table = build(&[ignored], &results(&[("s001_a", true)]), &Table::default());
         assert_eq!(states(&table, 0)[0], "not yet");
         assert_eq!(table.rows[0].tests, []);
+    }
+
+    #[test]
+    fn reasons_and_repeats_stand_beside_the_tests() {
+        let mut test = found("s005_a", false);
+        test.sets.procs = true;
+        test.sets.mode = true;
+        let table = build(&[test], &results(&[("s005_a", true)]), &Table::default());
+        let page = table.to_markdown();
+        for line in [
+            "| S4 | advice | No test: nothing. | nothing to test |",
+            "| S5 | no threads | [`s005_a`](../../c/src/a.rs) (own Ps, own mode)<br>In thread mode: one each. | passed |",
+        ] {
+            assert!(page.contains(line), "{page}");
+        }
+        assert!(Table::parse(&page).rows[4].has_test("s005_a"));
+        assert_eq!(Table::parse(&page).rows[3].tests, []);
     }
 
     #[test]

@@ -114,7 +114,7 @@ fn joining_from_a_goroutine_parks_it() {
 }
 
 #[test]
-fn names_and_labels_are_kept_and_labels_inherited() {
+fn dg06_names_and_labels_are_kept_and_labels_inherited() {
     let handle = gort::Builder::new()
         .name("outer")
         .label("tenant", "a")

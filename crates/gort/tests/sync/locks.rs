@@ -1,6 +1,7 @@
 //! Mutex and RwLock: timeouts, fairness, guards.
 
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -78,25 +79,32 @@ fn d13_a_thread_is_not_taken_for_one_that_ended() {
     assert_eq!(reader.join().unwrap(), 1);
 }
 
-/// D13: an error only where it would wait for itself.
+/// D13: an error only where it would wait for itself. What a release build reports is shown by `testing/crash`.
 #[gort::test]
-#[cfg_attr(
-    debug_assertions,
-    should_panic(expected = "sync: RWMutex read-locked twice")
-)]
-fn d13_a_second_read_lock_behind_a_writer_panics_in_debug_builds() {
+fn s120_d13_a_second_read_lock_behind_a_writer_panics_in_debug_builds() {
     let lock = Arc::new(RwLock::new(0));
-    let first = lock.read();
+    let (first, first_line) = (lock.read(), line!());
     let writer = waiting_writer(&lock, None);
     if cfg!(debug_assertions) {
-        drop(lock.read());
+        let again_line = line!() + 1;
+        let again = catch_unwind(AssertUnwindSafe(|| drop(lock.read())));
+        let payload = again.unwrap_err();
+        let text = payload.downcast_ref::<String>().unwrap();
+        assert!(
+            text.starts_with("sync: RWMutex read-locked twice by one goroutine"),
+            "{text}"
+        );
+        for (which, line) in [("first at", first_line), ("again at", again_line)] {
+            let place = format!("{which} {}:{line}:", file!());
+            assert!(text.contains(&place), "no {place} in {text}");
+        }
     }
     drop(first);
     writer.join().unwrap();
 }
 
 #[gort::test]
-fn d13_a_second_read_lock_that_is_granted_is_no_error() {
+fn s120_d13_a_second_read_lock_that_is_granted_is_no_error() {
     let lock = Arc::new(RwLock::new(0));
     let first = lock.read();
     drop((lock.read(), lock.read_recursive()));

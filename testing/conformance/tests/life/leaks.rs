@@ -357,7 +357,7 @@ mod checked {
 }
 
 #[test]
-fn s097_a_tests_leak_check_waits_for_the_ending_and_ignores_the_known() {
+fn s097_dg07_a_tests_leak_check_waits_for_the_ending_and_ignores_the_known() {
     let output = Command::new(env::current_exe().expect("a test has a file"))
         .args(["--ignored", "--test-threads=1", "leaks::checked::"])
         .output()
@@ -438,7 +438,7 @@ fn wait_for_ever_known() -> Result<(), RecvError> {
 }
 
 #[test]
-fn s097_a_check_knows_by_number_function_or_creator() {
+fn s097_dg07_a_check_knows_by_number_function_or_creator() {
     child::of(|| {
         gort::run(|| {
             // The runtime's own are not there to be known, a timer and a socket or not.

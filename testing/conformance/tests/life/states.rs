@@ -1,4 +1,4 @@
-//! S35 to S40 and SC07: what a goroutine is doing, and what dumps say of it.
+//! S35 to S40, SC07 and DG04: what a goroutine is doing, and what dumps say of it.
 
 use std::net::TcpStream as StdStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gort::chan;
 use gort::runtime::{num_goroutine, stacks};
 use gort_conformance::child;
-use gort_conformance::look::{goroutine, sized, until, until_waiting};
+use gort_conformance::look::{goroutine, has_own_stacks, sized, until, until_waiting};
 use gort_core::wait_reason::WaitReason;
 use gort_core::{g, sched};
 
@@ -392,6 +392,39 @@ fn stacks_in(dump: &str) -> usize {
         None => usize::from(line.starts_with("goroutine ")),
     };
     dump.lines().map(of_line).sum()
+}
+
+#[test]
+fn dg04_a_dump_has_gos_form() {
+    child::of(|| {
+        gort::run(|| {
+            let (tx, rx) = chan::bounded::<()>(0);
+            let waiter = gort::go(move || {
+                let _here = gort::lock_os_thread();
+                rx.recv()
+            });
+            until_waiting(&waiter, WaitReason::ChanReceive);
+            let dump = stacks();
+            // With a line between.
+            let parts: Vec<&str> = dump.trim_end().split("\n\n").collect();
+            assert_eq!(parts.len(), 2, "{dump}");
+            assert!(parts[0].starts_with("goroutine 1 [running"), "{dump}");
+            let id = waiter.goroutine().id();
+            let head = format!("goroutine {id} [chan receive, locked to thread]:");
+            let (first, last) = (parts[1].lines().next(), parts[1].lines().last());
+            assert_eq!(first, Some(&*head), "{dump}");
+            if has_own_stacks() {
+                assert!(parts[1].contains("(...)\n\t"), "no frames: {dump}");
+            }
+            let last = last.unwrap();
+            let place = "created at testing/conformance/tests/life/states.rs:";
+            assert!(last.starts_with(place), "{dump}");
+            assert!(last.ends_with(" in goroutine 1"), "{dump}");
+            drop(tx);
+            assert!(waiter.join().unwrap().is_err());
+        });
+    })
+    .passes();
 }
 
 #[test]

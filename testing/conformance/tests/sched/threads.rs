@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::hint::black_box;
 use std::mem::MaybeUninit;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -225,31 +226,38 @@ fn sc14_what_a_locked_goroutine_changes_about_its_thread_stays_there() {
     .passes();
 }
 
+/// With stacks of their own they get threads when they lock themselves to one. In thread mode each has one from its
+/// start, and the one too many is not started.
 #[test]
 fn sc20_running_out_of_threads_is_fatal_with_a_text() {
+    const REFUSED: &str = "refused: no thread for a goroutine";
     let output = child::of(|| {
         gort::run(|| {
-            if !has_own_stacks() {
-                return println!("skipped: there `go` fails");
-            }
+            println!("own stacks: {}", has_own_stacks());
             gort_core::runtime::set_thread_limit(10);
             let (tx, rx) = gort::chan::bounded::<()>(0);
             let locked: Vec<_> = (0..100)
-                .map(|_| {
+                .map_while(|_| {
                     let rx = rx.clone();
-                    gort::go(move || {
+                    let started = gort::Builder::new().go(move || {
                         let _here = gort::lock_os_thread();
                         rx.recv()
-                    })
+                    });
+                    started.map_err(|error| println!("refused: {error}")).ok()
                 })
                 .collect();
+            if locked.len() < 100 {
+                tx.close();
+            }
             locked.into_iter().for_each(|it| drop(it.join()));
             drop(tx);
         });
     })
     .output();
-    if output.stdout.contains("skipped: ") {
-        return assert!(output.status.success(), "{output}");
+    if output.stdout.contains("own stacks: false\n") {
+        assert!(output.status.success(), "{output}");
+        assert!(output.stdout.contains(REFUSED), "{output}");
+        return;
     }
     assert_eq!(output.status.code(), Some(2), "{output}");
     let text = "runtime: program exceeds 10-thread limit\nfatal error: thread exhaustion\n";
@@ -352,9 +360,30 @@ fn deep(frames: usize) -> usize {
     below + 1
 }
 
+/// Of the same recursion a stack of 8 MiB has room for, and one of 64 KiB has not.
+#[test]
+fn s062_recursion_that_overflows_64_kib_passes_with_8_mib() {
+    let output = child::of(|| {
+        gort::run(|| {
+            let recurse = |name: &str, stack_bytes: usize| {
+                let builder = gort::Builder::new().name(name).stack_size(stack_bytes);
+                builder.go(|| deep(1_024)).unwrap().join().unwrap()
+            };
+            println!("{} frames", recurse("roomy", 8 << 20));
+            println!("{} frames too many", recurse("narrow", 64 << 10));
+        });
+    })
+    .output();
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{output}");
+    assert!(output.stdout.contains("1025 frames\n"), "{output}");
+    assert!(!output.stdout.contains("too many"), "{output}");
+    let said = " (\"narrow\") overflowed its stack of 64 KiB\n";
+    assert!(output.stderr.contains(said), "{output}");
+}
+
 /// Go grows the stack; here it is as large as the builder was told.
 #[gort::test]
-fn s062_sc22_a_stack_holds_what_was_asked_for() {
+fn sc22_a_stack_holds_what_was_asked_for() {
     const STACK_BYTES: usize = 16 << 20;
     let builder = || gort::Builder::new().stack_size(STACK_BYTES);
     let plain = builder().go(|| {

@@ -1,4 +1,4 @@
-//! SY08 to SY11, S118 to S120.
+//! SY08 to SY11, S118, S119. S120 is shown by `tests/sync` of `gort` and by `testing/crash`.
 
 use std::mem;
 use std::sync::Arc;
@@ -220,7 +220,7 @@ fn s119_the_readers_behind_a_writer_get_in_together() {
 }
 
 #[gort::test]
-fn s120_a_nested_read_lock_behind_a_waiting_writer_waits() {
+fn a_read_lock_of_another_goroutine_behind_a_waiting_writer_waits() {
     let lock = Arc::new(RwLock::new(()));
     // Without a writer it passes.
     drop((lock.read(), lock.read()));
@@ -228,19 +228,19 @@ fn s120_a_nested_read_lock_behind_a_waiting_writer_waits() {
     mem::forget(lock.read());
     let writer = {
         let lock = lock.clone();
-        go_named("s120-writer", move || drop(lock.write()))
+        go_named("behind-writer", move || drop(lock.write()))
     };
-    eventually_parked("s120-writer", WRITING);
-    let nested = {
+    eventually_parked("behind-writer", WRITING);
+    let second = {
         let lock = lock.clone();
-        go_named("s120-nested", move || drop(lock.read()))
+        go_named("behind-second", move || drop(lock.read()))
     };
-    eventually_parked("s120-nested", READING);
+    eventually_parked("behind-second", READING);
     assert_not_for_a_while("both wait for the first reader", || {
-        writer.is_finished() || nested.is_finished()
+        writer.is_finished() || second.is_finished()
     });
     // SAFETY: the first reader's guard was forgotten, so its share is ours to give up.
     unsafe { lock.force_unlock_read() };
     writer.join().unwrap();
-    nested.join().unwrap();
+    second.join().unwrap();
 }
