@@ -3,6 +3,8 @@
 #
 #     ci/conformance.sh            run, then fail if the table is out of date or something is lost
 #     ci/conformance.sh --write    run, then write testing/conformance/README.md
+#     ci/conformance.sh --long     run with the sizes of the cases instead, one test after the other, with optimization
+#                                  and under one configuration; the table is left alone. Some GB of memory
 #
 # A test that fails here fails `ci/test.sh` too, or is a cell that says "not yet"; so a failure does
 # not end the runs, and the table decides. Outputs stay in target/conformance.
@@ -11,6 +13,20 @@ cd "$(dirname "$0")/.."
 
 out=target/conformance
 mkdir -p "$out"
+
+# The packages whose tests have a long size.
+if [ "${1:-}" = --long ]; then
+    packages='--package=gort-conformance --package=gort-core'
+    cargo test --quiet --release $packages --tests --no-run
+    echo "conformance: long"
+    result=0
+    env GORT_TEST_LONG=1 GORT_TLS=own GORT_PROCS=4 timeout --kill-after=10 7200 \
+        cargo test --release $packages --tests --no-fail-fast -- --show-output --test-threads=1 \
+        $(cargo xtask conformance --filters) \
+        >"$out/long.txt" 2>"$out/long.stderr" || result=1
+    grep -E '^test .* FAILED$|^test result: ' "$out/long.txt" || true
+    exit $result
+fi
 rm -f "$out"/*.txt
 
 # Brings the table and the results together.

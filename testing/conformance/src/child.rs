@@ -19,6 +19,8 @@ use std::process::{self, Command, ExitStatus};
 use std::time::Duration;
 use std::{any, env, thread};
 
+use gort_test_support::patience;
+
 /// Names the test that the process was started for.
 const CASE: &str = "GORT_CONFORMANCE_CASE";
 /// The last line of a case that came to its end.
@@ -145,7 +147,7 @@ fn test_name<F>() -> &'static str {
 /// Ends a process whose case hangs.
 fn watch() {
     // waits: the limit itself, after which there is nothing to wait for
-    thread::sleep(HUNG);
+    thread::sleep(patience(HUNG));
     eprintln!("hung; its goroutines:\n\n{}", gort::runtime::stacks());
     process::abort();
 }

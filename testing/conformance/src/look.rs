@@ -3,11 +3,12 @@
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::{fs, thread};
 
 use gort::runtime::TlsMode;
 use gort_core::snapshot::{self, Goroutine};
 use gort_core::wait_reason::WaitReason;
+pub use gort_test_support::{is_long, patience, scaled};
 
 /// How long a condition may take to come about.
 const HUNG: Duration = Duration::from_secs(60);
@@ -18,7 +19,7 @@ pub fn until(what: impl Display, mut is_true: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_true() {
         assert!(
-            start.elapsed() < HUNG,
+            start.elapsed() < patience(HUNG),
             "never came about: {what}\n{}",
             gort::runtime::stacks()
         );
@@ -49,12 +50,11 @@ pub fn has_own_stacks() -> bool {
 }
 
 /// A number of goroutines: `own` with stacks of their own, `threads` if each is an OS thread, `long`
-/// in a long run (`GORT_TEST_LONG=1`).
+/// in a [long run](is_long).
 pub fn sized(own: usize, threads: usize, long: usize) -> usize {
-    match (has_own_stacks(), env::var_os("GORT_TEST_LONG")) {
-        (false, _) => threads,
-        (true, None) => own,
-        (true, Some(_)) => long,
+    match has_own_stacks() {
+        false => threads,
+        true => scaled(own, long),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::long::patience;
+
 /// Within this a condition must come true: Go's tests call it "soon".
 pub const SOON: Duration = Duration::from_secs(10);
 
@@ -12,7 +14,7 @@ pub const SOON: Duration = Duration::from_secs(10);
 /// If it does not come true [soon](SOON). The message names `what` and shows all goroutines.
 #[track_caller]
 pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
-    eventually_within(SOON, what, condition);
+    eventually_within(patience(SOON), what, condition);
 }
 
 /// As [`eventually`], for what takes longer where the machine is slow.

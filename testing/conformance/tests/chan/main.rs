@@ -14,15 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gort::runtime::TlsMode;
-
-/// The size of a long run, or of an everyday one.
-fn scaled(everyday: usize, long: usize) -> usize {
-    if std::env::var_os("GORT_TEST_LONG").is_some() {
-        long
-    } else {
-        everyday
-    }
-}
+use gort_conformance::look::scaled;
 
 /// How many goroutines a case may have: where each has an OS thread, 10,000 are too many.
 fn goroutines_max() -> usize {

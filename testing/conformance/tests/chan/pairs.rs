@@ -200,7 +200,7 @@ fn transfer<T: Send + 'static>(
     assert_eq!(sum, count * (count - 1) / 2);
 }
 
-#[gort::test]
+#[gort::test(timeout = "10m")]
 fn ch28_move_only_large_and_empty_values_through_every_capacity() {
     let count = scaled(10_000, 100_000);
     for crowd in [(1, 1), (4, 1), (1, 4), (4, 4)] {
@@ -209,7 +209,7 @@ fn ch28_move_only_large_and_empty_values_through_every_capacity() {
             transfer(
                 crowd,
                 capacity,
-                count / 10,
+                scaled(count / 10, count),
                 |i| [i; 512],
                 |large| {
                     assert!(large.iter().all(|word| *word == large[511]));

@@ -241,7 +241,7 @@ fn se17_leaving_a_queue_takes_constant_time() {
     panic!("not linear: {failures:?}");
 }
 
-#[gort::test(procs = 4, timeout = "120s")]
+#[gort::test(procs = 4, timeout = "10m")]
 fn se21_two_selects_exchange_exactly_one_value() {
     let rounds = scaled(5_000, 100_000);
     for capacity in [0, 1] {

@@ -19,7 +19,7 @@ const MANY: usize = if cfg!(debug_assertions) {
     1_000_000
 };
 
-#[gort::test]
+#[gort::test(timeout = "10m")]
 fn s002_a_wait_group_counts_a_million_goroutines() {
     let n = sized(MANY, 2_000, 10_000_000);
     let done = Arc::new(AtomicUsize::new(0));

@@ -183,7 +183,7 @@ fn s030_frames_are_found_as_they_were_left() {
 }
 
 /// S61 asks for the same: what the ABI wants kept across a call is kept across a switch.
-#[gort::test]
+#[gort::test(timeout = "10m")]
 fn s030_s061_registers_survive_switches_under_load() {
     /// More live values than there are registers, integers and floats, with or without switches.
     fn churn(seed: u64, rounds: u64, between: fn()) -> (u64, f64) {
@@ -208,7 +208,7 @@ fn s030_s061_registers_survive_switches_under_load() {
         (a ^ b ^ c ^ d ^ e ^ f ^ g ^ h, x + y + z + w)
     }
     let goroutines = 10;
-    let rounds = sized(10_000, 500, 100_000) as u64;
+    let rounds = sized(10_000, 500, 1_000_000) as u64;
     let running: Vec<_> = (0..goroutines)
         .map(|seed| gort::go(move || churn(seed, rounds, gort::yield_now)))
         .collect();

@@ -84,7 +84,7 @@ impl Parker {
     }
 }
 
-#[gort::test]
+#[gort::test(timeout = "10m")]
 fn s036_a_wake_up_that_races_with_parking_is_not_lost() {
     let rounds = sized(100_000, 10_000, 1_000_000);
     let (parker, handle) = Parker::start(rounds);
@@ -93,9 +93,9 @@ fn s036_a_wake_up_that_races_with_parking_is_not_lost() {
     assert_eq!(parker.announced.load(Ordering::Relaxed), rounds);
 }
 
-#[gort::test]
+#[gort::test(timeout = "10m")]
 fn s036_a_wake_up_from_outside_is_not_lost_either() {
-    let rounds = sized(5_000, 1_000, 200_000);
+    let rounds = sized(5_000, 1_000, 1_000_000);
     let (parker, handle) = Parker::start(rounds);
     let waker = Arc::clone(&parker);
     let waker = thread::spawn(move || waker.wake(rounds, thread::yield_now));

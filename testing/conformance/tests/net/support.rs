@@ -3,9 +3,11 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
-use std::{env, fs, panic, thread};
+use std::{fs, panic, thread};
 
 use gort::net::{TcpListener, TcpStream};
+use gort_conformance::look::patience;
+pub(crate) use gort_conformance::look::scaled;
 use gort_core::snapshot;
 use gort_core::wait_reason::WaitReason;
 
@@ -15,7 +17,7 @@ const HUNG: Duration = Duration::from_secs(60);
 /// Runs a case as a goroutine.
 #[track_caller]
 pub(crate) fn run(case: impl FnOnce() + Send + 'static) {
-    match gort::go(case).join_timeout(HUNG) {
+    match gort::go(case).join_timeout(patience(HUNG)) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => panic::resume_unwind(error.into_panic()),
         Err(_hung) => panic!("hung; the goroutines:\n{:#?}", snapshot::goroutines()),
@@ -151,13 +153,4 @@ pub(crate) fn status(name: &str) -> usize {
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
         .unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
-}
-
-/// The large number for a long run (`GORT_TEST_LONG=1`), the small one otherwise.
-pub(crate) fn scaled(small: usize, large: usize) -> usize {
-    if env::var_os("GORT_TEST_LONG").is_some() {
-        large
-    } else {
-        small
-    }
 }

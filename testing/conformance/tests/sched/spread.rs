@@ -7,7 +7,7 @@ use std::{fs, thread};
 
 use gort::runtime::{num_goroutine, set_gomaxprocs};
 use gort_conformance::child;
-use gort_conformance::look::{sized, sum_of_threads, until, until_waiting};
+use gort_conformance::look::{scaled, sized, sum_of_threads, until, until_waiting};
 use gort_core::runtime::current_p;
 use gort_core::wait_reason::WaitReason;
 
@@ -48,17 +48,17 @@ fn s052_many_short_tasks_spread_over_the_ps() {
     child::of(|| {
         gort::run(|| {
             const PROCS: usize = 4;
-            const TASKS: usize = 400;
+            let tasks = scaled(400, 10_000);
             // waits: the thread, that is, with its P: nothing of the runtime is called.
             let task = || thread::sleep(Duration::from_millis(1));
             let mut best = f64::INFINITY;
             for _ in 0..5 {
                 let start = Instant::now();
-                (0..TASKS / 4).for_each(|_| task());
+                (0..tasks / 4).for_each(|_| task());
                 let serial = start.elapsed() * 4;
                 let start = Instant::now();
                 let ps = Arc::new(Mutex::new(std::collections::HashSet::new()));
-                let handles: Vec<_> = (0..TASKS)
+                let handles: Vec<_> = (0..tasks)
                     .map(|_| {
                         let ps = Arc::clone(&ps);
                         gort::go(move || {
