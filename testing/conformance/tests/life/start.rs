@@ -251,9 +251,11 @@ fn s031_threads_are_as_many_as_there_is_work_for() {
             // One more for each P that was taken from a thread which slept in the kernel for a moment.
             assert!(peak <= 2 * PROCS + 2, "{peak} threads on {PROCS} Ps");
         } else {
-            // Besides the goroutines' and the Ps': main's, those of the runtime's own two goroutines, a
-            // spare, one in the poller, and what is on its way when counted.
-            assert!(peak <= goroutines + PROCS + 8, "{peak} threads");
+            // Besides the goroutines' and the Ps': main's, those of the runtime's own two goroutines, a spare, one
+            // in the poller, what is on its way when counted, and those that took over from threads which slept in
+            // the kernel for a moment: more on a busy machine. A second one for each would be twice as many.
+            let others = PROCS + 8 + goroutines / 4;
+            assert!(peak <= goroutines + others, "{peak} threads");
         }
     })
     .procs(4)
