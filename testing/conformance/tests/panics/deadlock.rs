@@ -37,7 +37,8 @@ fn pn01_a_deadlock_in_an_initialiser() {
     // Whoever came first runs it, the other one waits for its end.
     assert_eq!(shown(&ended, "select (no cases)"), 1, "{ended}");
     assert_eq!(shown(&ended, "sync.Once.Do"), 1, "{ended}");
-    ended.assert_says("dies::initialiser");
+    // How much of its path is known depends on the build.
+    ended.assert_says("initialiser(...)\n\t");
 }
 
 #[test]
