@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gort::chan::{self, Receiver, RecvError, Sender, select};
+use gort::debug::WaitReason;
 use gort::runtime::PanicPolicy;
 use gort_conformance::child;
 use gort_conformance::support::{
@@ -58,25 +59,40 @@ fn have_ended(name: &str) -> bool {
 
 #[gort::test]
 fn s013_an_unbuffered_answer_channel_leaks_the_losers() {
-    let (s, r) = chan::bounded(0);
-    let (_, answered) = start_replicas("s013", |i, searches| {
-        let s = s.clone();
-        move || {
-            let _ = s.send(searches.search(i));
+    let mut kept = Vec::new();
+    for call in 1..=3 {
+        let (s, r) = chan::bounded(0);
+        let (_, answered) = start_replicas(&format!("s013 call {call}"), |i, searches| {
+            let s = s.clone();
+            move || {
+                let _ = s.send(searches.search(i));
+            }
+        });
+        assert_eq!(r.recv(), Ok(0));
+        answered.close();
+        for i in 1..REPLICAS {
+            eventually_parked(&format!("s013 call {call} {i}"), "chan send");
         }
-    });
-    assert_eq!(r.recv(), Ok(0));
-    answered.close();
-    for i in 1..REPLICAS {
-        eventually_parked(&format!("s013 {i}"), "chan send");
+        let first = format!("s013 call {call} 0");
+        eventually("the first has ended", || reason_of(&first).is_none());
+        // Each call leaves four more, which name what they wait for, and who made them and where.
+        let mut left = gort::debug::goroutines();
+        let is_ours = |name: &str| name.starts_with("s013 call ");
+        left.retain(|one| one.name.as_deref().is_some_and(is_ours));
+        assert_eq!(left.len(), call * (REPLICAS - 1), "{left:#?}");
+        for one in &left {
+            assert_eq!(one.wait_reason, Some(WaitReason::ChanSend), "{one:#?}");
+            assert_eq!(one.parked_at.file(), file!(), "{one:#?}");
+            assert_eq!(one.created_at.file(), file!(), "{one:#?}");
+            assert_eq!(one.created_by, Some(gort::current().id()), "{one:#?}");
+        }
+        kept.push(r);
     }
-    assert_eq!(reason_of("s013 0"), None);
-    // They name where they are stuck and who made them.
-    let stacks = gort::runtime::stacks();
-    assert!(stacks.contains(file!()), "{stacks}");
-    // For as long as the receiver is kept. Here its drop frees them (D4).
-    drop(r);
-    eventually("the losers end", || have_ended("s013"));
+    // For as long as the receivers are kept. Here their drop frees the losers (D4).
+    drop(kept);
+    eventually("the losers end", || {
+        (1..=3).all(|call| have_ended(&format!("s013 call {call}")))
+    });
 }
 
 #[gort::test]
@@ -267,13 +283,38 @@ fn s023_d04_the_owner_ends_only_if_it_has_a_done_arm() {
     assert_eq!(account.balance(), Err(RecvError));
 }
 
+/// In each of the four variants, S13 to S16.
 #[gort::test]
 fn s017_one_replica_leaks_none() {
-    let (s, r) = chan::bounded(0);
-    let replica = go_named("s017", move || s.send(1).expect("somebody receives"));
-    assert_eq!(r.recv(), Ok(1));
-    replica.join().expect("no panic");
-    assert_eq!(reason_of("s017"), None);
+    type Replica = fn(Sender<usize>, Receiver<()>);
+    let variants: [(&str, usize, Replica); 4] = [
+        ("s017 unbuffered", 0, |s, _| s.send(1).unwrap()),
+        ("s017 buffered", 1, |s, _| s.send(1).unwrap()),
+        ("s017 default arm", 1, |s, _| {
+            select! {
+                send(s, 1) -> sent => sent.unwrap(),
+                default => unreachable!("there is room"),
+            }
+        }),
+        ("s017 done", 0, |s, is_done| {
+            select! {
+                send(s, 1) -> sent => sent.unwrap(),
+                recv(is_done) -> _ => unreachable!("it closes after the answer"),
+            }
+        }),
+    ];
+    for (name, capacity, replica) in variants {
+        let (s, r) = chan::bounded(capacity);
+        let (done, is_done) = chan::bounded::<()>(0);
+        let replica = go_named(name, move || replica(s, is_done));
+        let first = {
+            gort::defer! { done.close(); }
+            r.recv()
+        };
+        assert_eq!(first, Ok(1), "{name}");
+        replica.join().expect("no panic");
+        assert_eq!(reason_of(name), None);
+    }
 }
 
 /// A test's group of goroutines takes the place of the program: the test fails, and says who waits for what. In a

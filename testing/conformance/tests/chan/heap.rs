@@ -1,9 +1,11 @@
-//! SE02: what selects leave on the heap. Counted by the allocator, so it runs in a process of its own.
+//! SE02 and SY18: what selects leave on the heap, and what lazy values take of it. Counted by the allocator, so each
+//! runs in a process of its own.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gort::chan::{self, select};
+use gort::sync::{LazyLock, OnceLock};
 use gort_conformance::child;
 
 struct Counting;
@@ -70,6 +72,30 @@ fn se02_waiting_allocates_nothing() {
             let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
             // The channels, the goroutine, its handle.
             assert!(made < 50, "{made} allocations for 10,000 selects and sends");
+        });
+    })
+    .procs(1)
+    .passes();
+}
+
+#[test]
+fn sy18_a_lazy_value_allocates_nothing_after_the_first_call() {
+    child::of(|| {
+        gort::run(|| {
+            let lazy = LazyLock::new(|| vec![1, 2]);
+            let once = OnceLock::new();
+            let call = || lazy.len() + once.get_or_init(|| vec![3]).len();
+            let count = || ALLOCATIONS.load(Ordering::Relaxed);
+            let before = count();
+            assert_eq!(call(), 3);
+            assert_ne!(count(), before, "what the first call made is not counted");
+            // The runtime may allocate meanwhile, but not in every round.
+            let allocates = || {
+                let before = count();
+                (0..1_000).for_each(|_| assert_eq!(call(), 3));
+                count() != before
+            };
+            assert!(!(0..100).all(|_| allocates()));
         });
     })
     .procs(1)

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gort::runtime::metrics;
 use gort::{chan, time};
@@ -136,6 +136,9 @@ fn s078_a_loop_and_a_pair_that_is_always_busy_take_turns() {
 #[test]
 fn s081_a_loop_without_calls_does_not_stop_the_others() {
     child::of(|| {
+        // For each of main's 100 waits the loop has its slice of 10 ms: 1.1 s in all. Twenty times that leaves room for
+        // a machine that does other things, and none for a loop that loses its P only now and then.
+        const LIMIT: Duration = Duration::from_secs(22);
         let done = Arc::new(AtomicBool::new(false));
         let its_done = Arc::clone(&done);
         let endless = gort::go(move || {
@@ -145,12 +148,16 @@ fn s081_a_loop_without_calls_does_not_stop_the_others() {
             }
             count
         });
+        let start = Instant::now();
         gort::run(|| {
             for _ in 0..100 {
                 // waits: the work of the case is 100 short waits
                 time::sleep(Duration::from_millis(1));
             }
         });
+        let elapsed = start.elapsed();
+        assert!(elapsed < LIMIT, "main took {elapsed:?}");
+        assert!(!endless.is_finished());
         done.store(true, Ordering::Relaxed);
         assert_ne!(endless.join().expect("no panic"), 0);
         assert_ne!(metrics().preemptions, 0, "{:?}", metrics());
