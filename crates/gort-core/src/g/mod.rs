@@ -381,6 +381,26 @@ pub fn current() -> GRef {
     }
 }
 
+/// Makes what [`current`] would make on first use, and no later call does: a plain thread's descriptor is
+/// allocated, which nobody may do who holds a lock of the runtime. For a caller that is about to take one.
+#[inline]
+pub fn ensure_current() {
+    let _ = current();
+}
+
+/// [`ensure_current`] for a caller that holds a lock already, whose guard this is, and has done nothing with it:
+/// the guard comes back if there is nothing to make; otherwise it is dropped first, and the caller locks again.
+#[inline]
+#[must_use = "the guard"]
+pub fn ensure_current_unlocked<L>(locked: L) -> Option<L> {
+    if running_here().is_some() {
+        return Some(locked);
+    }
+    drop(locked);
+    ensure_current();
+    None
+}
+
 /// The current goroutine; `None` on a plain thread.
 #[inline]
 pub fn current_goroutine() -> Option<GRef> {
@@ -445,4 +465,35 @@ fn describe_thread() -> GRef {
     // for a thread that is about to end.
     let _ = OWNED.try_with(|owned| owned.0.set(Some(gp)));
     gp
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sees whether there is a descriptor when the lock goes.
+    struct Guard<'a>(&'a Cell<bool>);
+
+    impl Drop for Guard<'_> {
+        fn drop(&mut self) {
+            self.0.set(running_here().is_some());
+        }
+    }
+
+    #[test]
+    fn a_threads_descriptor_is_made_after_its_lock_is_free() {
+        std::thread::spawn(|| {
+            let was_made = Cell::new(true);
+            assert!(ensure_current_unlocked(Guard(&was_made)).is_none());
+            assert!(!was_made.get());
+            assert!(running_here().is_some());
+            // From then on the lock stays.
+            let guard = ensure_current_unlocked(Guard(&was_made));
+            assert!(!was_made.get());
+            drop(guard);
+            assert!(was_made.get());
+        })
+        .join()
+        .unwrap();
+    }
 }

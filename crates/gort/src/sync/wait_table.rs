@@ -407,7 +407,7 @@ pub(super) fn lock(key: Key) -> Bucket {
 /// is taken, since that allocates.
 #[inline]
 pub(super) fn lock_to_wait(key: Key) -> Bucket {
-    let _ = g::current();
+    g::ensure_current();
     lock(key)
 }
 
