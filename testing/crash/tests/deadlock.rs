@@ -72,6 +72,17 @@ in_both_modes! {
         ended.assert_says(second);
     }
 
+    fn d13_a_lock_read_twice_by_one_whose_guard_may_be_gone(program) {
+        let ended = program(env!("CARGO_BIN_EXE_deadlock_rw_doubtful")).run();
+        let reasons = ["sync.RWMutex.RLock", "sync.RWMutex.Lock"];
+        assert_deadlock(&ended, "deadlock_rw_doubtful", &reasons);
+        if cfg!(debug_assertions) {
+            ended.assert_says("gort: sync: RWMutex read-locked twice by one goroutine, while a writer waits: first at ");
+            ended.assert_says("deadlock_rw_doubtful.rs:11:22, again at ");
+            ended.assert_says("deadlock_rw_doubtful.rs:25:23; it waits for ever, unless another has its first guard");
+        }
+    }
+
     fn a_wait_group_that_waits_for_more_than_there_are(program) {
         let ended = program(env!("CARGO_BIN_EXE_deadlock_wait_group")).run();
         assert_deadlock(&ended, "deadlock_wait_group", &["sync.WaitGroup.Wait"]);
