@@ -46,6 +46,7 @@ faults=(
     "idle_abandon loom_idle work_that_counted_on_an_abandoned_spinner_wakes_another"
     "status_stop loom_status a_wake_up_is_not_lost_and_finds_the_stack_left"
     "gate_fence loom_gate a_p_has_one_user"
+    "gate_held loom_gate a_p_that_was_exchanged_is_not_taken"
     "status_end_trace loom_status a_traced_stack_is_not_run_on_and_no_wake_up_is_lost"
     "local_head loom_local owner_and_thief_take_each_item_once"
     "local_head loom_local two_thieves_and_the_owner_take_each_item_once"

@@ -231,12 +231,11 @@ pub(crate) fn retake(pp: &'static P, since_ns: u64, list: &mut LostList) -> bool
     if !membarrier::barrier_in_all_threads() {
         fence(Ordering::SeqCst);
     }
-    let held = mp.p.get();
-    if !mp.gate.conclude() {
+    let Some(held) = mp.gate.conclude(|| mp.p.get()) else {
         RETAKE_RACES.fetch_add(1, Ordering::Relaxed);
         return false;
-    }
-    // From here on the P is ours: whichever the M held when it was seen outside.
+    };
+    // From here on the P is ours: whichever the M held when it was seen outside (K5).
     let Some(held) = held else {
         fatal!("S1: M {} ran a goroutine without a P", mp.id);
     };
@@ -396,7 +395,7 @@ mod tests {
     fn lost(list: &mut LostList) -> &'static M {
         let mp = M::for_tests();
         mp.gate.leave();
-        assert!(mp.gate.ask() && mp.gate.conclude());
+        assert!(mp.gate.ask() && mp.gate.conclude(|| ()).is_some());
         mp.tid.store(thread::tid(), Ordering::Relaxed);
         list.add(mp, clock::now_ns());
         mp

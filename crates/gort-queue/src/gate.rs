@@ -31,6 +31,8 @@
 //! K3. Leaving is a release store, and the taker's look an acquire load: what the owner did inside
 //!     happens before what the next holder of the P does.
 //! K4. There is one taker at a time.
+//! K5. Which P the owner holds is read between the look at `depth` and the change to TAKEN. If the owner
+//!     enters in between, that change fails (K2); so what was read is what the owner left with (K3).
 //!
 //! Rejected: taking the P by a signal. The signal ends `nanosleep`, `poll` and the like in the
 //! thread with EINTR, and those are the ones it is for. A flag that is set around system calls, as
@@ -146,18 +148,17 @@ impl Gate {
         matches!(asked, Ok(_) | Err(ASKED))
     }
 
-    /// The taker, after its fence. True: the P that the M held is the taker's.
-    pub fn conclude(&self) -> bool {
-        let to = if self.depth.load(Ordering::Acquire) == 0 {
-            TAKEN
-        } else {
-            NONE
-        };
+    /// The taker, after its fence. `held` reads which P the M holds; if there is an answer, that P is the taker's.
+    ///
+    /// It is read while the M is outside: inside it may give one P up and get another (K5).
+    pub fn conclude<T>(&self, held: impl FnOnce() -> T) -> Option<T> {
+        let seen = (self.depth.load(Ordering::Acquire) == 0).then(held);
+        let to = if seen.is_some() { TAKEN } else { NONE };
         // If it fails, the owner has entered meanwhile and said so.
-        self.request
-            .compare_exchange(ASKED, to, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
-            && to == TAKEN
+        let concluded =
+            self.request
+                .compare_exchange(ASKED, to, Ordering::AcqRel, Ordering::Relaxed);
+        concluded.ok().and(seen)
     }
 
     /// Whether the P was taken and the owner has not noticed yet.
@@ -196,10 +197,10 @@ mod tests {
         let gate = Gate::new();
         assert!(gate.ask());
         assert!(gate.ask(), "by the same taker");
-        assert!(!gate.conclude(), "it is inside");
+        assert_eq!(gate.conclude(|| ()), None, "it is inside");
         gate.leave();
         assert!(gate.ask());
-        assert!(gate.conclude());
+        assert_eq!(gate.conclude(|| 7), Some(7));
         assert!(gate.is_taken());
         assert!(!gate.ask(), "it is gone already");
         assert!(gate.enter(|| ()));
@@ -215,7 +216,7 @@ mod tests {
         assert!(gate.enter(|| ()));
         assert_eq!(gate.answer(), Answer::Kept);
         gate.leave();
-        assert!(!gate.conclude());
+        assert_eq!(gate.conclude(|| ()), None);
     }
 
     #[test]

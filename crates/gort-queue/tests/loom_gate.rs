@@ -8,20 +8,21 @@ mod model;
 use gort_queue::gate::{Answer, Gate};
 use loom::{
     cell::UnsafeCell,
-    sync::atomic::{Ordering, fence},
+    sync::atomic::{AtomicUsize, Ordering, fence},
     thread,
 };
 use model::model;
 // Not loom's `Arc`, whose counting would add interleavings of no interest.
 use std::sync::Arc;
 
-/// An M's gate, and the P that whoever holds it may use.
+/// An M's gate, which P the M holds, and the Ps, each for whoever holds it to use.
 struct World {
     gate: Gate,
-    p: UnsafeCell<u32>,
+    held: AtomicUsize,
+    ps: [UnsafeCell<u32>; 2],
 }
 
-// SAFETY: the model's point is that accesses to `p` are ordered; loom checks it.
+// SAFETY: the model's point is that accesses to `ps` are ordered; loom checks it.
 unsafe impl Sync for World {}
 // SAFETY: as above.
 unsafe impl Send for World {}
@@ -32,13 +33,19 @@ impl World {
         gate.leave();
         Arc::new(World {
             gate,
-            p: UnsafeCell::new(0),
+            held: AtomicUsize::new(0),
+            ps: [UnsafeCell::new(0), UnsafeCell::new(0)],
         })
     }
 
-    fn use_p(&self) {
+    fn use_p(&self, index: usize) {
         // SAFETY: the caller holds the P; loom reports a second user.
-        self.p.with_mut(|p| unsafe { *p += 1 });
+        self.ps[index].with_mut(|p| unsafe { *p += 1 });
+    }
+
+    /// For the owner.
+    fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// The owner enters, uses its P if it still has it, and leaves. False: it has lost it.
@@ -50,7 +57,20 @@ impl World {
         });
         let has_p = !used || self.gate.answer() != Answer::Lost;
         if has_p {
-            self.use_p();
+            self.use_p(self.held());
+        }
+        self.gate.leave();
+        has_p
+    }
+
+    /// As `visit`; the owner gives its P up and gets the other one.
+    fn exchange(&self) -> bool {
+        let used = self.gate.enter(|| fence(Ordering::SeqCst));
+        let has_p = !used || self.gate.answer() != Answer::Lost;
+        if has_p {
+            self.use_p(self.held());
+            self.held.store(1 - self.held(), Ordering::Relaxed);
+            self.use_p(self.held());
         }
         self.gate.leave();
         has_p
@@ -62,11 +82,17 @@ impl World {
             return false;
         }
         fence(Ordering::SeqCst);
-        let taken = self.gate.conclude();
-        if taken {
-            self.use_p();
+        let read_held = || self.held.load(Ordering::Relaxed);
+        let early = read_held();
+        let taken = self.gate.conclude(read_held);
+        if let Some(held) = taken {
+            self.use_p(if cfg!(gort_fault = "gate_held") {
+                early
+            } else {
+                held
+            });
         }
-        taken
+        taken.is_some()
     }
 }
 
@@ -84,6 +110,24 @@ fn a_p_has_one_user() {
         let taken = world.take();
         let kept = owner.join().unwrap();
         // The owner may have made both visits before it was taken.
+        assert!(taken || kept);
+    });
+}
+
+/// The first P is another M's from then on, which uses it when it likes.
+#[test]
+fn a_p_that_was_exchanged_is_not_taken() {
+    model(|| {
+        let world = World::new();
+        let owner = start_owner(&world, |world| {
+            let has_exchanged = world.exchange();
+            if has_exchanged {
+                world.use_p(0);
+            }
+            has_exchanged && world.visit()
+        });
+        let taken = world.take();
+        let kept = owner.join().unwrap();
         assert!(taken || kept);
     });
 }
@@ -116,7 +160,7 @@ fn a_p_that_was_given_away_is_not_taken() {
             world.gate.leave();
             assert!(world.gate.enter(|| fence(Ordering::SeqCst)));
             assert_eq!(world.gate.answer(), Answer::Announced);
-            world.use_p();
+            world.use_p(world.held());
             world.gate.end_announced();
             world.gate.leave();
             true
