@@ -14,6 +14,8 @@
 //!     stands in its place. (If ours is installed and nobody wants the signal, who had replaced it has put it back.)
 //! N2. *None is lost.* The handler sets the bit and then raises; [`wait`] forgets old readiness, clears the
 //!     counter, and then looks at the bits. What is raised later is news for the poller.
+//! N3. *None is told late.* The first one to want a signal begins without what came before (`catch`), and what is
+//!     taken is told under the lock under which who wants what is changed.
 //!
 //! The goroutine waits for a descriptor: so there is no deadlock while somebody wants signals (`deadlock`, A4),
 //! nor does a test hang (`hang`, H2).
@@ -34,7 +36,7 @@ use crate::runtime;
 
 /// Signals that somebody wants; signal `n` is bit `n - 1`. Writers: `catch`, `release`. Reader: the handler.
 static WANTED: AtomicU64 = AtomicU64::new(0);
-/// Those that have come. Writer: the handler. Taken by `wait`.
+/// Those that have come. Writers: the handler, `catch`. Taken by `take`.
 static PENDING: AtomicU64 = AtomicU64::new(0);
 /// Set by `interrupt`, taken by `wait`.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -79,6 +81,10 @@ pub fn start() -> io::Result<()> {
 ///
 /// `signo` is no signal, or one that cannot be caught.
 pub fn catch(signo: c_int) {
+    if WANTED.load(Ordering::SeqCst) & bit(signo) == 0 {
+        // N3: it came when the last one who wanted it was going.
+        PENDING.fetch_and(!bit(signo), Ordering::SeqCst);
+    }
     // N1.
     WANTED.fetch_or(bit(signo), Ordering::SeqCst);
     signal::install_alone(signo, on_signal, libc::SA_ONSTACK | libc::SA_RESTART);
@@ -97,23 +103,27 @@ pub fn ignore(signo: c_int) -> signal::Action {
     signal::ignore(signo, on_signal)
 }
 
-/// Parks until signals have come, and takes them; or until [`interrupt`]. May also return none.
+/// Parks until signals have come, which wait for [`take`]; or until [`interrupt`]. May also return early.
 ///
 /// # Errors
 ///
 /// None while the counter is open: it is never closed.
-pub fn wait() -> Result<u64, PollError> {
+pub fn wait() -> Result<(), PollError> {
     let counter = COUNTER.get().expect("`start` comes first");
     let turn = counter.lock(Direction::Read, NEVER)?;
     // N2.
     turn.prepare()?;
     epoll::counter_clear(turn.as_fd());
-    let come = PENDING.swap(0, Ordering::SeqCst);
-    if come != 0 || INTERRUPTED.swap(false, Ordering::SeqCst) {
-        return Ok(come);
+    if PENDING.load(Ordering::SeqCst) != 0 || INTERRUPTED.swap(false, Ordering::SeqCst) {
+        return Ok(());
     }
-    turn.wait(NEVER)?;
-    Ok(PENDING.swap(0, Ordering::SeqCst))
+    turn.wait(NEVER)
+}
+
+/// Takes the signals that have come, for those who want them now: under the lock under which [`catch`] and [`release`]
+/// are called (N3).
+pub fn take() -> u64 {
+    PENDING.swap(0, Ordering::SeqCst)
 }
 
 /// Has the goroutine in [`wait`] return, or the next one that comes there.

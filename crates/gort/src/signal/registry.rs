@@ -241,7 +241,6 @@ pub(super) fn is_ignored(signal: Signal) -> bool {
 
 /// The teller: sends what comes to those who want it.
 fn tell() {
-    let mut come = Set::default();
     loop {
         let wanted_by: Vec<Subscription> = {
             let mut registry = REGISTRY.lock();
@@ -249,6 +248,7 @@ fn tell() {
                 registry.has_teller = false;
                 return;
             }
+            let come = Set(notify::take());
             let wants = |it: &&Subscription| it.signals.0 & come.0 != 0;
             let wants = registry.subscriptions.iter().filter(wants);
             wants
@@ -269,6 +269,7 @@ fn tell() {
                 }
             }
         }
-        come = Set(notify::wait().unwrap_or_default());
+        // The counter is never closed.
+        let _ = notify::wait();
     }
 }

@@ -4,12 +4,31 @@ use std::panic;
 use std::process::Command;
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::Duration;
 
 use gort::chan::{self, RecvError, TryRecvError, select};
 use gort::signal::{BUFFER, Signal, ignore, notify, stop};
 use gort_test_support::{alone, eventually, is_alone};
 
 use super::support::{action, receive, send};
+
+/// What came while the last subscription was ending is not for the first one after that.
+#[gort::test]
+fn a_signal_of_an_ended_subscription_comes_to_no_later_one() {
+    let signal = Signal::SIGALRM;
+    for round in 0..300 {
+        let first = notify(&[signal]);
+        for _ in 0..2 {
+            // SAFETY: `raise` takes any signal; it returns when the handler has run.
+            assert_eq!(unsafe { libc::raise(signal.as_raw()) }, 0);
+        }
+        assert_eq!(receive(&first), signal);
+        drop(first);
+        let second = notify(&[signal]);
+        let late = second.recv_timeout(Duration::from_millis(2));
+        assert!(late.is_err(), "an old signal, in round {round}");
+    }
+}
 
 #[gort::test]
 fn a_signal_comes_as_a_value() {
