@@ -72,12 +72,14 @@ impl ScopeData {
 
     #[track_caller]
     fn wait(&self) {
+        // Not under the lock: it allocates on a plain thread.
+        let waiter = g::current();
         {
             let mut state = self.state.lock();
             if state.running == 0 {
                 return;
             }
-            state.waiter = Some(g::current());
+            state.waiter = Some(waiter);
         }
         park::park(WaitReason::Join);
     }

@@ -381,7 +381,8 @@ unsafe fn recv_into(
     wait: Wait,
     locked: Locked<'_>,
 ) -> Result<(), TryRecvError> {
-    let mut locked = Some(locked);
+    // A plain thread's descriptor is made outside.
+    let mut locked = g::ensure_current_unlocked(locked);
     let mut has_spun = false;
     loop {
         let mut after = After::new();

@@ -397,7 +397,8 @@ enum Sent {
 #[track_caller]
 unsafe fn send_from<T>(chan: &Chan, from: *mut T, wait: Wait, locked: Locked<'_>) -> Sent {
     let mut memory = None;
-    let mut locked = Some(locked);
+    // A plain thread's descriptor is made outside.
+    let mut locked = g::ensure_current_unlocked(locked);
     let mut has_spun = false;
     loop {
         let mut after = After::new();

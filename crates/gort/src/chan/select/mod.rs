@@ -266,6 +266,8 @@ pub(super) unsafe fn run(
                         rearm(arms);
                         return Some((index, won));
                     }
+                    // A plain thread's descriptor is made outside the locks, here and below.
+                    g::ensure_current();
                     // SAFETY: as above.
                     tried = unsafe { try_one(arms, index, &mut after) };
                 }
@@ -279,6 +281,7 @@ pub(super) unsafe fn run(
                 wait_for_nothing(wait_reason(arms), wait);
                 return None;
             }
+            g::ensure_current();
             lock(arms, order.sorted(arms));
             // SAFETY: locked; slots have room (the caller's word).
             tried = unsafe { try_arms(arms, intent, is_biased, &mut after) };
@@ -639,5 +642,5 @@ fn random_below(bound: usize) -> usize {
 #[cold]
 fn seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(g::current().id()) | 1
+    RandomState::new().hash_one(g::current_id()) | 1
 }
