@@ -110,10 +110,12 @@ in_both_modes! {
     }
 
     fn a_thread_that_ends_leaves_a_deadlock(program) {
-        let ended = program(env!("CARGO_BIN_EXE_deadlock_after_thread")).run();
-        ended.assert_status(2);
-        ended.assert_says(ALL_ASLEEP);
-        ended.assert_prints("the thread ends");
+        for before in ["nothing", "locked"] {
+            let ended = program(env!("CARGO_BIN_EXE_deadlock_after_thread")).arg(before).run();
+            ended.assert_status(2);
+            ended.assert_says(ALL_ASLEEP);
+            ended.assert_prints("the thread ends");
+        }
     }
 
     fn a_report_may_be_all(program) {
@@ -150,7 +152,7 @@ in_both_modes! {
 
     fn d9_there_is_no_alarm_while_somebody_can_be_woken(program) {
         for waker in [
-            "timer", "after_func", "thread", "blocking", "sleeping", "socket", "signal", "child", "run",
+            "timer", "after_func", "thread", "thread_after_locked", "blocking", "sleeping", "socket", "signal", "child", "run",
         ] {
             let ended = program(env!("CARGO_BIN_EXE_alive")).arg(waker).run();
             assert!(ended.status.success(), "{waker}: {ended}");

@@ -460,8 +460,7 @@ pub(crate) fn take_next_p(mp: &'static M) {
 /// unwound and ended would take its P and whoever waits for it along.
 extern "C" fn run(mp: &'static M) {
     thread::begin_own();
-    // Kept: an M never ends.
-    std::mem::forget(signal::alternate_stack());
+    let alternate = signal::alternate_stack();
     mp.signals.set(ThreadSignals::now());
     mp.tid.store(thread::tid(), Ordering::Relaxed);
     thread::set_slice(SLICE_NS);
@@ -491,7 +490,9 @@ extern "C" fn run(mp: &'static M) {
         // Again and again: one that unlocks may go on to another, which locks this M in its turn.
         while let Some(gp) = mp.locked_g.get() {
             if mp.is_ending.get() {
-                return end(mp);
+                end(mp);
+                drop(alternate);
+                return thread::end_own();
             }
             stop_locked(mp, gp);
         }
@@ -587,6 +588,7 @@ fn end(mp: &'static M) {
     thread_state::set_self_m(0);
     mp.locked_g.set(None);
     mp.is_ending.set(false);
+    mp.tid.store(0, Ordering::Relaxed);
     let mut global = SCHED.global.lock();
     global.ms_alive -= 1;
     // From here on another thread may have it (M3).

@@ -226,9 +226,6 @@ pub(super) fn run_one_poll(carrier: GRef, gp: GRef) {
     if g.reason.load(Ordering::Relaxed) != WaitReason::None as u8 {
         BLOCKED_POLLS.fetch_add(1, Ordering::Relaxed);
     }
-    if g.has_flag(flags::LOCKED | flags::OWN_SIGNALS) {
-        free_thread(gp);
-    }
     if polled == Polled::Ended {
         let dropped = join::is_released(gp);
         if dropped {
@@ -236,6 +233,10 @@ pub(super) fn run_one_poll(carrier: GRef, gp: GRef) {
             unsafe { (stored.drop_result)(gp, None) };
         }
         entry::publish_end(gp, stored.drop_result, None, dropped);
+    }
+    // After the last code of others: the result's drop, and a joiner's waker.
+    if g.has_flag(flags::LOCKED | flags::OWN_SIGNALS) {
+        free_thread(gp);
     }
     take_back(carrier, gp, polled);
 }

@@ -18,6 +18,28 @@ fn its_result_is_what_join_and_await_give() {
     assert_eq!(from_stackful.join().unwrap(), "stackful");
 }
 
+/// As it ends, when nothing of its poll is left to unlock it.
+#[gort::test(timeout = "60s")]
+fn a_result_whose_drop_locks_the_thread_takes_none_along() {
+    struct Locks;
+    impl Drop for Locks {
+        fn drop(&mut self) {
+            std::mem::forget(gort::lock_os_thread());
+        }
+    }
+    let threads = || gort::runtime::metrics().threads;
+    let before = threads();
+    for _ in 0..300 {
+        drop(gort::go_async(async { Locks }));
+        gort::go_async(async {}).join().unwrap();
+    }
+    assert!(
+        threads() < before + 50,
+        "{before} threads, now {}",
+        threads()
+    );
+}
+
 #[gort::test(timeout = "60s")]
 fn channels_join_async_goroutines_stackful_ones_and_plain_threads() {
     let (to_async, from_thread) = chan::bounded(1);

@@ -1,6 +1,6 @@
 //! No deadlock: all goroutines are parked, and what the argument names is going to wake one.
 //!
-//! `timer`, `after_func`, `thread`, `blocking`, `sleeping`, `socket`, `signal`, `child`, `run`.
+//! `timer`, `after_func`, `thread`, `thread_after_locked`, `blocking`, `sleeping`, `socket`, `signal`, `child`, `run`.
 
 use std::process::Command;
 use std::thread;
@@ -43,7 +43,13 @@ fn wait_for(waker: &str) {
         "after_func" => {
             gort::time::after_func(PAUSE, move || sender.send(()).unwrap()).detach();
         }
-        "thread" => {
+        "thread" | "thread_after_locked" => {
+            if waker == "thread_after_locked" {
+                // It takes its thread along, which was one of the runtime's: what is left is the one below.
+                gort::go(|| std::mem::forget(gort::lock_os_thread()))
+                    .join()
+                    .unwrap();
+            }
             thread::spawn(move || {
                 thread::sleep(PAUSE); // waits: so that all goroutines are parked
                 sender.send(()).unwrap();
