@@ -53,6 +53,8 @@ const CHANGE: u32 = if cfg!(gort_fault = "slab_changes") {
 const TO_ANNOUNCE: u32 = 1 << 31;
 /// In place of the handles: closing, and the layers are told.
 const ANNOUNCED: u32 = 1 << 30;
+/// More looks at one span at once are a loop that forgets them.
+const PINS_MAX: u32 = 1 << 31;
 
 /// How those who use up entries get them renewed.
 pub(super) trait Renewal {
@@ -256,7 +258,8 @@ impl<B: Copy, R: Renewal> Slab<B, R> {
             if current != generation || pins == 0 {
                 return None;
             }
-            // As many goroutines as fit in memory can hold a pin, and few pins each: no overflow.
+            // As for the count of an `Arc`: only somebody who forgets looks in a loop comes that far.
+            assert!(pins < PINS_MAX, "too many looks at one span");
             // Acquire: the body (E2).
             match entry.pins.compare_exchange_weak(
                 word,
