@@ -13,7 +13,7 @@
 //! | Syscall   | Runnable  | its M, finding no idle P    | it is on the global queue               |
 //! | Running   | Dead      | its M, on the system stack  | the stack goes back to the pool         |
 //! | Dead      | Idle      | who takes it for reuse      | nobody else knows of it                 |
-//! | Waiting   | Running   | `ready_thread`, or itself   | only for an OS thread, which has its M  |
+//! | Waiting   | Running   | `ready_thread`, or itself   | an OS thread, or who has lent its stack |
 //! | Waiting   | Traced    | who walks its stack         | nobody resumes it meanwhile             |
 //! | Traced    | Waiting   | the same (`end_trace`)      | as before                               |
 //! | Traced    | Runnable  | the same, finding a token   | it is on a run queue                    |
@@ -42,8 +42,8 @@
 //! A tracer comes in the same way: it moves a Waiting G to Traced ([`try_trace`](Status::try_trace)),
 //! and a `ready` meanwhile leaves its token, as it does before the park. So no waker waits for a
 //! tracer. When it is done it ends the trace as the parker's M ends the park: finding the token it
-//! queues the G itself ([`end_trace`](Status::end_trace)). The park of an OS thread, which sleeps on the
-//! word, is told apart (ON_THREAD) and cannot be traced.
+//! queues the G itself ([`end_trace`](Status::end_trace)). The wait of an OS thread, which sleeps on the
+//! word, is told apart (ON_THREAD) and cannot be traced; nor can that of a G that has lent its stack.
 //!
 //! S1. NOTIFIED is set only by `ready`, and cleared only by the parker or, for it, by its tracer: once
 //!     for each park.
@@ -342,7 +342,8 @@ impl Status {
         }
     }
 
-    /// [`stop`](Self::stop) for an OS thread that will sleep on the word itself: Running → Waiting.
+    /// [`stop`](Self::stop) for an OS thread that will sleep on the word itself: Running → Waiting. Also for a
+    /// goroutine that lends its stack to another: nobody is to look at it as if it were its own.
     ///
     /// False: `ready_thread` came first; its token is taken, and the thread is still Running.
     ///

@@ -23,7 +23,8 @@
 //!
 //! A1. Its kind is `Stackless` exactly while it has no stack. It changes only while the goroutine is
 //!     Runnable and in the hands of its carrier, or Running on it.
-//! A2. The carrier is Waiting from `lend` to `take_back`, and nobody readies it meanwhile: it is on no list.
+//! A2. The carrier is Waiting from `lend` to `take_back`, and nobody readies it meanwhile: it is on no list. Nor
+//!     does anybody trace it, not even who took it for the goroutine that had its descriptor before.
 //! A3. The future is touched by the goroutine's polls only, and dropped by the last of them.
 //! A4. Each park of a pending future has one `ready` (W1 of the word), parks within a poll have theirs: the
 //!     word is then not PARKED, so a waker readies nobody.
@@ -266,7 +267,7 @@ fn lend(carrier: GRef, gp: GRef) {
     g.slot.set(c.slot.get());
     g.kind.set(c.kind.get());
     g.reason.store(WaitReason::None as u8, Ordering::Relaxed);
-    if !c.status.stop() {
+    if !c.status.stop_thread() {
         fatal!("A2: a carrier was readied while it carried");
     }
     thread_state::set_current(Some(gp.0.cast()));
@@ -279,11 +280,11 @@ fn take_back(carrier: GRef, gp: GRef, polled: Polled) {
     let g = gp.get();
     // SAFETY: `gp` is the current goroutine: its M is set.
     let mp = unsafe { M::of(gp) };
-    if carrier.get().status.ready() != Readied::Enqueue {
+    if carrier.get().status.ready_thread() != Readied::Enqueue {
         fatal!("A2: a carrier was running while another goroutine had its stack");
     }
     thread_state::set_current(Some(carrier.0.cast()));
-    switch::begin(mp, carrier);
+    switch::go_on(mp, carrier);
     g.reason.store(WaitReason::Await as u8, Ordering::Relaxed);
     g.parked_at.store(ptr::null_mut(), Ordering::Relaxed);
     g.parked_coarse
@@ -325,5 +326,37 @@ pub(super) fn push(mp: &'static M, gp: GRef) {
             pp.push(gp);
             wake::submitted();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::g;
+    use crate::runtime;
+
+    /// A2: else its carrier would find it traced when it takes its stack back.
+    #[test]
+    fn who_has_lent_its_stack_cannot_be_traced() {
+        runtime::ensure_started();
+        if !settings::has_own_tls() {
+            return; // No stack there tells whose it was.
+        }
+        let look = std::future::poll_fn(|_| {
+            let me = g::current();
+            let (mut carriers, mut traced) = (0, 0);
+            slab::each(|gp| {
+                if gp != me && gp.get().slot.get() == me.get().slot.get() {
+                    carriers += 1;
+                    traced += u32::from(gp.get().status.try_trace());
+                }
+            });
+            Poll::Ready((carriers, traced))
+        });
+        let handle = spawn_async(look, SpawnOptions::new()).unwrap();
+        let Outcome::Returned(found) = handle.join() else {
+            panic!("it ended otherwise");
+        };
+        assert_eq!(found, (1, 0));
     }
 }

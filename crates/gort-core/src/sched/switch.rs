@@ -81,15 +81,21 @@ fn set_current_if_shared(mp: &M, gp: Option<GRef>) {
 /// Marks `gp` as running on `mp`.
 #[inline]
 pub(crate) fn begin(mp: &'static M, gp: GRef) {
-    set_current_if_shared(mp, Some(gp));
     transition(gp, State::Runnable, State::Running);
+    go_on(mp, gp);
+}
+
+/// [`begin`] for one that is Running already.
+#[inline]
+pub(super) fn go_on(mp: &'static M, gp: GRef) {
+    set_current_if_shared(mp, Some(gp));
     gp.get()
         .m
         .store(ptr::from_ref(mp).cast_mut().cast(), Ordering::Relaxed);
     let fs = gp.get().fs.load(Ordering::Relaxed);
     if fs != 0 {
         // SAFETY: the block of a goroutine that was Runnable until now is idle (G2), or it is that of a
-        // goroutine stopped in place, which is the caller.
+        // goroutine stopped in place, or of a carrier, which is the caller.
         unsafe { thread_state::set_running_m_of_block(fs, ptr::from_ref(mp) as usize) };
     }
     mp.current.set(Some(gp));
