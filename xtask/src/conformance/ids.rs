@@ -9,8 +9,8 @@ pub(super) enum Mark {
     Decided(String),
     /// The mistake does not compile.
     Forbidden,
-    /// It is about goroutines that are no threads: in thread mode it cannot hold, and why.
-    OwnStacks(String),
+    /// It is about goroutines that are no threads: in thread mode a decision (its id) gives another outcome, and why.
+    ThreadMode(String, String),
     /// There is nothing to test, and why.
     Docs(String),
     /// There is no test yet, and why.
@@ -98,17 +98,24 @@ impl Ids {
 
     fn mark(&self, mark: &str) -> Result<Mark, &'static str> {
         let (kind, why) = mark.split_once(": ").unwrap_or((mark, ""));
-        let of: fn(String) -> Mark = match kind {
+        let (why, in_thread_mode) = (why.to_owned(), kind.strip_suffix(" in thread mode"));
+        let mark = match kind {
             "forbids" => return Ok(Mark::Forbidden),
             decision if self.is_decision(decision) => return Ok(Mark::Decided(mark.to_owned())),
-            "own stacks" => Mark::OwnStacks,
-            "docs" => Mark::Docs,
-            "later" => Mark::Later,
-            _ => return Err("unknown mark"),
+            "docs" => Mark::Docs(why),
+            "later" => Mark::Later(why),
+            _ => match in_thread_mode {
+                Some(decision) if self.is_decision(decision) => {
+                    Mark::ThreadMode(decision.to_owned(), why)
+                }
+                _ => return Err("unknown mark"),
+            },
         };
-        match why {
-            "" => Err("no reason"),
-            _ => Ok(of(why.to_owned())),
+        match &mark {
+            Mark::Docs(why) | Mark::Later(why) | Mark::ThreadMode(_, why) if why.is_empty() => {
+                Err("no reason")
+            }
+            _ => Ok(mark),
         }
     }
 
@@ -149,7 +156,7 @@ mod tests {
 
     const SMALL: &str = "# head\nD7 a decision\n\n[One]\nS1 first\nS42 ring {D7}\n[Two]\n\
                          CH07 views {forbids}\nS104 advice {docs: nothing to build}\n\
-                         S99 pages {later: comes with pages}\nS157 idle {own stacks: each has one}\n";
+                         S99 pages {later: comes with pages}\nS157 idle {D7 in thread mode: each has one}\n";
 
     #[test]
     fn cases_have_areas_and_marks() {
@@ -181,7 +188,7 @@ mod tests {
                     "Two",
                     "S157",
                     "idle",
-                    Mark::OwnStacks("each has one".into())
+                    Mark::ThreadMode("D7".into(), "each has one".into())
                 ),
             ]
         );
@@ -239,6 +246,6 @@ mod tests {
             let ids = ids.decisions.iter();
             ids.filter(|(id, _)| id.starts_with(letter)).count()
         };
-        assert_eq!((decisions("D"), decisions("A")), (22, 4));
+        assert_eq!((decisions("D"), decisions("A")), (22, 5));
     }
 }

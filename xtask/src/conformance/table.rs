@@ -17,8 +17,6 @@ enum State {
     Decided(String),
     /// A test shows that it does not compile.
     Forbidden,
-    /// Not in thread mode.
-    CannotHold,
     NothingToTest,
 }
 
@@ -29,7 +27,6 @@ impl State {
             State::Passed => "passed".into(),
             State::Decided(id) => format!("decided otherwise ({id})"),
             State::Forbidden => "language forbids".into(),
-            State::CannotHold => "cannot hold".into(),
             State::NothingToTest => "nothing to test".into(),
         }
     }
@@ -42,7 +39,6 @@ impl State {
             "not yet" => Some(State::NotYet),
             "passed" => Some(State::Passed),
             "language forbids" => Some(State::Forbidden),
-            "cannot hold" => Some(State::CannotHold),
             "nothing to test" => Some(State::NothingToTest),
             _ => decided.map(|id| State::Decided(id.to_owned())),
         }
@@ -119,12 +115,8 @@ impl Table {
                 .collect();
             let old_row = old.rows.iter().find(|row| row.id == case.id);
             let states = std::array::from_fn(|column| {
-                match case.mark {
-                    Mark::Docs(_) => return State::NothingToTest,
-                    Mark::OwnStacks(_) if CONFIGURATIONS[column].has_threads() => {
-                        return State::CannotHold;
-                    }
-                    _ => {}
+                if let Mark::Docs(_) = case.mark {
+                    return State::NothingToTest;
                 }
                 let has_passed = |test: &&Found| {
                     let outcomes = if test.is_compile_fail {
@@ -150,7 +142,10 @@ impl Table {
                     }
                     Mark::Forbidden => State::Forbidden,
                     Mark::Decided(id) => State::Decided(id.clone()),
-                    Mark::None | Mark::OwnStacks(_) | Mark::Docs(_) | Mark::Later(_) => {
+                    Mark::ThreadMode(id, _) if CONFIGURATIONS[column].has_threads() => {
+                        State::Decided(id.clone())
+                    }
+                    Mark::None | Mark::ThreadMode(..) | Mark::Docs(_) | Mark::Later(_) => {
                         State::Passed
                     }
                 }
@@ -161,7 +156,7 @@ impl Table {
                 area: case.area.clone(),
                 tests: tests.into_iter().map(Test::of).collect(),
                 note: match &case.mark {
-                    Mark::OwnStacks(why) => format!("In thread mode: {why}."),
+                    Mark::ThreadMode(_, why) => format!("In thread mode: {why}."),
                     mark => mark
                         .untested()
                         .map_or(String::new(), |why| format!("No test: {why}.")),
@@ -268,13 +263,12 @@ impl Table {
         };
         line(format_args!("| | {titles} |\n|---|{rules}"));
         type IsKind = fn(&State) -> bool;
-        let kinds: [(&str, IsKind); 6] = [
+        let kinds: [(&str, IsKind); 5] = [
             ("passed", |state| *state == State::Passed),
             ("decided otherwise", |state| {
                 matches!(state, State::Decided(_))
             }),
             ("language forbids", |state| *state == State::Forbidden),
-            ("cannot hold", |state| *state == State::CannotHold),
             ("nothing to test", |state| *state == State::NothingToTest),
             ("not yet", |state| *state == State::NotYet),
         ];
@@ -331,11 +325,9 @@ itself; [ids.txt](ids.txt) is the list. The suite is run once per configuration 
 count.
 
 * **passed**: all tests of the case passed.
-* **decided otherwise**: Go's outcome does not fit Rust, or std has rules of its own; tests show what the decision
-  gives instead.
+* **decided otherwise**: Go's outcome does not fit Rust, or std has rules of its own, or goroutines are OS threads
+  (A5); tests show what the decision gives instead.
 * **language forbids**: the mistake does not compile, and a test shows that. The compiler is asked once, for all four.
-* **cannot hold**: the case says that goroutines cost no threads, and in thread mode each is an OS thread. The reason
-  stands beside the tests.
 * **nothing to test** and **not yet**: the reason stands where the tests would. *Not yet* without a reason is a test
   that does not pass.
 
@@ -367,7 +359,7 @@ mod tests {
     use crate::conformance::find::Sets;
 
     const IDS: &str = "D7 a decision\n[One]\nS1 first\nS2 second {D7}\nS3 third {forbids}\n\
-                       [Two]\nS4 advice {docs: nothing}\nS5 no threads {own stacks: one each}\n";
+                       [Two]\nS4 advice {docs: nothing}\nS5 no threads {D7 in thread mode: one each}\n";
 
     fn found(name: &str, is_compile_fail: bool) -> Found {
         let ids = Ids::parse(IDS).expect("it is well formed");
@@ -453,7 +445,7 @@ mod tests {
         }
         // The last one is thread mode.
         assert_eq!(states(&table, 2)[4], "passed");
-        assert_eq!(states(&table, 3)[4], "cannot hold");
+        assert_eq!(states(&table, 3)[4], "decided otherwise (D7)");
     }
 
     #[test]

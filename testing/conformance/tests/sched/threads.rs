@@ -340,6 +340,18 @@ fn s060_goroutines_cost_less_than_threads() {
             channel < thread_channel,
             "{channel:?} against {thread_channel:?}"
         );
+    } else {
+        let all_at_once = gort::sync::Barrier::new(10);
+        let on = gort::scope(|s| {
+            let meet = || {
+                all_at_once.wait();
+                thread_id()
+            };
+            let goroutines: Vec<_> = (0..10).map(|_| s.go(meet)).collect();
+            let on = goroutines.into_iter().map(|it| it.join().unwrap());
+            on.collect::<std::collections::HashSet<_>>()
+        });
+        assert_eq!(on.len(), 10, "each on a thread of its own");
     }
 }
 
