@@ -108,6 +108,46 @@ fn a_mask_is_the_goroutines_as_long_as_it_differs() {
     );
 }
 
+/// Its P is taken while it sleeps in libc, and nobody has one to spare: the next real call of the runtime
+/// makes it wait. By then the change must be known, or the wait ends on another thread.
+#[test]
+fn a_change_after_a_lost_p_is_on_the_right_thread() {
+    beside_others(
+        || !is_blocked(),
+        || {
+            let own = gort::go(|| {
+                let id = gort::current().id().as_u64();
+                let was_locked = is_locked(id);
+                for _ in 0..10 {
+                    sleep_in_libc();
+                    set_mask(libc::SIG_BLOCK);
+                    assert!(is_blocked(), "lost at once");
+                    gort::yield_now();
+                    assert!(is_blocked(), "lost at a switch");
+                    assert!(is_locked(id));
+                    sleep_in_libc();
+                    set_mask(libc::SIG_UNBLOCK);
+                    assert!(!is_blocked());
+                    gort::yield_now();
+                    assert!(!is_blocked());
+                    assert_eq!(is_locked(id), was_locked);
+                }
+            });
+            own.join().unwrap();
+        },
+    );
+}
+
+/// Long enough for sysmon to take the P.
+fn sleep_in_libc() {
+    let time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 30_000_000,
+    };
+    // SAFETY: reads `time`.
+    unsafe { libc::nanosleep(&time, ptr::null_mut()) };
+}
+
 #[test]
 fn an_alternate_stack_is_the_goroutines_alone() {
     let mut memory = vec![0; 256 << 10];

@@ -274,24 +274,33 @@ pub(super) fn end_locked(gp: GRef) {
 /// The kernel keeps both per thread. A goroutine that went on elsewhere would lose its own, and others
 /// would come under them: a stack that is freed later under their feet, a mask that keeps preemption
 /// out. Nothing is asked at a switch: libc's functions tell of a change (`gort_arch::tls`).
+///
+/// Never leaves the stack, and never asks what has become of the P: the change is this thread's, and made.
+/// If the P was taken, the next entry finds out, and by then the goroutine is locked. So nothing here
+/// needs a P, nor takes a lock.
 pub(crate) fn signals_changed() {
     let Some(gp) = g::current_goroutine() else {
         return;
     };
-    let _inside = inside::enter();
-    // SAFETY: the current goroutine's M is set.
+    // SAFETY: the current goroutine's M is set, and stays the same until the next entry: one that is
+    // stopped outside is stopped in place.
     let mp = unsafe { M::of(gp) };
-    let differs = ThreadSignals::now() != mp.signals.get();
-    if differs == gp.get().has_flag(flags::OWN_SIGNALS) {
+    if mp.gate.depth() != 0 {
+        // In a user's handler that interrupted the runtime: the handler's return undoes its mask.
         return;
     }
-    gp.get().set_flag(flags::OWN_SIGNALS, differs);
-    if differs {
-        gp.get().set_flag(flags::LOCKED, true);
-        mp.locked_g.set(Some(gp));
-    } else if os_thread_locks() == 0 {
-        release_os_thread(gp);
+    // Not `inside::enter`, which is a yield point; but no handler stops us half-way.
+    mp.gate.enter(inside::own_fence);
+    let differs = ThreadSignals::now() != mp.signals.get();
+    if differs != gp.get().has_flag(flags::OWN_SIGNALS) {
+        gp.get().set_flag(flags::OWN_SIGNALS, differs);
+        // SAFETY: the goroutine itself, outside until now, so not in the midst of a change.
+        let cold = unsafe { slab::own_cold(gp) };
+        let is_locked = differs || cold.is_some_and(|cold| cold.lock_depth != 0);
+        gp.get().set_flag(flags::LOCKED, is_locked);
+        mp.locked_g.set(is_locked.then_some(gp));
     }
+    mp.gate.leave();
 }
 
 /// At a goroutine's end: its thread's signals are again what an M has.
