@@ -575,7 +575,8 @@ fn a_library_finds_its_own_neighbours() {
     let _one = start();
     // A library that loads another by its bare name, with a run path of its own: libc looks at who
     // called `dlopen`.
-    let neighbour = library("neighbour", GENERAL, &[]);
+    let name = "-Wl,-soname,libneighbour.so";
+    let neighbour = library("neighbour", GENERAL, &[name]);
     let folder = neighbour.parent().unwrap().to_str().unwrap();
     let source = r#"
         #include <dlfcn.h>
@@ -585,10 +586,17 @@ fn a_library_finds_its_own_neighbours() {
     let load: extern "C" fn(*const c_char) -> *mut c_void = function(open(&path), "load");
     let call = move || {
         assert!(load(c"libno_such_neighbour.so".as_ptr()).is_null());
-        let handle = load(c"libneighbour.so".as_ptr());
+        let bare = c"libneighbour.so".as_ptr();
+        let (handle, again) = (load(bare), load(bare));
         assert!(!handle.is_null());
-        // SAFETY: from `dlopen`.
-        unsafe { libc::dlclose(handle) };
+        assert_eq!(handle, again);
+        // SAFETY: from `dlopen`; a terminated name.
+        unsafe {
+            libc::dlclose(handle);
+            libc::dlclose(again);
+            let left = libc::dlopen(bare, libc::RTLD_NOW | libc::RTLD_NOLOAD);
+            assert!(left.is_null(), "as often closed as opened");
+        }
     };
     call();
     on_a_goroutine(call);

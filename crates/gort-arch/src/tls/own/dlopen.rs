@@ -81,18 +81,13 @@ unsafe extern "C" fn open(name: *const c_char, flags: c_int, caller: *const c_vo
     let Some(next) = next!(DLOPEN, fn(*const c_char, c_int) -> *mut c_void) else {
         return core::ptr::null_mut();
     };
-    let load = |name: *const c_char| {
+    let load = |name: *const c_char, flags: c_int| {
         let mut handle = core::ptr::null_mut();
         on_thread(|| {
             // SAFETY: the caller keeps libc's contract, or the name is ours.
             handle = unsafe { next(name, flags) };
             0
         });
-        if handle.is_null() && current().is_some() {
-            // Once more on our own FS: `dlerror` is per thread. It fails again, for the same reason.
-            // SAFETY: as above.
-            handle = unsafe { next(name, flags) };
-        }
         handle
     };
     let mut handle = core::ptr::null_mut();
@@ -102,16 +97,24 @@ unsafe extern "C" fn open(name: *const c_char, flags: c_int, caller: *const c_vo
         if let Some(map) = foreign(caller)
             && !bare.is_empty()
             && !bare.to_bytes().contains(&b'/')
-            // SAFETY: as for `load`. Already there: then the search is over.
-            && unsafe { next(name, flags | libc::RTLD_NOLOAD) }.is_null()
         {
-            // SAFETY: `foreign` gave the loader's entry of a mapped library, which calls us.
-            let found = unsafe { search(map, bare) };
-            handle = found.map_or(core::ptr::null_mut(), |path| load(path.as_ptr()));
+            // Already there: then the search is over, and this is the reference that was asked for. The other flags
+            // take effect as in a load.
+            handle = load(name, flags | libc::RTLD_NOLOAD);
+            if handle.is_null() {
+                // SAFETY: `foreign` gave the loader's entry of a mapped library, which calls us.
+                let found = unsafe { search(map, bare) };
+                handle = found.map_or(handle, |path| load(path.as_ptr(), flags));
+            }
         }
     }
     if handle.is_null() {
-        handle = load(name);
+        handle = load(name, flags);
+    }
+    if handle.is_null() && current().is_some() {
+        // Once more on our own FS: `dlerror` is per thread. It fails again, for the same reason.
+        // SAFETY: the caller keeps libc's contract.
+        handle = unsafe { next(name, flags) };
     }
     if !handle.is_null() {
         super::check_loaded();
