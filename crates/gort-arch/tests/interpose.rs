@@ -435,6 +435,95 @@ fn initial_exec_thread_locals_of_a_late_library_reach_every_block() {
     count_on_many(handle, 4242);
 }
 
+/// A goroutine that has used a library finds a reloaded one as new.
+#[test]
+fn initial_exec_thread_locals_begin_anew_with_each_life_of_a_library() {
+    let _one = start();
+    static HANDLE: AtomicUsize = AtomicUsize::new(0);
+    // Nothing changes for it, though libc notices loads and unloads meanwhile.
+    let stays = library("stays", INITIAL_EXEC, &[]);
+    let path = library("again", INITIAL_EXEC, &[]);
+    let stays = open(&stays) as usize;
+    let bump = |handle: usize| function::<Bump>(handle as *mut c_void, "bump")();
+    let m = M::new();
+    let user = spawn(move || {
+        for life in 1..4 {
+            let handle = HANDLE.load(Acquire);
+            assert_eq!(bump(handle), 4243, "life {life}");
+            assert_eq!(bump(handle), 4244);
+            assert_eq!(bump(stays), 4242 + life);
+            park();
+        }
+    });
+    for _ in 1..4 {
+        let handle = open(&path);
+        HANDLE.store(handle as usize, Release);
+        m.resume(&user);
+        // SAFETY: from `dlopen`; the goroutine looks its functions up anew.
+        unsafe {
+            libc::dlclose(handle);
+            let name = CString::new(path.to_str().unwrap()).unwrap();
+            let left = libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD);
+            assert!(left.is_null(), "it is unloaded");
+        }
+    }
+    if let Some(payload) = user.take_panic() {
+        std::panic::resume_unwind(payload);
+    }
+    m.finish(&user);
+}
+
+/// Whoever looks while libc relocates the library does not see its place yet.
+#[test]
+fn a_look_in_the_midst_of_a_load_does_not_count() {
+    let _one = start();
+    // Relocated first, and slowly.
+    let slow = r#"
+        #include <time.h>
+        static int one(void) { return 1; }
+        static void *choose(void) {
+            struct timespec time = {0, 100000000};
+            long result;
+            __asm__ volatile("syscall" : "=a"(result) : "a"(35L), "D"(&time), "S"(0L)
+                             : "rcx", "r11", "memory");
+            return one;
+        }
+        int slow(void) __attribute__((ifunc("choose")));
+        int (*chosen)(void) = slow;
+    "#;
+    let slow = library("slow", slow, &[]);
+    let folder = slow.parent().unwrap().to_str().unwrap();
+    let needs = format!("{INITIAL_EXEC} int slow(void); int use(void) {{ return slow(); }}");
+    let rpath = format!("-Wl,-rpath,{folder}");
+    let needs = library("needs", &needs, &[&format!("-L{folder}"), "-lslow", &rpath]);
+    // It takes over a number that another had.
+    let had = open(&library("had", GENERAL, &[]));
+    open(&library("next", GENERAL, &[]));
+    // SAFETY: from `dlopen`.
+    unsafe { libc::dlclose(had) };
+    static GET: AtomicUsize = AtomicUsize::new(0);
+    let m = M::new();
+    let user = spawn(|| {
+        park();
+        // SAFETY: the address of `get`, stored below.
+        let get = unsafe { std::mem::transmute::<usize, Get>(GET.load(Acquire)) };
+        assert_eq!(get(), 4242);
+    });
+    m.resume(&user);
+    let loader = std::thread::spawn(move || open(&needs) as usize);
+    while !loader.is_finished() {
+        tls::check_loaded();
+        std::thread::yield_now();
+    }
+    let handle = loader.join().unwrap() as *mut c_void;
+    assert!(!handle.is_null());
+    GET.store(function::<usize>(handle, "get"), Release);
+    m.finish(&user);
+    if let Some(payload) = user.take_panic() {
+        std::panic::resume_unwind(payload);
+    }
+}
+
 #[test]
 fn dynamic_thread_locals_of_late_libraries_are_the_goroutines_own() {
     let _one = start();

@@ -19,8 +19,8 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::current;
 use super::interpose::{Next, next, on_thread};
+use super::{current, loaded};
 
 static DLOPEN: Next = Next::new(c"dlopen");
 
@@ -81,6 +81,7 @@ unsafe extern "C" fn open(name: *const c_char, flags: c_int, caller: *const c_vo
     let Some(next) = next!(DLOPEN, fn(*const c_char, c_int) -> *mut c_void) else {
         return core::ptr::null_mut();
     };
+    let before = loaded::adds();
     let load = |name: *const c_char, flags: c_int| {
         let mut handle = core::ptr::null_mut();
         on_thread(|| {
@@ -117,7 +118,7 @@ unsafe extern "C" fn open(name: *const c_char, flags: c_int, caller: *const c_vo
         handle = unsafe { next(name, flags) };
     }
     if !handle.is_null() {
-        super::check_loaded();
+        loaded::check_after_load(before);
     }
     handle
 }

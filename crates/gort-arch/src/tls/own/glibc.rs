@@ -5,6 +5,7 @@
 //! are right for the libc that runs.
 
 use core::ffi::{CStr, c_int, c_void};
+use core::sync::atomic::{AtomicUsize, Ordering::Acquire};
 
 /// Offsets and addresses in the libc that runs.
 #[derive(Clone, Copy, Debug)]
@@ -33,11 +34,13 @@ pub(super) struct Glibc {
     /// `struct link_map.l_tls_modid` and `.l_tls_offset`.
     pub(super) link_map_modid: usize,
     pub(super) link_map_offset: usize,
+    /// libc's table of modules with thread-locals, if it describes it.
+    slots: Option<Slots>,
 }
 
-// SAFETY: the pointer is the address of libc's own table, which lives as long as the process.
+// SAFETY: the pointers are addresses of libc's own tables, which live as long as the process.
 unsafe impl Send for Glibc {}
-// SAFETY: as above; it is only read, racing with `pthread_key_create` as libc itself does.
+// SAFETY: as above; they are only read, racing with `pthread_key_create` and `dlopen` as libc itself does.
 unsafe impl Sync for Glibc {}
 
 /// An entry of `__pthread_keys`.
@@ -106,7 +109,81 @@ impl Glibc {
             align: align.max(64),
             link_map_modid: offset(c"_thread_db_link_map_l_tls_modid")?,
             link_map_offset: offset(c"_thread_db_link_map_l_tls_offset")?,
+            slots: Slots::find().ok(),
         })
+    }
+}
+
+/// `struct dtv_slotinfo_list` and `struct dtv_slotinfo`: a list of arrays, which only grows, with an entry for
+/// each number of a module.
+#[derive(Clone, Copy, Debug)]
+struct Slots {
+    /// `_rtld_global._dl_tls_dtv_slotinfo_list`.
+    first: *const AtomicUsize,
+    len: usize,
+    next: usize,
+    entries: usize,
+    entry_bytes: usize,
+    generation: usize,
+    map: usize,
+}
+
+impl Slots {
+    fn find() -> Result<Slots, String> {
+        let global = needed(c"_rtld_global")?;
+        let first = offset(c"_thread_db_rtld_global__dl_tls_dtv_slotinfo_list")?;
+        Ok(Slots {
+            first: global.wrapping_byte_add(first).cast(),
+            len: offset(c"_thread_db_dtv_slotinfo_list_len")?,
+            next: offset(c"_thread_db_dtv_slotinfo_list_next")?,
+            entries: offset(c"_thread_db_dtv_slotinfo_list_slotinfo")?,
+            entry_bytes: number(c"_thread_db_sizeof_dtv_slotinfo")?,
+            generation: offset(c"_thread_db_dtv_slotinfo_gen")?,
+            map: offset(c"_thread_db_dtv_slotinfo_map")?,
+        })
+    }
+}
+
+/// Which of the modules that have had a number this is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Life {
+    /// libc does not say.
+    Unknown,
+    /// It came with this generation of libc's table. 0: with the program, or its load is not over.
+    Since(usize),
+    /// libc is about to enter it, or has taken it out.
+    None,
+}
+
+impl Glibc {
+    /// The life that module number `id` has at the moment.
+    pub(super) fn life(&self, id: usize) -> Life {
+        let Some(slots) = self.slots else {
+            return Life::Unknown;
+        };
+        // SAFETY: libc's own variable, and fields where libc says that they are. The arrays are never freed and
+        // do not change their length; libc links one in when it is complete. The words of an entry are written
+        // while others read them, by libc's own readers too: here they are read as atomics.
+        unsafe {
+            let word = |at: *const u8, offset: usize| {
+                (*at.add(offset).cast::<AtomicUsize>()).load(Acquire)
+            };
+            let mut list = (*slots.first).load(Acquire) as *const u8;
+            let mut index = id;
+            while !list.is_null() {
+                let len = word(list, slots.len);
+                if index < len {
+                    let entry = list.add(slots.entries + index * slots.entry_bytes);
+                    return match word(entry, slots.map) {
+                        0 => Life::None,
+                        _ => Life::Since(word(entry, slots.generation)),
+                    };
+                }
+                index -= len;
+                list = word(list, slots.next) as *const u8;
+            }
+        }
+        Life::None
     }
 }
 

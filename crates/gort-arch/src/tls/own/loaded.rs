@@ -11,17 +11,22 @@
 //! `interpose` stands before; when a slot is allocated; and when the scheduler asks, because libc
 //! loads libraries by itself for `getaddrinfo` and `iconv`. To make those rare, the ones that can be
 //! foreseen are loaded at start.
+//!
+//! A library that was unloaded and loaded again is another one, be it at the same place: all blocks get its
+//! values again ([`Life`]). One that is listed while libc still relocates it has no place yet: whoever looks
+//! then leaves the load to be noticed again.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*, fence};
 use std::ffi::CString;
 
+use super::glibc::Life;
 use super::template::{Module, Template, modules};
 use super::{block, glibc};
 use crate::pool;
 use crate::sys::SlowLock;
 
-/// `dlpi_adds` at the last scan; 0 until [`start`].
+/// `dlpi_adds` at the last scan that saw no load in progress; 0 until [`start`].
 static SEEN: AtomicU64 = AtomicU64::new(0);
 static SCAN: SlowLock = SlowLock::new();
 /// The template as it was at start, on which each scan builds.
@@ -67,12 +72,20 @@ pub(super) fn start() {
 pub(in crate::tls) fn check_loaded() {
     let seen = SEEN.load(Acquire);
     if seen != 0 && adds() != seen {
-        scan();
+        scan(false);
+    }
+}
+
+/// [`check_loaded`] after a load, `before` which there were so many ([`adds`]). Looks also if another has looked
+/// meanwhile: the load may not have been over then, which some versions of libc do not show.
+pub(super) fn check_after_load(before: u64) {
+    if SEEN.load(Acquire) != 0 && adds() != before {
+        scan(true);
     }
 }
 
 /// How many libraries have been loaded so far.
-fn adds() -> u64 {
+pub(super) fn adds() -> u64 {
     unsafe extern "C" fn first(
         info: *mut libc::dl_phdr_info,
         _size: libc::size_t,
@@ -94,16 +107,17 @@ struct Placed {
     initial: Vec<u8>,
 }
 
+/// Brings the template and all blocks up to date; if `again`, also when that has been done for so many loads.
 #[cold]
-fn scan() {
+fn scan(again: bool) {
     let _lock = SCAN.lock();
     let adds = adds();
-    if adds == SEEN.load(Relaxed) {
+    if !again && adds == SEEN.load(Relaxed) {
         return;
     }
     // SAFETY: null before `start`, and then we would not be here; never freed.
     let at_start = unsafe { &*AT_START.load(Acquire) };
-    let placed = placed_modules(at_start);
+    let (placed, is_settled) = placed_modules(at_start);
     let room = at_start.below + crate::stack::surplus(at_start.below);
     for late in &placed {
         if late.module.below > room {
@@ -122,6 +136,16 @@ fn scan() {
     for late in &placed {
         template.add(&late.module, &late.initial);
     }
+    if template.modules != before.modules {
+        publish(template, before, &placed);
+    }
+    if is_settled {
+        SEEN.store(adds, Release);
+    }
+}
+
+/// Puts a template in the place of `before`, and into each block what `placed` has that is new.
+fn publish(template: Template, before: &Template, placed: &[Placed]) {
     block::replace(template);
     // A slot that is being made either sees the new template or is seen below. Pairs with the fence
     // in `block::renew`.
@@ -132,22 +156,22 @@ fn scan() {
     {
         pool::for_each_carved(|slot| {
             let to = (slot.fs() - late.module.below) as *mut u8;
-            // SAFETY: the range lies within the surplus of the slot's block, checked above, which no
+            // SAFETY: the range lies within the surplus of the slot's block, checked by `scan`, which no
             // code uses before the library is loaded; and the load is not over, see the header.
             unsafe {
                 core::ptr::copy_nonoverlapping(late.initial.as_ptr(), to, late.initial.len())
             };
         });
     }
-    SEEN.store(adds, Release);
 }
 
-/// The modules loaded since the start whose thread-locals have a fixed place.
-fn placed_modules(at_start: &Template) -> Vec<Placed> {
+/// The modules loaded since the start whose thread-locals have a fixed place; and whether no other may yet get one.
+fn placed_modules(at_start: &Template) -> (Vec<Placed>, bool) {
     struct Search<'a> {
         at_start: &'a Template,
         loaded: Vec<Module>,
         placed: Vec<Placed>,
+        is_settled: bool,
     }
     unsafe extern "C" fn visit(
         info: *mut libc::dl_phdr_info,
@@ -160,6 +184,13 @@ fn placed_modules(at_start: &Template) -> Vec<Placed> {
         let Some(module) = search.loaded.iter().find(|module| module.id == id) else {
             return 0;
         };
+        let is_old = |old: &Module| (old.id, old.life) == (id, module.life);
+        if matches!(module.life, Life::None | Life::Since(0))
+            && !search.at_start.modules.iter().any(is_old)
+        {
+            search.is_settled = false;
+            return 0;
+        }
         // SAFETY: the loader's lock is held during this call, so the list does not change.
         let Some(below) = (unsafe { static_offset(id) }) else {
             return 0;
@@ -189,12 +220,13 @@ fn placed_modules(at_start: &Template) -> Vec<Placed> {
     }
     let mut search = Search {
         at_start,
-        loaded: modules(),
+        loaded: modules(glibc()),
         placed: Vec::new(),
+        is_settled: true,
     };
     // SAFETY: `visit` has the right type and gets a pointer to `search` for the length of the call.
     unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut search).cast()) };
-    search.placed
+    (search.placed, search.is_settled)
 }
 
 /// The public part of `struct link_map`.

@@ -29,7 +29,7 @@ use core::ffi::{CStr, c_int, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU32, Ordering::*};
 
-use super::glibc::{Glibc, KEY_BLOCKS, KEYS_PER_BLOCK, KeyData};
+use super::glibc::{Glibc, KEY_BLOCKS, KEYS_PER_BLOCK, KeyData, Life};
 use crate::stack::PAGE;
 use crate::sys;
 
@@ -66,6 +66,8 @@ pub(super) enum DtvEntry {
 pub(super) struct Module {
     pub(super) name: String,
     pub(super) id: usize,
+    /// Unloaded and loaded again, it is another.
+    pub(super) life: Life,
     /// Bytes below FS where its thread-locals begin; 0 if they are allocated when first used.
     pub(super) below: usize,
     pub(super) bytes: usize,
@@ -83,7 +85,7 @@ const FEATURE_1: usize = 0x48;
 
 impl Template {
     pub(super) fn build(libc: &Glibc) -> Result<Template, String> {
-        let mut modules = modules();
+        let mut modules = modules(libc);
         let key = Key::create()?;
         let (first, second) = Snapshot::take_two(libc, &modules, key.0)?;
         drop(key);
@@ -330,14 +332,18 @@ pub(super) fn is_libc(name: &str) -> bool {
 }
 
 /// All modules with thread-locals that are loaded now; `below` is not known yet.
-pub(super) fn modules() -> Vec<Module> {
+pub(super) fn modules(libc: &Glibc) -> Vec<Module> {
+    struct Search<'a> {
+        libc: &'a Glibc,
+        modules: Vec<Module>,
+    }
     unsafe extern "C" fn visit(
         info: *mut libc::dl_phdr_info,
         _size: libc::size_t,
-        modules: *mut c_void,
+        search: *mut c_void,
     ) -> c_int {
         // SAFETY: `dl_iterate_phdr` passes a valid description, and the pointer we gave it.
-        let (info, modules) = unsafe { (&*info, &mut *modules.cast::<Vec<Module>>()) };
+        let (info, search) = unsafe { (&*info, &mut *search.cast::<Search<'_>>()) };
         // SAFETY: `dlpi_phdr` points to `dlpi_phnum` program headers of a mapped object.
         let headers =
             unsafe { core::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize) };
@@ -346,9 +352,10 @@ pub(super) fn modules() -> Vec<Module> {
         {
             // SAFETY: the name is terminated, and lives while the object is mapped.
             let name = unsafe { CStr::from_ptr(info.dlpi_name) };
-            modules.push(Module {
+            search.modules.push(Module {
                 name: name.to_string_lossy().into_owned(),
                 id: info.dlpi_tls_modid,
+                life: search.libc.life(info.dlpi_tls_modid),
                 below: 0,
                 bytes: tls.p_memsz as usize,
                 align: (tls.p_align as usize).max(1),
@@ -356,10 +363,13 @@ pub(super) fn modules() -> Vec<Module> {
         }
         0
     }
-    let mut modules: Vec<Module> = Vec::new();
-    // SAFETY: `visit` has the right type and gets a pointer to the vector for the length of the call.
-    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut modules).cast()) };
-    modules
+    let mut search = Search {
+        libc,
+        modules: Vec::new(),
+    };
+    // SAFETY: `visit` has the right type and gets a pointer to `search` for the length of the call.
+    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut search).cast()) };
+    search.modules
 }
 
 /// A pthread key for the time of the snapshots.
