@@ -32,7 +32,8 @@
 //!     happens before what the next holder of the P does.
 //! K4. There is one taker at a time.
 //! K5. Which P the owner holds is read between the look at `depth` and the change to TAKEN. If the owner
-//!     enters in between, that change fails (K2); so what was read is what the owner left with (K3).
+//!     enters in between, that change fails (K2); so what was read is what the owner left with (K3). An
+//!     owner that enters without asking for the answer leaves its P alone.
 //!
 //! Rejected: taking the P by a signal. The signal ends `nanosleep`, `poll` and the like in the
 //! thread with EINTR, and those are the ones it is for. A flag that is set around system calls, as
