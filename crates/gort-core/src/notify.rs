@@ -15,7 +15,8 @@
 //! N2. *None is lost.* The handler sets the bit and then raises; [`wait`] forgets old readiness, clears the
 //!     counter, and then looks at the bits. What is raised later is news for the poller.
 //! N3. *None is told late.* The first one to want a signal begins without what came before (`catch`), and what is
-//!     taken is told under the lock under which who wants what is changed.
+//!     taken is told under the lock under which who wants what is changed. (A handler that had seen its signal
+//!     wanted, and sets the bit only then, is late all the same.)
 //!
 //! The goroutine waits for a descriptor: so there is no deadlock while somebody wants signals (`deadlock`, A4),
 //! nor does a test hang (`hang`, H2).
@@ -30,6 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use crate::clock::NEVER;
 use crate::netpoll::{Direction, PollError};
+use crate::os::signal::Place;
 use crate::os::{epoll, signal};
 use crate::poll_fd::PollFd;
 use crate::runtime;
@@ -149,7 +151,8 @@ extern "C" fn on_signal(signo: c_int, info: *mut libc::siginfo_t, context: *mut 
     let pid = unsafe { libc::getpid() } as u32;
     let is_forked = pid != OWNER.load(Ordering::Relaxed);
     let is_wanted = !is_forked && WANTED.load(Ordering::SeqCst) & bit(signo) != 0;
-    if is_wanted && !signal::is_nested(signo) {
+    let next = signal::next(signo, Place::of(context, &errno));
+    if is_wanted && !next.is_nested() {
         PENDING.fetch_or(bit(signo), Ordering::SeqCst);
         raise();
     }
@@ -157,9 +160,9 @@ extern "C" fn on_signal(signo: c_int, info: *mut libc::siginfo_t, context: *mut 
     unsafe {
         if !is_wanted && signal::is_installed(signo, on_signal) {
             signal::as_interrupted(signo, context);
-            signal::chain(signo, info, context);
+            next.chain(info, context);
         } else if !is_wanted || signo != libc::SIGQUIT {
-            signal::chain_to_handler(signo, info, context);
+            next.chain_to_handler(info, context);
         }
     }
     // SAFETY: as above. The goroutine, and with it the block, is the same as before.

@@ -33,7 +33,6 @@
 
 use std::fmt;
 use std::mem::ManuallyDrop;
-use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,7 +46,7 @@ use crate::clock::NEVER;
 use crate::g::{self, GRef};
 use crate::lock::Mutex;
 use crate::netpoll::{Direction, PollDesc, PollError, Registered};
-use crate::os::{as_std, socket};
+use crate::os::socket;
 use crate::sched::{self, Woken};
 use crate::wait_reason::WaitReason;
 
@@ -485,12 +484,9 @@ impl PollFd {
         if state & EXPOSED == 0 {
             drop(ManuallyDrop::into_inner(fd));
         } else if let Ok(placeholder) = socket::placeholder() {
+            // If there is no descriptor for a placeholder, the socket stays until our drop. To shut it down
+            // would reach the duplicates of whoever it was lent to.
             let _ = socket::replace(fd.as_fd(), placeholder.as_fd());
-        } else {
-            // No descriptor is left for a placeholder, so it stays until our drop; but the peer is told.
-            let _ = as_std(fd.as_fd(), |stream: &TcpStream| {
-                stream.shutdown(Shutdown::Both)
-            });
         }
         let closer = self.queue.lock().closer.take();
         sched::ready(closer.expect("the closer has named itself before it let go of its guard"));

@@ -80,6 +80,9 @@ pub fn signal(tid: u32, signal: i32) {
 
 /// The CPU time that a thread of this process has used; `None` if there is no such thread. About 0.2 µs.
 pub fn cpu_ns(tid: u32) -> Option<u64> {
+    if tid == 0 {
+        return None; // To the kernel that is the caller.
+    }
     // The kernel's `CPUCLOCK_SCHED` of one thread, as `pthread_getcpuclockid` makes it from a `pthread_t`.
     let clock = (!(tid as libc::clockid_t) << 3) | 6;
     let mut time = libc::timespec {

@@ -216,6 +216,9 @@ macro_rules! close_method {
             /// kind `NotConnected`. Returns when the last of them has let go, which depends on nobody
             /// else. Closing again is no error and does nothing.
             ///
+            /// A descriptor that `as_fd` or `as_raw_fd` has lent keeps its number until the last handle is
+            /// dropped: what is open there is replaced. If the process has no descriptor left for that, it stays.
+            ///
             /// # Errors
             ///
             /// None today.

@@ -543,38 +543,28 @@ fn a_receiver_kept_for_a_promise_runs_no_waker_that_parks() {
 /// The one who would have received is the one who sends, or polls.
 #[gort::test(timeout = "20s")]
 fn a_promise_whose_receiver_has_gone_is_kept_at_once() {
-    let (s, r) = chan::bounded::<i32>(0);
-    let mut select = Select::new();
-    select.send(&s);
-    let mut selecting = Box::pin(select.select_async());
-    assert!(poll(&mut selecting, &Arc::default()).is_pending());
-    let mut receiving = Box::pin(r.recv_async());
-    assert!(poll(&mut receiving, &Arc::default()).is_pending());
-    drop(receiving);
-    let Poll::Ready(operation) = poll(&mut selecting, &Arc::default()) else {
-        panic!("there was a receiver");
-    };
-    assert_eq!(operation.send(&s, 1), Ok(()));
-    // As what a future was handed that is then dropped.
-    assert_eq!(r.recv(), Ok(1));
-    assert!(r.is_empty());
-}
-
-#[gort::test(timeout = "20s")]
-fn a_promise_whose_receiver_has_gone_meets_a_closed_channel() {
-    let (s, r) = chan::bounded::<i32>(0);
-    let mut select = Select::new();
-    select.send(&s);
-    let mut selecting = Box::pin(select.select_async());
-    assert!(poll(&mut selecting, &Arc::default()).is_pending());
-    let mut receiving = Box::pin(r.recv_async());
-    assert!(poll(&mut receiving, &Arc::default()).is_pending());
-    drop(receiving);
-    let Poll::Ready(operation) = poll(&mut selecting, &Arc::default()) else {
-        panic!("there was a receiver");
-    };
-    drop(r);
-    assert_eq!(operation.send(&s, 1), Err(SendError(1)));
+    for is_closed in [false, true] {
+        let (s, r) = chan::bounded::<i32>(0);
+        let mut select = Select::new();
+        select.send(&s);
+        let mut selecting = Box::pin(select.select_async());
+        assert!(poll(&mut selecting, &Arc::default()).is_pending());
+        let mut receiving = Box::pin(r.recv_async());
+        assert!(poll(&mut receiving, &Arc::default()).is_pending());
+        drop(receiving);
+        let Poll::Ready(operation) = poll(&mut selecting, &Arc::default()) else {
+            panic!("there was a receiver");
+        };
+        if is_closed {
+            drop(r);
+            assert_eq!(operation.send(&s, 1), Err(SendError(1)));
+        } else {
+            assert_eq!(operation.send(&s, 1), Ok(()));
+            // As what a future was handed that is then dropped.
+            assert_eq!(r.recv(), Ok(1));
+            assert!(r.is_empty());
+        }
+    }
 }
 
 /// Uses the channel whenever somebody else's code may run: when it is woken, and when it is dropped.

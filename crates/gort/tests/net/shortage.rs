@@ -2,9 +2,8 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gort::net::{TcpListener, TcpStream};
 use gort_test_support::alone;
@@ -104,26 +103,4 @@ fn a_deadline_ends_the_pause() {
             drop(files);
         });
     });
-}
-
-/// A descriptor that was lent keeps its number until the last handle goes.
-#[test]
-fn a_close_without_a_descriptor_to_put_in_its_place_is_told_to_the_peer() {
-    alone(
-        "shortage::a_close_without_a_descriptor_to_put_in_its_place_is_told_to_the_peer",
-        || {
-            in_both_worlds(|_| {
-                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-                let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-                let (server, _) = listener.accept().unwrap();
-                assert!(server.as_fd().as_raw_fd() > 0);
-                let files = take_all();
-                server.close().unwrap();
-                let deadline = Instant::now() + Duration::from_secs(20);
-                client.set_read_deadline(Some(deadline)).unwrap();
-                assert_eq!(client.read(&mut [0]).unwrap(), 0);
-                drop(files);
-            });
-        },
-    );
 }

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use gort::chan::Receiver;
 use gort::signal::{Signal, notify};
 use gort_test_support::{alone, eventually};
 
@@ -33,12 +34,12 @@ extern "C" fn over(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_voi
     }
 }
 
-fn install(signal: Signal, handler: Handler) -> libc::sigaction {
+fn install(signal: Signal, handler: Handler, flags: c_int) -> libc::sigaction {
     // SAFETY: zero is a valid `sigaction`; the handlers are async-signal-safe, and take three arguments.
     unsafe {
         let mut new: libc::sigaction = mem::zeroed();
         new.sa_sigaction = handler as *const () as usize;
-        new.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
+        new.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK | flags;
         let mut old = mem::zeroed();
         let answer = libc::sigaction(signal.as_raw(), &new, &raw mut old);
         assert_eq!(answer, 0);
@@ -46,8 +47,16 @@ fn install(signal: Signal, handler: Handler) -> libc::sigaction {
     }
 }
 
+/// A subscription, over `before`, and under `over`.
+fn subscribe_in_between(signal: Signal) -> Receiver<Signal> {
+    install(signal, before, 0);
+    let receiver = notify(&[signal]);
+    put_over(signal);
+    receiver
+}
+
 fn put_over(signal: Signal) {
-    let replaced = install(signal, over);
+    let replaced = install(signal, over, 0);
     assert!(REPLACED.set(replaced).is_ok(), "once in a process");
 }
 
@@ -58,6 +67,33 @@ fn assert_calls(before: usize, over: usize) {
     });
     let calls = [&BEFORE, &OVER].map(|count| count.load(Ordering::SeqCst));
     assert_eq!(calls, [before, over]);
+}
+
+/// Raises its signal when it is called first, and lets it come at once.
+extern "C" fn again(signo: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
+    if BEFORE.fetch_add(1, Ordering::SeqCst) == 0 {
+        // SAFETY: `raise` takes any signal, and is async-signal-safe.
+        assert_eq!(unsafe { libc::raise(signo) }, 0);
+        assert_eq!(BEFORE.load(Ordering::SeqCst), 2, "it is not blocked");
+    }
+}
+
+/// That is no call from within.
+#[test]
+fn a_handler_that_was_there_may_be_interrupted_by_its_own_signal() {
+    alone(
+        "chained::a_handler_that_was_there_may_be_interrupted_by_its_own_signal",
+        || {
+            gort::run(|| {
+                let signal = Signal::SIGUSR1;
+                install(signal, again, libc::SA_NODEFER);
+                let receiver = notify(&[signal]);
+                send(signal);
+                assert_eq!(receive(&receiver), signal);
+                assert_calls(2, 0);
+            });
+        },
+    );
 }
 
 #[test]
@@ -87,9 +123,7 @@ fn what_was_there_is_called_under_another_handler() {
         || {
             gort::run(|| {
                 let signal = Signal::SIGUSR1;
-                install(signal, before);
-                let receiver = notify(&[signal]);
-                put_over(signal);
+                let receiver = subscribe_in_between(signal);
                 send(signal);
                 assert_eq!(receive(&receiver), signal);
                 assert_calls(1, 1);
@@ -109,11 +143,7 @@ fn a_second_subscription_does_not_make_a_circle() {
         || {
             gort::run(|| {
                 let signal = Signal::SIGUSR1;
-                install(signal, before);
-                drop(notify(&[signal]));
-                let first = notify(&[signal]);
-                put_over(signal);
-                drop(first);
+                drop(subscribe_in_between(signal));
                 for round in 1..=3 {
                     let receiver = notify(&[signal]);
                     assert_ne!(action(signal), over as *const () as usize);
@@ -140,9 +170,7 @@ fn what_was_there_comes_back_with_ours_unwanted_on_top() {
         || {
             gort::run(|| {
                 let signal = Signal::SIGUSR1;
-                install(signal, before);
-                let receiver = notify(&[signal]);
-                put_over(signal);
+                let receiver = subscribe_in_between(signal);
                 drop(receiver);
                 // SAFETY: what `sigaction` gave.
                 let answer = unsafe {

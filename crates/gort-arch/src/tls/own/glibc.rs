@@ -156,7 +156,8 @@ pub(super) enum Life {
 }
 
 impl Glibc {
-    /// The life that module number `id` has at the moment.
+    /// The life that module number `id` has at the moment. For one that gets a number which another had, it may be
+    /// that one's for the nanoseconds between libc's two stores; who loads it looks again.
     pub(super) fn life(&self, id: usize) -> Life {
         let Some(slots) = self.slots else {
             return Life::Unknown;

@@ -20,6 +20,7 @@ use std::mem::{self, MaybeUninit};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
+pub use nesting::Place;
 pub use of_thread::{AlternateStack, ThreadSignals, alternate_stack};
 
 /// A signal's handler with all its arguments.
@@ -171,12 +172,6 @@ pub fn is_installed(signo: c_int, handler: Handler) -> bool {
     action_of(signo).sa_sigaction == handler as *const () as libc::sighandler_t
 }
 
-/// Whether a handler for `signo` that runs has been called from within its own [`chain`], by one that was put over it.
-/// Async-signal-safe.
-pub fn is_nested(signo: c_int) -> bool {
-    nesting::at_work(signo).is_some()
-}
-
 /// Whether `signo` is ignored, whoever has seen to that.
 pub fn is_ignored(signo: c_int) -> bool {
     action_of(signo).sa_sigaction == libc::SIG_IGN
@@ -243,14 +238,22 @@ pub fn is_default(signo: c_int) -> bool {
 ///
 /// The arguments are those of a signal handler that was installed with [`install`] and runs.
 pub unsafe fn chain(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the caller's word.
+    unsafe { go_on_to(replaced(signo), signo, info, context) };
+}
+
+/// # Safety
+///
+/// As [`chain`].
+unsafe fn go_on_to(
+    replaced: Option<&'static Replaced>,
+    signo: c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut c_void,
+) {
     // SAFETY: the caller's `info` is the kernel's.
     let is_fault = is_fault(signo) && unsafe { (*info).si_code } > 0;
-    let next = next(signo);
-    if is_nested(signo) && !is_fault && !next.is_some_and(Replaced::is_handler) {
-        // Who has called us stands in place of the default action.
-        return;
-    }
-    let Some(replaced) = next else {
+    let Some(replaced) = replaced else {
         return act_by_default(signo, is_fault);
     };
     let action = &replaced.action;
@@ -261,7 +264,7 @@ pub unsafe fn chain(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
         // The kernel lets nobody ignore a fault.
         libc::SIG_IGN if is_fault => act_by_default(signo, is_fault),
         libc::SIG_IGN => {}
-        address => nesting::with(signo, replaced, || {
+        address => {
             let mask = Masked::as_for(signo, action);
             if action.sa_flags & libc::SA_SIGINFO != 0 {
                 // SAFETY: an action with SA_SIGINFO has a handler of this form.
@@ -273,40 +276,81 @@ pub unsafe fn chain(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
                 handler(signo);
             }
             drop(mask);
-        }),
+        }
     }
 }
 
-/// What our handler goes on to now: what it has replaced; or if that has called it, what it replaced before.
-/// Async-signal-safe.
-fn next(signo: c_int) -> Option<&'static Replaced> {
-    if let Some(replaced) = nesting::at_work(signo) {
-        return replaced.older;
-    }
-    let replaced = replaced(signo)?;
-    // Put over ours at first, then replaced by ours, and now in its place again: it goes on to ours. (A signal that
-    // came to ours while that changed is taken for one that came this way.)
-    let is_over_ours =
-        replaced.older.is_some() && action_of(signo).sa_sigaction == replaced.action.sa_sigaction;
-    if is_over_ours {
-        replaced.older
-    } else {
-        Some(replaced)
+/// What a handler goes on to that may be installed more than once, with others in between: see `nesting`.
+#[derive(Clone, Copy, Debug)]
+pub struct Next {
+    signo: c_int,
+    place: Place,
+    is_nested: bool,
+    action: Option<&'static Replaced>,
+}
+
+/// What the handler at `place`, which runs for `signo`, goes on to: what it has replaced; or if that has called it, what
+/// it replaced before. Async-signal-safe.
+pub fn next(signo: c_int, place: Place) -> Next {
+    let caller = nesting::caller_of(signo, place);
+    let action = match (caller, replaced(signo)) {
+        (Some(caller), _) => caller.older,
+        // Put over ours at first, then replaced by ours, and now in its place again: it goes on to ours. (A signal
+        // that came to ours while that changed is taken for one that came this way.)
+        (None, Some(replaced))
+            if replaced.older.is_some()
+                && action_of(signo).sa_sigaction == replaced.action.sa_sigaction =>
+        {
+            replaced.older
+        }
+        (None, replaced) => replaced,
+    };
+    Next {
+        signo,
+        place,
+        is_nested: caller.is_some(),
+        action,
     }
 }
 
-/// As [`chain`], but only if there was somebody's handler, and [`as_interrupted`] then. Async-signal-safe. Neither is
-/// the default action taken, nor anything ignored.
-///
-/// # Safety
-///
-/// As [`chain`].
-pub unsafe fn chain_to_handler(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    if next(signo).is_some_and(|next| next.is_handler() && !next.is_spent()) {
-        // SAFETY: the caller's word.
-        unsafe {
-            as_interrupted(signo, context);
-            chain(signo, info, context);
+impl Next {
+    /// Whether the handler has gone on already, and was called from there.
+    pub fn is_nested(self) -> bool {
+        self.is_nested
+    }
+
+    /// As [`chain`].
+    ///
+    /// # Safety
+    ///
+    /// As [`chain`]; and the handler is the one that asked for what is next.
+    pub unsafe fn chain(self, info: *mut libc::siginfo_t, context: *mut c_void) {
+        let go_on = || {
+            // SAFETY: the caller's word.
+            unsafe { go_on_to(self.action, self.signo, info, context) }
+        };
+        match self.action {
+            // Whoever has called us stands in place of the default action.
+            action if self.is_nested && !action.is_some_and(Replaced::is_handler) => {}
+            Some(action) => nesting::with(self.signo, self.place, action, go_on),
+            None => go_on(),
+        }
+    }
+
+    /// As [`chain`](Self::chain), but only if there was somebody's handler, and [`as_interrupted`] then.
+    /// Async-signal-safe. Neither is the default action taken, nor anything ignored.
+    ///
+    /// # Safety
+    ///
+    /// As `chain`.
+    pub unsafe fn chain_to_handler(self, info: *mut libc::siginfo_t, context: *mut c_void) {
+        let is_handler = |it: &Replaced| it.is_handler() && !it.is_spent();
+        if self.action.is_some_and(is_handler) {
+            // SAFETY: the caller's word.
+            unsafe {
+                as_interrupted(self.signo, context);
+                self.chain(info, context);
+            }
         }
     }
 }

@@ -4,36 +4,56 @@
 //! over ours it goes on to ours; and if ours is installed once more, over that, each of the two goes on to the
 //! other. So ours, called again from what it has gone on to, goes on to what it had replaced the time before.
 //!
-//! A handler runs on one thread from its beginning to its end, and its signal waits meanwhile there: a second call
-//! for the same signal, on the same thread, comes from within the first.
-//!
-//! A handler that never comes back (it jumps away) leaves its entry. What comes after it, for the same signal on the
-//! same thread, is taken for a call from within it.
+//! Such a call is for the same signal, on the same thread, has the kernel's context of the first one, and stands
+//! further down on the stack ([`Place`]). A signal that comes anew, though the handler has unblocked it, or has jumped
+//! away from the last one and left its entry here, has another context, or begins where the last one did.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use super::Replaced;
 use crate::os::thread;
 
-/// A replaced action at work.
+/// Where a handler runs: which delivery of a signal it was called for, and how far down on the stack.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    context: usize,
+    frame: usize,
+}
+
+impl Place {
+    /// Of a handler with these arguments, which it reads itself: `local` is a variable of its own frame.
+    #[inline(always)]
+    pub fn of<T>(context: *mut c_void, local: &T) -> Place {
+        Place {
+            context: context.addr(),
+            frame: ptr::from_ref(local).addr(),
+        }
+    }
+}
+
+/// A replaced action at work. All but the key is written and read by the thread that the key names.
 struct Entry {
     /// Thread and signal, as [`key`] has them; 0 for a free entry.
     key: AtomicU64,
-    /// Written and read by that thread.
     action: AtomicPtr<Replaced>,
+    /// The place of the handler that has gone on to it.
+    context: AtomicUsize,
+    frame: AtomicUsize,
 }
 
 /// So many threads may be in handlers that were there before ours. With more, a circle is not noticed.
-const ENTRIES: usize = 64;
+const ENTRIES_MAX: usize = 64;
 
-static ENTRIES_USED: [Entry; ENTRIES] = [const {
+static ENTRIES: [Entry; ENTRIES_MAX] = [const {
     Entry {
         key: AtomicU64::new(0),
         action: AtomicPtr::new(ptr::null_mut()),
+        context: AtomicUsize::new(0),
+        frame: AtomicUsize::new(0),
     }
-}; ENTRIES];
+}; ENTRIES_MAX];
 
 /// This thread, and a signal. Never 0.
 fn key(signo: c_int) -> u64 {
@@ -41,40 +61,114 @@ fn key(signo: c_int) -> u64 {
 }
 
 fn entry_of(key: u64) -> Option<&'static Entry> {
-    ENTRIES_USED
+    ENTRIES
         .iter()
         .find(|entry| entry.key.load(Ordering::Relaxed) == key)
 }
 
-/// The action that a handler for `signo`, further down on this stack, has gone on to. Async-signal-safe.
-pub(super) fn at_work(signo: c_int) -> Option<&'static Replaced> {
-    let entry = entry_of(key(signo))?;
-    // SAFETY: what is stored there is never freed.
-    unsafe { entry.action.load(Ordering::Relaxed).as_ref() }
+impl Entry {
+    fn get(&self) -> (*mut Replaced, Place) {
+        let place = Place {
+            context: self.context.load(Ordering::Relaxed),
+            frame: self.frame.load(Ordering::Relaxed),
+        };
+        (self.action.load(Ordering::Relaxed), place)
+    }
+
+    fn set(&self, (action, place): (*mut Replaced, Place)) {
+        self.context.store(place.context, Ordering::Relaxed);
+        self.frame.store(place.frame, Ordering::Relaxed);
+        self.action.store(action, Ordering::Relaxed);
+    }
 }
 
-/// Calls `f`, during which `action` is [`at_work`] for `signo`. Async-signal-safe.
-pub(super) fn with(signo: c_int, action: &'static Replaced, f: impl FnOnce()) {
+/// The action for `signo` that has called the handler at `place`, after a handler of ours had gone on to it.
+/// Async-signal-safe.
+pub(super) fn caller_of(signo: c_int, place: Place) -> Option<&'static Replaced> {
+    let (action, outer) = entry_of(key(signo))?.get();
+    let is_within = outer.context == place.context && place.frame < outer.frame;
+    // SAFETY: what is stored there is never freed.
+    unsafe { action.as_ref() }.filter(|_| is_within)
+}
+
+/// Calls `f`, in which the handler at `place` goes on to `action`. Async-signal-safe.
+pub(super) fn with(signo: c_int, place: Place, action: &'static Replaced, f: impl FnOnce()) {
     let key = key(signo);
-    let action = ptr::from_ref(action).cast_mut();
+    let now = (ptr::from_ref(action).cast_mut(), place);
     if let Some(entry) = entry_of(key) {
-        let outer = entry.action.swap(action, Ordering::Relaxed);
+        let outer = entry.get();
+        entry.set(now);
         f();
-        entry.action.store(outer, Ordering::Relaxed);
+        entry.set(outer);
         return;
     }
-    let free = ENTRIES_USED.iter().find(|entry| {
-        // Only this thread looks for this key: nobody else reads what is written below.
+    let free = ENTRIES.iter().find(|entry| {
         let taken = entry
             .key
             .compare_exchange(0, key, Ordering::Relaxed, Ordering::Relaxed);
         taken.is_ok()
     });
     if let Some(entry) = free {
-        entry.action.store(action, Ordering::Relaxed);
+        entry.set(now);
     }
     f();
     if let Some(entry) = free {
         entry.key.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::AtomicBool;
+
+    /// Of no handler that is ever called.
+    const SIGNO: c_int = libc::SIGWINCH;
+
+    fn place(context: usize, frame: usize) -> Place {
+        Place { context, frame }
+    }
+
+    fn action() -> &'static Replaced {
+        Box::leak(Box::new(Replaced {
+            action: super::super::default_action(),
+            used: AtomicBool::new(false),
+            older: None,
+        }))
+    }
+
+    #[track_caller]
+    fn assert_caller(place: Place, expected: Option<&'static Replaced>) {
+        let found = caller_of(SIGNO, place);
+        assert_eq!(found.map(ptr::from_ref), expected.map(ptr::from_ref));
+    }
+
+    #[test]
+    fn a_call_from_within_is_told_from_a_signal_that_comes_anew() {
+        let (first, second) = (action(), action());
+        assert_caller(place(7, 100), None);
+        with(SIGNO, place(7, 100), first, || {
+            assert_caller(place(7, 90), Some(first));
+            // Unblocked, it comes in the midst of the first.
+            assert_caller(place(6, 80), None);
+            with(SIGNO, place(6, 80), second, || {
+                assert_caller(place(6, 70), Some(second));
+            });
+            assert_caller(place(7, 90), Some(first));
+        });
+        assert_caller(place(7, 90), None);
+    }
+
+    #[test]
+    fn a_handler_that_never_came_back_is_nobodys_caller() {
+        let (gone, next) = (action(), action());
+        let jump = || with(SIGNO, place(7, 100), gone, || panic!("as a jump leaves it"));
+        assert!(catch_unwind(AssertUnwindSafe(jump)).is_err());
+        // The next signal on that thread, at the same place of the alternate stack.
+        assert_caller(place(7, 100), None);
+        with(SIGNO, place(7, 100), next, || {
+            assert_caller(place(7, 90), Some(next));
+        });
     }
 }
