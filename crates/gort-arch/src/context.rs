@@ -96,6 +96,14 @@ pub fn prefetch(sp: usize, fs: usize) {
     }
 }
 
+/// How far down on its stack the caller is: in a call from within it is lower.
+///
+/// Not the address of a variable: the address sanitizer keeps those elsewhere.
+#[inline(always)]
+pub fn stack_pointer() -> usize {
+    backend::stack_pointer()
+}
+
 /// Has the processor fetch a cache line. A hint that does nothing else, whatever the address is.
 #[inline(always)]
 pub fn prefetch_line(addr: usize) {

@@ -48,6 +48,14 @@ pub(super) fn fs_base() -> usize {
 }
 
 #[inline(always)]
+pub(super) fn stack_pointer() -> usize {
+    let sp: usize;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) sp, options(nomem, nostack, preserves_flags)) };
+    sp
+}
+
+#[inline(always)]
 pub(super) fn prefetch_line(addr: usize) {
     use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     // SAFETY: SSE is part of x86-64; a prefetch faults at no address.

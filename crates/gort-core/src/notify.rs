@@ -151,7 +151,7 @@ extern "C" fn on_signal(signo: c_int, info: *mut libc::siginfo_t, context: *mut 
     let pid = unsafe { libc::getpid() } as u32;
     let is_forked = pid != OWNER.load(Ordering::Relaxed);
     let is_wanted = !is_forked && WANTED.load(Ordering::SeqCst) & bit(signo) != 0;
-    let next = signal::next(signo, Place::of(context, &errno));
+    let next = signal::next(signo, Place::here(context));
     if is_wanted && !next.is_nested() {
         PENDING.fetch_or(bit(signo), Ordering::SeqCst);
         raise();

@@ -12,6 +12,8 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
+use gort_arch::context::stack_pointer;
+
 use super::Replaced;
 use crate::os::thread;
 
@@ -23,12 +25,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// Of a handler with these arguments, which it reads itself: `local` is a variable of its own frame.
+    /// Of the handler that calls this, and got `context` from the kernel or from who called it.
     #[inline(always)]
-    pub fn of<T>(context: *mut c_void, local: &T) -> Place {
+    pub fn here(context: *mut c_void) -> Place {
         Place {
             context: context.addr(),
-            frame: ptr::from_ref(local).addr(),
+            frame: stack_pointer(),
         }
     }
 }
