@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gort::runtime::metrics;
 use gort::sync::WaitGroup;
 use gort_conformance::child;
-use gort_conformance::look::{has_own_stacks, sized, undisturbed, until};
+use gort_conformance::look::{goroutine, has_own_stacks, sized, undisturbed, until};
 use gort_core::wait_reason::WaitReason;
 
 /// How often a P looks at the global queue first.
@@ -215,6 +215,8 @@ fn s045_a_pair_and_a_ticker_do_not_starve_the_global_queue() {
 struct Lengths {
     own: usize,
     global: usize,
+    /// Switches so far.
+    switches: u64,
     at: Instant,
 }
 
@@ -224,19 +226,23 @@ impl Lengths {
         Lengths {
             own: metrics.local_queues,
             global: metrics.global_queue,
+            switches: metrics.switches,
             at: Instant::now(),
         }
     }
 }
 
-/// Whether each ran soon after the one before. A goroutine whose slice of 10 ms passes, as its thread has no
-/// processor, say, may lose its P, and goes on beside the next.
-fn are_undisturbed(begin: Instant, seen: &[Lengths]) -> bool {
+/// Whether each ran soon after the one before, and nobody else in between. A goroutine whose slice of 10 ms passes, as
+/// its thread has no processor, say, may lose its P, and goes on beside the next; and one that is stopped then stands
+/// in the global queue once more.
+fn are_undisturbed(begin: Lengths, seen: &[Lengths]) -> bool {
     let mut before = begin;
     seen.iter().all(|now| {
-        let gap = now.at.saturating_duration_since(before);
-        before = now.at;
-        gap < Duration::from_millis(5)
+        // None: main had lost its P before it noted when it began.
+        let gap = now.at.checked_duration_since(before.at);
+        let is_next = now.switches == before.switches + 1;
+        before = *now;
+        is_next && gap.is_some_and(|gap| gap < Duration::from_millis(5))
     })
 }
 
@@ -251,14 +257,22 @@ fn s046_s047_a_p_takes_its_share_of_the_global_queue() {
             let in_batches = || {
                 let seen = Arc::new(Mutex::new(Vec::new()));
                 let ran = Arc::new(Mutex::new(Vec::new()));
+                let (main, main_waits) = (gort::current().id(), Arc::new(AtomicBool::new(false)));
                 let wg = WaitGroup::new();
                 wg.add(n as isize);
                 let (all, order, done) = (Arc::clone(&seen), Arc::clone(&ran), wg.clone());
+                let waits = Arc::clone(&main_waits);
                 outside.run(move || {
                     for i in 0..n {
                         let (seen, ran, wg) = (Arc::clone(&all), Arc::clone(&order), done.clone());
+                        let waits = Arc::clone(&waits);
                         gort::go(move || {
-                            seen.lock().unwrap().push(Lengths::now());
+                            let mut seen = seen.lock().unwrap();
+                            seen.push(Lengths::now());
+                            if seen.len() == 1 {
+                                let main = goroutine(main).and_then(|main| main.wait_reason);
+                                waits.store(main.is_some(), Ordering::Relaxed);
+                            }
                             ran.lock().unwrap().push(i);
                             wg.done();
                         });
@@ -267,8 +281,13 @@ fn s046_s047_a_p_takes_its_share_of_the_global_queue() {
                 let first = Lengths::now();
                 wg.wait();
                 let (seen, ran) = (seen.lock().unwrap().clone(), ran.lock().unwrap().clone());
-                // Main may have lost its P while it waited for the others to be there.
-                let undisturbed = first.global == n && are_undisturbed(first.at, &seen);
+                // Main may have lost its P while it waited for the others to be there; or after that, and then it is
+                // one more in the global queue.
+                let is_over = Lengths::now();
+                let undisturbed = first.global == n
+                    && main_waits.load(Ordering::Relaxed)
+                    && (is_over.own, is_over.global) == (0, 0)
+                    && are_undisturbed(first, &seen);
                 undisturbed.then_some((first, seen, ran))
             };
             let (mut before, seen, ran) = (0..200)
@@ -286,7 +305,7 @@ fn s046_s047_a_p_takes_its_share_of_the_global_queue() {
                         assert_eq!(
                             taken,
                             (before.global + 1).min(128).min(before.global),
-                            "{i}"
+                            "{i}: {before:?} {now:?}"
                         );
                         assert_eq!(now.own, taken - 1, "{i}: one of the batch runs");
                         batches.push(taken);
