@@ -1,7 +1,8 @@
 //! No deadlock: for some time, all goroutines again and again wait for one last thing that will wake
 //! them, while the runtime looks for deadlocks as often as it can.
 //!
-//! `alive_storm SECONDS`; status 2 and a report would be a false alarm. Prints how often it looked.
+//! `alive_storm SECONDS LOOKS`: so long, and until it has looked so often, which depends on what else the
+//! machine does. Status 2 and a report would be a false alarm. Prints how often it looked.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -19,14 +20,14 @@ fn micros(random: &mut Random, bound: u64) -> Duration {
 }
 
 fn main() {
-    let seconds = std::env::args()
-        .nth(1)
-        .map_or(1, |arg| arg.parse().expect("seconds"));
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut numbers = std::env::args().skip(1).map(|arg| arg.parse::<u64>());
+    let mut number = |what| numbers.next().map_or(1, |number| number.expect(what));
+    let end = Instant::now() + Duration::from_secs(number("seconds"));
+    let looks_min = number("looks");
     let mut random = Random::new(1);
     gort_core::deadlock::set_calm(Duration::ZERO);
     let mut rounds = 0u64;
-    while Instant::now() < end {
+    while Instant::now() < end || gort_core::deadlock::looks() < looks_min {
         // Each round is a `run` of its own: the thread leaves it while all else is parked.
         gort::run(|| round(&mut random));
         rounds += 1;
