@@ -468,7 +468,10 @@ fn clients_that_are_killed_leave_no_goroutine_behind() {
 
 #[test]
 fn an_interrupt_ends_the_server() {
-    let mut server = Echo::on_a_free_port();
+    // A shell starts what is to run in the background with SIGINT ignored, and so this test.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", GORT]);
+    let mut server = Echo::start(command.args(["echo", "--addr", "127.0.0.1:0"]));
     let mut client = TcpStream::connect(&server.addr).expect("connected");
     assert_echoes(&mut client, b"hello");
     let pid = server.process.0.id().to_string();

@@ -187,6 +187,9 @@ struct Sites {
     log: LogRate,
 }
 
+/// What is in here is reached by the methods of [`Sites`] alone (`ci/tsan.supp` names them).
+static SITES: Mutex<Sites> = Mutex::new(Sites::new());
+
 /// A stall that was counted before its end.
 #[derive(Clone, Copy)]
 struct GoingOn {
@@ -201,17 +204,6 @@ struct LogRate {
     lines: u32,
 }
 
-static SITES: Mutex<Sites> = Mutex::new(Sites {
-    all: Vec::new(),
-    going_on: Vec::new(),
-    over: Vec::new(),
-    left_out: 0,
-    log: LogRate {
-        second: 0,
-        lines: 0,
-    },
-});
-
 /// Has stalls counted as they end; once, at start.
 pub(crate) fn start() {
     reporter::set(Job::Stalls, report);
@@ -221,8 +213,8 @@ pub(crate) fn start() {
 ///
 /// For code outside the runtime: takes a lock and allocates.
 pub fn sites() -> (Vec<Site>, u64) {
-    let sites = counted();
-    (sites.all.clone(), sites.left_out + record::missed())
+    let (sites, left_out) = counted().copy();
+    (sites, left_out + record::missed())
 }
 
 /// The sites, with all stalls that have ended, or gone on for long.
@@ -239,19 +231,10 @@ fn report() {
     if !settings::stall_log() {
         return;
     }
-    let now_ns = clock::now_ns();
-    let mut lines = Vec::new();
-    let Sites { all, log, .. } = &mut *sites;
-    for site in all.iter_mut().filter(|site| !site.is_logged) {
-        if !log.has_room(now_ns) {
-            break;
-        }
-        site.is_logged = true;
-        lines.push(site.clone());
-    }
+    let to_log = sites.take_to_log(clock::now_ns());
     // Names take a while, and whoever asks for the sites meanwhile may be a goroutine.
     drop(sites);
-    for site in lines {
+    for site in to_log {
         write_line(format_args!("gort: stall: {site}"));
     }
 }
@@ -282,6 +265,37 @@ impl LogRate {
 }
 
 impl Sites {
+    const fn new() -> Sites {
+        Sites {
+            all: Vec::new(),
+            going_on: Vec::new(),
+            over: Vec::new(),
+            left_out: 0,
+            log: LogRate {
+                second: 0,
+                lines: 0,
+            },
+        }
+    }
+
+    /// The sites, and how many stalls are in none of them.
+    fn copy(&self) -> (Vec<Site>, u64) {
+        (self.all.clone(), self.left_out)
+    }
+
+    /// The sites that have not been logged, as far as there is room for them.
+    fn take_to_log(&mut self, now_ns: u64) -> Vec<Site> {
+        let mut to_log = Vec::new();
+        for site in self.all.iter_mut().filter(|site| !site.is_logged) {
+            if !self.log.has_room(now_ns) {
+                break;
+            }
+            site.is_logged = true;
+            to_log.push(site.clone());
+        }
+        to_log
+    }
+
     /// Counts a stall. One that is told twice, while it goes on and at its end, is counted once, with its whole time.
     fn count(&mut self, told: Told) {
         if told.duration_ns < Still::LONG_NS {
@@ -437,22 +451,9 @@ mod tests {
         }
     }
 
-    fn empty() -> Sites {
-        Sites {
-            all: Vec::new(),
-            going_on: Vec::new(),
-            over: Vec::new(),
-            left_out: 0,
-            log: LogRate {
-                second: 0,
-                lines: 0,
-            },
-        }
-    }
-
     #[test]
     fn stalls_are_counted_by_place() {
-        let mut sites = empty();
+        let mut sites = Sites::new();
         sites.count(ended(Some(0), 12, 100));
         sites.count(ended(Some(0), 30, 100));
         sites.count(ended(Some(1), 11, 100));
@@ -478,7 +479,7 @@ mod tests {
 
     #[test]
     fn one_that_goes_on_is_counted_once() {
-        let mut sites = empty();
+        let mut sites = Sites::new();
         sites.count(ended(Some(0), 12, 100));
         sites.count(told(Tell::SoFar, 2, 1_000, 100));
         let site = &sites.all[0];
@@ -500,7 +501,7 @@ mod tests {
 
     #[test]
     fn one_whose_end_is_told_first_is_counted_once() {
-        let mut sites = empty();
+        let mut sites = Sites::new();
         sites.count(told(Tell::TheRest, 2, 1_100, 100));
         sites.count(told(Tell::SoFar, 2, 1_000, 200));
         assert_eq!((sites.all.len(), sites.going_on.len()), (1, 0));
@@ -512,7 +513,7 @@ mod tests {
 
     #[test]
     fn one_without_a_stack_gets_that_of_its_end() {
-        let mut sites = empty();
+        let mut sites = Sites::new();
         sites.count(Told {
             in_call: Vec::new(),
             at_end: Vec::new(),
@@ -527,7 +528,7 @@ mod tests {
 
     #[test]
     fn there_is_a_bound() {
-        let mut sites = empty();
+        let mut sites = Sites::new();
         for place in 0..SITES_MAX + 3 {
             sites.count(ended(Some(0), 12, place * 10));
         }

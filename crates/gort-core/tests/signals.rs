@@ -44,6 +44,9 @@ fn the_case() {
         "none" => (Some(false), Some(false)),
         other => panic!("no case {other}"),
     };
+    // A shell starts what is to run in the background with SIGQUIT ignored, and so this test; then it is left so.
+    // SAFETY: installs no handler.
+    unsafe { libc::signal(libc::SIGQUIT, libc::SIG_DFL) };
     let before = handlers();
     let config = Config {
         signals,

@@ -61,8 +61,8 @@ impl Program {
             .env_remove("RUST_BACKTRACE")
             .env_remove("GORT_SHAKE")
             .env_remove("GORT_SHAKE_MIGRATE");
-        // SAFETY: between fork and exec only `setrlimit` is called, which is async-signal-safe.
-        unsafe { command.pre_exec(leave_no_core) };
+        // SAFETY: between fork and exec only `signal` and `setrlimit` are called, which are async-signal-safe.
+        unsafe { command.pre_exec(|| die_of_signals().and_then(|()| leave_no_core())) };
         Program { command }
     }
 
@@ -153,6 +153,17 @@ impl Program {
             is_hung,
         }
     }
+}
+
+/// A shell starts what is to run in the background with these ignored, and so the tests.
+fn die_of_signals() -> io::Result<()> {
+    for signo in [libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: installs no handler.
+        if unsafe { libc::signal(signo, libc::SIG_DFL) } == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// Those that abort do so on purpose.

@@ -1,7 +1,8 @@
 //! What programs say at a panic, at their end by one, and at SIGQUIT. Each runs as a child: this program
 //! again, told which of the functions below to be.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,8 @@ fn child(test: &str) -> Option<Child> {
         return None;
     }
     let this = std::env::current_exe().expect("a path");
-    let child = Command::new(this)
+    let mut command = Command::new(this);
+    command
         .args([
             &format!("dying::{test}"),
             "--exact",
@@ -30,9 +32,17 @@ fn child(test: &str) -> Option<Child> {
         .env(CHILD, test)
         .env("RUST_BACKTRACE", "0")
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    Some(child.expect("this program can be started"))
+        .stderr(Stdio::piped());
+    // SAFETY: between fork and exec only `signal` is called, which is async-signal-safe.
+    unsafe { command.pre_exec(dies_of_sigquit) };
+    Some(command.spawn().expect("this program can be started"))
+}
+
+/// A shell starts what is to run in the background with SIGQUIT ignored, and so these tests.
+fn dies_of_sigquit() -> io::Result<()> {
+    // SAFETY: installs no handler.
+    unsafe { libc::signal(libc::SIGQUIT, libc::SIG_DFL) };
+    Ok(())
 }
 
 /// Waits for its end, with a deadline.
