@@ -539,7 +539,7 @@ mod tests {
 
     #[test]
     fn the_log_has_a_rate() {
-        let mut rate = empty().log;
+        let mut rate = Sites::new().log;
         let room = |rate: &mut LogRate, now_ns| (0..20).filter(|_| rate.has_room(now_ns)).count();
         assert_eq!(room(&mut rate, 5 * SECOND_NS), 10);
         assert_eq!(room(&mut rate, 5 * SECOND_NS + 1), 0);
