@@ -187,7 +187,7 @@ struct Sites {
     log: LogRate,
 }
 
-/// What is in here is reached by the methods of [`Sites`] alone (`ci/tsan.supp` names them).
+/// What is in here is reached by methods of [`Sites`] alone, which are not inlined: `ci/tsan.supp` names them.
 static SITES: Mutex<Sites> = Mutex::new(Sites::new());
 
 /// A stall that was counted before its end.
@@ -279,11 +279,13 @@ impl Sites {
     }
 
     /// The sites, and how many stalls are in none of them.
+    #[inline(never)]
     fn copy(&self) -> (Vec<Site>, u64) {
         (self.all.clone(), self.left_out)
     }
 
     /// The sites that have not been logged, as far as there is room for them.
+    #[inline(never)]
     fn take_to_log(&mut self, now_ns: u64) -> Vec<Site> {
         let mut to_log = Vec::new();
         for site in self.all.iter_mut().filter(|site| !site.is_logged) {
@@ -297,6 +299,7 @@ impl Sites {
     }
 
     /// Counts a stall. One that is told twice, while it goes on and at its end, is counted once, with its whole time.
+    #[inline(never)]
     fn count(&mut self, told: Told) {
         if told.duration_ns < Still::LONG_NS {
             return;
