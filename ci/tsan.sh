@@ -67,19 +67,21 @@ EOF
     fi
 }
 
-# tests PACKAGE TEST ARGUMENT...: one test at a time, so that a report comes after its name.
+# tests PACKAGE TEST ARGUMENT...: one test at a time, so that a report comes after its name. Nothing is captured: a
+# test's threads would share the buffer, under a lock inside std.
 tests() {
     local package=$1 test=$2
     shift 2
-    timeout --kill-after=10 "$limit" cargo test "${build[@]}" --package "$package" --test "$test" "$@"
+    timeout --kill-after=10 "$limit" cargo test "${build[@]}" --package "$package" --test "$test" "$@" \
+        -- --test-threads=1 --nocapture
 }
 
 suite() {
     echo "tsan: $1"
     case $1 in
-    chan | sync | context | time | net | io | fs | process) tests gort "$1" -- --test-threads=1 ;;
-    stream) tests gort stream --features futures -- --test-threads=1 ;;
-    fuzz) tests gort-fuzz fixed -- --test-threads=1 ;;
+    chan | sync | context | time | net | io | fs | process) tests gort "$1" ;;
+    stream) tests gort stream --features futures ;;
+    fuzz) tests gort-fuzz fixed ;;
     stress)
         cargo build "${build[@]}" --package gort-stress
         timeout --kill-after=10 "$limit" "$folder/$target/release/gort-stress" --secs 60
