@@ -479,8 +479,12 @@ pub(super) unsafe fn drop_result<T>(gp: GRef, scope: Option<NonNull<ScopeData>>)
         // SAFETY: the scope waits for this goroutine's end.
         unsafe { scope.as_ref() }.note_panic();
     }
-    // As with std's threads a value whose drop panics has nowhere to go; the hook has reported it.
-    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(outcome))) {
+    drop_contained(outcome);
+}
+
+/// Drops what nobody will have. As with std's threads a panic of that has nowhere to go; the hook has reported it.
+pub(super) fn drop_contained<T>(value: T) {
+    if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| drop(value))) {
         std::mem::forget(payload);
     }
 }

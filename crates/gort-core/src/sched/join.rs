@@ -24,6 +24,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
+use super::entry;
 use super::m;
 use super::park::{self, Woken};
 use crate::clock::NEVER;
@@ -363,7 +364,10 @@ pub(super) fn free(gp: GRef) {
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        drop(self.let_go());
+        // A panic of the result's drop has nowhere to go, whether the goroutine has ended yet or not.
+        if let Some(outcome) = self.let_go() {
+            entry::drop_contained(outcome);
+        }
     }
 }
 

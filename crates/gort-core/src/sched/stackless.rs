@@ -200,8 +200,15 @@ where
     let outcome = match (outcome, dropped) {
         (Ok(value), Outcome::Returned(())) => Outcome::Returned(value),
         // As with a closure whose captures' drops panic: there is no result.
-        (Ok(_) | Err(None), Outcome::Panicked(payload)) => Outcome::Panicked(payload),
-        (Ok(_), Outcome::Exited) | (Err(None), _) => Outcome::Exited,
+        (Ok(value), failed) => {
+            entry::drop_contained(value);
+            match failed {
+                Outcome::Panicked(payload) => Outcome::Panicked(payload),
+                _ => Outcome::Exited,
+            }
+        }
+        (Err(None), Outcome::Panicked(payload)) => Outcome::Panicked(payload),
+        (Err(None), _) => Outcome::Exited,
         (Err(Some(payload)), dropped) => {
             // The hook has reported the second one, which has nowhere to go.
             std::mem::forget(dropped);

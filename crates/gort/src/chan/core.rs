@@ -129,10 +129,26 @@ impl Core {
         unsafe { after.finish(promise, Outcome::Peer(ticket)) };
     }
 
-    /// Keeps a receiver, which is ours, for a promise.
-    fn hold(&mut self, receiver: WaiterRef) -> Ticket {
+    /// Tells a task's promise to send, with no receiver kept for it: the value goes to who receives then.
+    ///
+    /// # Safety
+    ///
+    /// `promise` was won on this channel and is on no queue.
+    pub(super) unsafe fn ask_for(&mut self, promise: WaiterRef, after: &mut After) {
+        let ticket = self.ticket();
+        // SAFETY: the caller's word.
+        unsafe { after.finish(promise, Outcome::Peer(ticket)) };
+    }
+
+    fn ticket(&mut self) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
+        ticket
+    }
+
+    /// Keeps a receiver, which is ours, for a promise.
+    fn hold(&mut self, receiver: WaiterRef) -> Ticket {
+        let ticket = self.ticket();
         // SAFETY: `receiver` is ours, on no queue, and stays in place: it is not readied before it
         // has left `held`, and a future's drop takes it off (W1).
         unsafe {
@@ -142,7 +158,7 @@ impl Core {
         ticket
     }
 
-    /// The held receiver with this ticket; none if it was a future that has gone away.
+    /// The held receiver with this ticket; none if it was a future that has gone away, or nobody was kept.
     pub(super) fn pop_held(&mut self, ticket: Ticket) -> Option<WaiterRef> {
         // SAFETY: waiters on a queue are in place (W1), and we have the lock (W2).
         let held = unsafe {

@@ -108,7 +108,8 @@ impl<T> Receiver<T> {
     /// Receives a value if there is one.
     ///
     /// With capacity 0 there is one if a sender waits. (If that is a `select!` that has yet to make
-    /// the value, `try_recv` waits until it is made.)
+    /// the value, `try_recv` waits until it is made. An [async select](super::Select::select_async) makes it when it
+    /// is polled: it is asked to, and its value comes to a later call.)
     ///
     /// # Errors
     ///
@@ -141,7 +142,7 @@ impl<T> Receiver<T> {
     /// Receives a value, waiting for at most `timeout`.
     ///
     /// (For a `select!` that has yet to make the value it sends it waits until that is made, as
-    /// [`try_recv`](Self::try_recv) does.)
+    /// [`try_recv`](Self::try_recv) does. It does not for an async select.)
     ///
     /// # Errors
     ///
@@ -351,7 +352,10 @@ impl<T> Receiver<T> {
     /// ```
     #[doc(alias = "range")]
     pub fn iter(&self) -> Iter<'_, T> {
-        Iter { receiver: self }
+        Iter {
+            receiver: self,
+            is_over: false,
+        }
     }
 
     /// An iterator over the values that are there now; it never waits.
@@ -390,6 +394,17 @@ unsafe fn recv_into(
         // SAFETY: the channel's own core, and room for its value (the caller's word; an earlier pass
         // that put one there has returned).
         let taken = unsafe { (chan.ops.take)(chan, &mut core, to, &mut after) };
+        if let Taken::Promise(promise) = taken
+            // SAFETY: won, so ours and in place (W1, W4).
+            && unsafe { promise.as_ref() }.data.is_task()
+        {
+            // SAFETY: won just now, and on no queue.
+            unsafe { core.ask_for(promise, &mut after) };
+            drop(core);
+            // A waker that waits does not make us wait for longer.
+            after.act_queued();
+            continue;
+        }
         let gp = g::current();
         let round = match taken {
             Taken::Promise(_) => None,
@@ -428,7 +443,7 @@ unsafe fn recv_into(
         drop(core);
         after.act_queued();
         timed::rearm(chan);
-        // A promise is kept or broken soon; the deadline does not end the wait for it.
+        // A goroutine's promise is kept or broken soon; the deadline does not end the wait for it.
         let wait = if round.is_none() { Wait::FOREVER } else { wait };
         if wait.park(WaitReason::ChanReceive, round) == Woken::TimedOut {
             // SAFETY: a receiver of this channel.
@@ -486,7 +501,10 @@ impl<T> IntoIterator for Receiver<T> {
     type IntoIter = IntoIter<T>;
 
     fn into_iter(self) -> IntoIter<T> {
-        IntoIter { receiver: self }
+        IntoIter {
+            receiver: self,
+            is_over: false,
+        }
     }
 }
 
@@ -503,6 +521,8 @@ impl<T> IntoIterator for Receiver<T> {
 /// ```
 pub struct Iter<'a, T> {
     receiver: &'a Receiver<T>,
+    /// It has ended. The channel may yet get a value back, from a future that is dropped.
+    is_over: bool,
 }
 
 /// Takes the values that are there; never waits. See [`Receiver::try_iter`].
@@ -535,6 +555,8 @@ pub struct TryIter<'a, T> {
 /// ```
 pub struct IntoIter<T> {
     receiver: Receiver<T>,
+    /// As [`Iter`]'s.
+    is_over: bool,
 }
 
 impl<T> Iterator for Iter<'_, T> {
@@ -542,7 +564,12 @@ impl<T> Iterator for Iter<'_, T> {
 
     #[track_caller]
     fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
+        if self.is_over {
+            return None;
+        }
+        let value = self.receiver.recv().ok();
+        self.is_over = value.is_none();
+        value
     }
 }
 
@@ -560,7 +587,12 @@ impl<T> Iterator for IntoIter<T> {
 
     #[track_caller]
     fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
+        if self.is_over {
+            return None;
+        }
+        let value = self.receiver.recv().ok();
+        self.is_over = value.is_none();
+        value
     }
 }
 

@@ -13,7 +13,9 @@
 //!
 //! **Promises.** A select's send arm wins before its value exists. It gets either a place in the
 //! buffer, counted by `limit`, or a receiver, which is kept on `held`, asleep, until the value comes
-//! (`Outcome::Done`) or the promise is broken (`Outcome::Retry`).
+//! (`Outcome::Done`) or the promise is broken (`Outcome::Retry`). A task may be polled late, perhaps by
+//! the very thread that has come to receive: it is told to send, and the receiver goes on as if it had not found it,
+//! without being kept (`Core::ask_for`). The value goes to who waits then, or is kept as one given back.
 //!
 //! **Futures.** A parked `send_async` whose turn has come keeps its value, with a place in the
 //! buffer (`granted`), until it is polled: dropped before that, it has sent nothing. A receiver that

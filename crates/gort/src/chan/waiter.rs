@@ -319,7 +319,8 @@ impl After {
         }
     }
 
-    /// The same for a `G` that has a waiter queued, and parks next (W5): others call the wakers.
+    /// The same for a `G` that has a waiter queued, and parks next (W5), or is not to be kept: others call the
+    /// wakers.
     #[inline]
     pub(super) fn act_queued(mut self) {
         self.ready_all();

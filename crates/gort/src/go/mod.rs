@@ -363,7 +363,9 @@ pub fn blocking<T>(f: impl FnOnce() -> T) -> T {
 #[must_use = "dropping the guard unlocks the goroutine from its thread"]
 #[doc(alias = "UnlockOSThread")]
 pub struct OsThreadGuard {
-    is_locked: bool,
+    /// The id of the goroutine, unless it is a plain thread. Async goroutines may leave each other values in a
+    /// thread-local.
+    locked: Option<u64>,
     /// The lock belongs to the goroutine that took it: neither Send nor Sync.
     goroutine: PhantomData<*mut ()>,
 }
@@ -395,14 +397,14 @@ pub struct OsThreadGuard {
 #[doc(alias = "LockOSThread")]
 pub fn lock_os_thread() -> OsThreadGuard {
     OsThreadGuard {
-        is_locked: sched::lock_os_thread(),
+        locked: sched::lock_os_thread().then(g::current_id),
         goroutine: PhantomData,
     }
 }
 
 impl Drop for OsThreadGuard {
     fn drop(&mut self) {
-        if self.is_locked {
+        if self.locked.is_some_and(|id| id == g::current_id()) {
             sched::unlock_os_thread();
         }
     }

@@ -28,6 +28,9 @@ use super::{Builder, Goroutine, JoinError};
 #[repr(transparent)]
 pub struct Scope<'scope, 'env: 'scope>(core_scope::Scope<'scope, 'env>);
 
+/// As std's: starting a goroutine is all that a shared one does, and a panic leaves nothing half done.
+impl RefUnwindSafe for Scope<'_, '_> {}
+
 /// Runs `f` with a scope in which goroutines may borrow local values, and waits for all of them.
 ///
 /// As `std::thread::scope`: all goroutines of the scope have ended when it returns, on every path.

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use gort_test_support::eventually;
+
 /// Waits for `done`, without giving way to other goroutines.
 fn spin_until(done: impl Fn() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -209,6 +211,19 @@ fn a_waker_that_panics_holds_up_nobody() {
         rx.recv_timeout(Duration::from_secs(20))
             .expect("the next waker is called");
     }
+}
+
+#[test]
+fn a_dropped_handles_result_may_panic_as_it_goes() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("on purpose: the result's drop");
+        }
+    }
+    let handle = gort::go(|| Bomb);
+    eventually("the goroutine has ended", || handle.is_finished());
+    drop(handle);
 }
 
 #[test]

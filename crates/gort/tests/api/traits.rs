@@ -44,6 +44,14 @@ const _: () = {
     assert_may_be_caught::<time::Timer>();
 };
 
+/// As std's, of which there are only references.
+const fn assert_reference_may_be_caught<T: RefUnwindSafe>() {}
+
+const _: () = {
+    assert_reference_may_be_caught::<gort::Scope<'static, 'static>>();
+    assert_reference_may_be_caught::<thread::Scope<'static, 'static>>();
+};
+
 const _: () = {
     assert_shared::<gort::JoinError>();
     assert_shared::<gort::ScopedJoinHandle<'static, u8>>();

@@ -658,3 +658,20 @@ fn wakers_are_woken_and_dropped_with_no_lock_held() {
         assert_eq!(calls.load(Ordering::SeqCst), expected);
     }
 }
+
+#[test]
+fn an_iterator_that_has_ended_stays_so_when_a_future_gives_a_value_back() {
+    let (s, r) = chan::bounded(1);
+    let mut receiving = Box::pin(r.recv_async());
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(receiving.as_mut().poll(&mut context).is_pending());
+    s.send(1).unwrap();
+    drop(s);
+    let mut values = r.iter();
+    let other = r.clone();
+    let mut owned = other.into_iter();
+    assert_eq!((values.next(), owned.next()), (None, None));
+    drop(receiving);
+    assert_eq!((values.next(), owned.next()), (None, None));
+    assert_eq!(r.recv(), Ok(1));
+}

@@ -1,10 +1,16 @@
 //! Send arms of selects: the value is made after the arm has won, and nobody else gets in between.
 
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use gort::chan::{self, RecvError, Select, SendError, TryRecvError, TrySendError, select};
-use gort_test_support::{eventually_parked, go_named};
+use gort::chan::{
+    self, RecvError, RecvTimeoutError, Select, SelectFuture, SendError, TryRecvError, TrySendError,
+    select,
+};
+use gort_test_support::{SOON, eventually_parked, go_named};
 
 /// A value that cannot be made.
 fn no_value() -> i32 {
@@ -238,4 +244,103 @@ fn a_deadline_does_not_end_the_wait_for_a_promised_value() {
     made.send(()).unwrap();
     assert_eq!(receiver.join().unwrap(), Ok(1));
     assert_eq!(selecting.join().unwrap(), Ok(()));
+}
+
+/// An async select that waits to send on `s`.
+fn polled_once<'s, 'a>(select: &'s mut Select<'a>) -> Pin<Box<SelectFuture<'s, 'a>>> {
+    let mut selecting = Box::pin(select.select_async());
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(selecting.as_mut().poll(&mut context).is_pending());
+    selecting
+}
+
+#[gort::test]
+fn who_may_not_wait_does_not_wait_for_an_async_select_to_be_polled() {
+    let timeout = Duration::from_millis(5);
+    for way in 0..5 {
+        let (s, r) = chan::bounded::<i32>(0);
+        let (_open, other) = chan::bounded::<i32>(0);
+        let mut select = Select::new();
+        select.send(&s);
+        let selecting = polled_once(&mut select);
+        let mut receives = Select::new();
+        receives.recv(&r);
+        match way {
+            0 => assert_eq!(r.try_recv(), Err(TryRecvError::Empty)),
+            1 => assert_eq!(r.recv_timeout(timeout), Err(RecvTimeoutError::Timeout)),
+            2 => select! {
+                recv(r) -> value => panic!("{value:?}"),
+                recv(other) -> value => panic!("{value:?}"),
+                default => {}
+            },
+            3 => select! {
+                recv(r) -> value => panic!("{value:?}"),
+                recv(other) -> value => panic!("{value:?}"),
+                default(timeout) => {}
+            },
+            _ => assert!(receives.try_select().is_err()),
+        }
+        // It was asked to send: the value comes to the next one, who is there or is not.
+        gort::block_on(selecting).send(&s, 7).unwrap();
+        assert_eq!(r.try_recv(), Ok(7));
+    }
+}
+
+#[gort::test]
+fn a_receiver_that_waits_gets_the_value_of_an_async_select_when_that_is_polled() {
+    let (s, r) = chan::bounded::<i32>(0);
+    let mut select = Select::new();
+    select.send(&s);
+    let selecting = polled_once(&mut select);
+    let receiver = go_named("waits for a task", move || r.recv_timeout(SOON));
+    eventually_parked("waits for a task", "chan receive");
+    gort::block_on(selecting).send(&s, 7).unwrap();
+    assert_eq!(receiver.join().unwrap(), Ok(7));
+}
+
+#[gort::test]
+fn a_receiver_goes_on_when_the_async_select_it_met_goes_away() {
+    let (s, r) = chan::bounded::<i32>(0);
+    let mut select = Select::new();
+    select.send(&s);
+    let selecting = polled_once(&mut select);
+    let receiver = go_named("met a task", move || r.recv());
+    eventually_parked("met a task", "chan receive");
+    drop(selecting);
+    s.send(8).unwrap();
+    assert_eq!(receiver.join().unwrap(), Ok(8));
+}
+
+#[gort::test]
+fn one_task_may_look_for_what_the_other_sends_on_the_same_thread() {
+    let (s, r) = chan::bounded::<i32>(0);
+    let mut select = Select::new();
+    select.send(&s);
+    let mut sending = Box::pin(async { select.select_async().await.send(&s, 7) });
+    let mut is_sent = false;
+    let received = gort::block_on(std::future::poll_fn(|context| {
+        is_sent = is_sent || sending.as_mut().poll(context).is_ready();
+        match r.try_recv() {
+            Ok(value) => Poll::Ready(value),
+            Err(_) => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }));
+    assert_eq!(received, 7);
+}
+
+#[gort::test]
+fn an_async_select_that_is_asked_in_vain_leaves_the_others_to_be_found() {
+    let (s, r) = chan::bounded::<i32>(0);
+    let mut select = Select::new();
+    select.send(&s);
+    let selecting = polled_once(&mut select);
+    let mut sending = Box::pin(s.send_async(9));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(sending.as_mut().poll(&mut context).is_pending());
+    assert_eq!(r.try_recv(), Ok(9));
+    drop(selecting);
+    assert_eq!(r.try_recv(), Err(TryRecvError::Empty));
 }

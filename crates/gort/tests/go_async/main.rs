@@ -4,6 +4,10 @@ mod identity;
 mod load;
 mod wakers;
 
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use gort::chan;
@@ -38,6 +42,75 @@ fn a_result_whose_drop_locks_the_thread_takes_none_along() {
         "{before} threads, now {}",
         threads()
     );
+}
+
+#[gort::test(timeout = "60s")]
+fn a_result_that_is_lost_to_its_futures_drop_may_panic_as_it_goes() {
+    struct Result;
+    impl Drop for Result {
+        fn drop(&mut self) {
+            panic!("the result's");
+        }
+    }
+    struct Gives {
+        exits: bool,
+    }
+    impl Future for Gives {
+        type Output = Result;
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result> {
+            Poll::Ready(Result)
+        }
+    }
+    impl Drop for Gives {
+        fn drop(&mut self) {
+            if self.exits {
+                gort::goexit();
+            }
+            panic!("the future's");
+        }
+    }
+    for _ in 0..10 {
+        let error = gort::go_async(Gives { exits: false })
+            .join()
+            .map(std::mem::forget);
+        let payload = error.unwrap_err().into_panic();
+        assert_eq!(payload.downcast_ref(), Some(&"the future's"));
+        let error = gort::go_async(Gives { exits: true })
+            .join()
+            .map(std::mem::forget);
+        assert!(error.unwrap_err().is_goexit());
+        assert_eq!(gort::go_async(async { 1 }).join().unwrap(), 1);
+    }
+}
+
+/// Async goroutines share their carriers' thread-locals.
+#[gort::test(timeout = "60s")]
+fn a_guard_that_one_has_left_behind_unlocks_no_other() {
+    thread_local! {
+        static LEFT: RefCell<Vec<gort::OsThreadGuard>> = const { RefCell::new(Vec::new()) };
+    }
+    let thread = || std::fs::read_link("/proc/thread-self").unwrap();
+    let mut found = 0;
+    for _ in 0..100 {
+        let leaving =
+            gort::go_async(async { LEFT.with_borrow_mut(|l| l.push(gort::lock_os_thread())) });
+        leaving.join().unwrap();
+        let finding = gort::go_async(async move {
+            let _guard = gort::lock_os_thread();
+            let before = thread();
+            let left = LEFT.take();
+            let found = left.len();
+            drop(left);
+            for _ in 0..3 {
+                gort::yield_now();
+                assert_eq!(thread(), before);
+            }
+            assert_eq!(gort_core::sched::os_thread_locks(), 1);
+            found
+        });
+        found += finding.join().unwrap();
+    }
+    assert!(found > 0, "none was ever found");
 }
 
 #[gort::test(timeout = "60s")]

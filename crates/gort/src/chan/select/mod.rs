@@ -293,6 +293,15 @@ pub(super) unsafe fn run(
                 rearm(arms);
                 return Some((index, won));
             }
+            // SAFETY: won, so ours and in place (W1, W4).
+            Tried::Promise(index, promise) if unsafe { promise.as_ref() }.data.is_task() => {
+                // SAFETY: locked; won just now, and on no queue.
+                unsafe { ask_for(&arms[index], promise, &mut after) };
+                unlock(arms);
+                // A waker that waits does not make us wait for longer.
+                after.act_queued();
+                continue;
+            }
             Tried::Promise(index, promise) => {
                 let party = Party::G(g::current());
                 // SAFETY: locked; won just now; the waiter stays in place while we park (W1).
@@ -300,7 +309,7 @@ pub(super) unsafe fn run(
                     unsafe { pair(&arms[index], promise, waiters.add(index), party, &mut after) };
                 unlock(arms);
                 after.act_queued();
-                // The promise is kept or broken soon; the deadline does not end the wait for it.
+                // A goroutine's promise is kept or broken soon; the deadline does not end the wait for it.
                 Wait::FOREVER.park(wait_reason(arms), None);
                 // SAFETY: we have been readied, so the waiter is ours again (W2).
                 match unsafe { waiter.as_ref() }.data.outcome() {
@@ -509,6 +518,16 @@ unsafe fn pair(
         (*arm.core).pair(promise, waiter, after);
         waiter
     }
+}
+
+/// Tells the task's promise that the receive arm has won to send, whoever receives then.
+///
+/// # Safety
+///
+/// The arm's channel is locked, where `promise` was won.
+unsafe fn ask_for(arm: &Arm<'_>, promise: WaiterRef, after: &mut After) {
+    // SAFETY: the caller's word.
+    unsafe { (*arm.core).ask_for(promise, after) };
 }
 
 /// Queues a waiter for every arm.

@@ -482,6 +482,9 @@ impl<'a> Select<'a> {
     ///
     /// Dropped before that, it has taken no value and given none away.
     ///
+    /// A receiver that is no task may find that the future waits to send, and go away before the value is there
+    /// ([`try_recv`](crate::chan::Receiver::try_recv), a timeout): the channel keeps the value for the next one.
+    ///
     /// # Panics
     ///
     /// If no operation was added. The [`SelectedOperation`] panics when it is dropped without being
