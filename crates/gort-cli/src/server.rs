@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use gort::net::{TcpListener, TcpStream};
+use gort_core::os::socket;
 use rustix::io::Errno;
 
 use crate::{Failure, address};
@@ -60,24 +61,22 @@ impl EchoServer {
 
     /// Accepts until the listener is closed; connections that are open then go on.
     ///
-    /// Without a free descriptor it says so once, waits and goes on: the connections stand in the
-    /// kernel's queue meanwhile.
+    /// Without a free descriptor, or memory for one, it says so once, waits and goes on: the connections
+    /// stand in the kernel's queue meanwhile.
     pub(crate) fn serve(&self) -> io::Result<()> {
         let mut has_complained = false;
         loop {
-            let accepted = match self.listener.accept() {
-                Err(err) if is_out_of_descriptors(&err) => {
-                    if !has_complained {
-                        let open = self.counters.open();
-                        eprintln!(
-                            "gort: no free descriptor with {open} connections open; accepting again as they close"
-                        );
-                        has_complained = true;
-                    }
-                    self.listener.accept_retrying()
+            let mut accepted = self.listener.accept();
+            if let Some(lack) = accepted.as_ref().err().and_then(shortage) {
+                if !has_complained {
+                    let open = self.counters.open();
+                    eprintln!(
+                        "gort: {lack} with {open} connections open; accepting again as they close"
+                    );
+                    has_complained = true;
                 }
-                accepted => accepted,
-            };
+                accepted = self.listener.accept_retrying();
+            }
             match accepted {
                 Ok((stream, _)) => self.start(stream),
                 Err(err) if err.kind() == io::ErrorKind::NotConnected => return Ok(()),
@@ -119,8 +118,13 @@ fn echo_until_closed(mut stream: TcpStream, counters: &Counters) -> io::Result<(
     }
 }
 
-fn is_out_of_descriptors(err: &io::Error) -> bool {
-    matches!(Errno::from_io_error(err), Some(Errno::MFILE | Errno::NFILE))
+/// What is short, if that is why nothing was accepted; `accept_retrying` lives through the same.
+fn shortage(err: &io::Error) -> Option<&'static str> {
+    socket::is_exhausted(err).then(|| match Errno::from_io_error(err) {
+        Some(Errno::MFILE | Errno::NFILE) => "no free descriptor",
+        Some(Errno::NOSPC) => "no free place in epoll (fs.epoll.max_user_watches)",
+        _ => "no memory for a connection",
+    })
 }
 
 fn explain_bind(wanted: &str, err: &io::Error) -> String {
@@ -133,4 +137,29 @@ fn explain_bind(wanted: &str, err: &io::Error) -> String {
         _ => return format!("cannot listen on {wanted}: {err}"),
     };
     format!("cannot listen on {wanted}: {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_is_lived_through_whatever_is_short() {
+        for (errno, word) in [
+            (Errno::MFILE, "descriptor"),
+            (Errno::NFILE, "descriptor"),
+            (Errno::NOBUFS, "memory"),
+            (Errno::NOMEM, "memory"),
+            (Errno::NOSPC, "epoll"),
+        ] {
+            let lack = shortage(&errno.into());
+            assert!(
+                lack.is_some_and(|lack| lack.contains(word)),
+                "{errno:?}: {lack:?}"
+            );
+        }
+        for errno in [Errno::INVAL, Errno::BADF, Errno::NOTCONN] {
+            assert_eq!(shortage(&errno.into()), None, "{errno:?}");
+        }
+    }
 }
