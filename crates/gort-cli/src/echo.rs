@@ -8,7 +8,7 @@ use lexopt::prelude::*;
 
 use crate::number::{bytes, grouped};
 use crate::server::{Counters, EchoServer};
-use crate::{Failure, limits, print};
+use crate::{Failure, complain, limits, print};
 
 const HELP: &str = "\
 Serves TCP: sends back what comes, a goroutine per connection. Ctrl-C ends it.
@@ -57,14 +57,14 @@ fn print_stats(counters: &Counters) {
         gort::time::sleep(Duration::from_secs(1));
         let echoes = counters.echoes.load(Relaxed);
         let bytes_now = counters.bytes.load(Relaxed);
-        eprintln!(
+        complain(format_args!(
             "{} open, {} accepted, {} echoes/s, {}/s, {} goroutines",
             grouped(counters.open()),
             grouped(counters.accepted.load(Relaxed)),
             grouped(echoes - echoes_before),
             bytes((bytes_now - bytes_before) as f64),
             grouped(gort::runtime::num_goroutine() as u64),
-        );
+        ));
         echoes_before = echoes;
         bytes_before = bytes_now;
     }

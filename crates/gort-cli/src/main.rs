@@ -72,6 +72,11 @@ fn print(text: impl Display) -> Result<(), Failure> {
     }
 }
 
+/// Says on standard error what is the matter. One that cannot be written to has nobody who looks.
+fn complain(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     let command = words.next().unwrap_or_default();
@@ -94,11 +99,11 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Failed(why)) => {
-            eprintln!("gort: {why}");
+            complain(format_args!("gort: {why}"));
             ExitCode::FAILURE
         }
         Err(Failure::Usage(why)) => {
-            eprintln!("gort: {why}");
+            complain(format_args!("gort: {why}"));
             ExitCode::from(2)
         }
     }

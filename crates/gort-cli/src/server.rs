@@ -9,7 +9,7 @@ use gort::net::{TcpListener, TcpStream};
 use gort_core::os::socket;
 use rustix::io::Errno;
 
-use crate::{Failure, address};
+use crate::{Failure, address, complain};
 
 /// Bytes taken by one read: large enough for bulk, and one page of stack more for a connection.
 const BUFFER_BYTES: usize = 4096;
@@ -70,9 +70,9 @@ impl EchoServer {
             if let Some(lack) = accepted.as_ref().err().and_then(shortage) {
                 if !has_complained {
                     let open = self.counters.open();
-                    eprintln!(
+                    complain(format_args!(
                         "gort: {lack} with {open} connections open; accepting again as they close"
-                    );
+                    ));
                     has_complained = true;
                 }
                 accepted = self.listener.accept_retrying();

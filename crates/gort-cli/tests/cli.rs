@@ -197,6 +197,18 @@ fn a_senseless_command_line_has_status_2_and_names_the_word() {
 }
 
 #[test]
+fn a_complaint_that_nobody_can_read_leaves_the_status_as_it_is() {
+    for (line, status) in [
+        ("exec \"$0\" frobnicate 2>/dev/full", 2),
+        ("exec \"$0\" echo --addr nowhere.invalid:80 2>/dev/full", 1),
+        ("exec \"$0\" help >/dev/full 2>/dev/full", 1),
+    ] {
+        let finished = finish(Command::new("sh").args(["-c", line, GORT]));
+        assert_eq!(finished.status.code(), Some(status), "{line}: {finished:?}");
+    }
+}
+
+#[test]
 fn help_goes_to_standard_output() {
     for args in [
         &["help"][..],
@@ -437,6 +449,31 @@ fn a_server_out_of_descriptors_goes_on_when_some_are_free() {
     drop(crowd);
     let mut late = TcpStream::connect(&server.addr).expect("connected");
     assert_echoes(&mut late, b"still there?");
+}
+
+#[test]
+fn a_server_that_cannot_complain_goes_on() {
+    const OPEN_FILES: usize = 40;
+    let line = format!("ulimit -n {OPEN_FILES} && exec \"$0\" \"$@\" 2>/dev/full");
+    let mut command = Command::new("sh");
+    command.args(["-c", &line, GORT, "echo", "--addr", "127.0.0.1:0"]);
+    let mut server = Echo::start(&mut command);
+    let crowd: Vec<TcpStream> = (0..60)
+        .map(|_| TcpStream::connect(&server.addr).expect("queued at least"))
+        .collect();
+    let fds = format!("/proc/{}/fd", server.process.0.id());
+    let deadline = Instant::now() + DEADLINE;
+    while std::fs::read_dir(&fds).map_or(0, Iterator::count) < OPEN_FILES {
+        let ended = server.process.0.try_wait().expect("it is our child");
+        assert_eq!(ended, None, "the server has ended");
+        assert!(Instant::now() < deadline, "no shortage in {DEADLINE:?}");
+        // waits: for the server to take all the descriptors it may, until the deadline.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // The next accept fails, and each that comes before the next close.
+    for mut stream in crowd {
+        assert_echoes(&mut stream, b"still there?");
+    }
 }
 
 #[test]
