@@ -21,13 +21,17 @@ fn with_host(text: &str, default_host: &str) -> Result<String, Failure> {
             "--addr {text}: the port is missing; write HOST:PORT or :PORT"
         )));
     };
-    if port.parse::<u16>().is_err() {
-        return Err(Failure::Usage(format!(
-            "--addr {text}: the port must be a number up to 65535"
-        )));
-    }
+    check_port(port).map_err(|why| Failure::Usage(format!("--addr {text}: {why}")))?;
     let host = if host.is_empty() { default_host } else { host };
     Ok(format!("{host}:{port}"))
+}
+
+/// Checks what stands after the colon of an address; the error says what is to stand there.
+pub(crate) fn check_port(port: &str) -> Result<(), &'static str> {
+    match port.parse::<u16>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err("the port must be a number up to 65535"),
+    }
 }
 
 /// Looks the address up; the goroutine parks meanwhile.

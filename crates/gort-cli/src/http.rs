@@ -5,12 +5,14 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use crate::Failure;
+use crate::{Failure, address};
 
 /// A head that is longer belongs to no server one would load.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Bytes taken by one read.
 const READ_BYTES: usize = 16 << 10;
+/// Each ends the host of a URL.
+const HOST_ENDS: [char; 3] = ['/', '?', '#'];
 
 /// What is asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,35 +24,45 @@ pub(crate) struct Url {
 }
 
 impl Url {
-    /// Parses `http://HOST[:PORT][/PATH]`; the scheme may be missing.
+    /// Parses `http://HOST[:PORT][/PATH][?QUERY]`; the scheme may be missing. A fragment is the reader's own
+    /// affair, and is not sent.
     pub(crate) fn parse(text: &str) -> Result<Url, Failure> {
         let usage = |why: &str| Failure::Usage(format!("--http {text}: {why}"));
         let rest = match text.split_once("://") {
             Some(("http", rest)) => rest,
-            Some((scheme, _)) => {
+            // Else it is part of the path or the query.
+            Some((scheme, _)) if !scheme.contains(HOST_ENDS) => {
                 return Err(usage(&format!(
                     "{scheme} is not spoken here; write http://…"
                 )));
             }
-            None => text,
+            _ => text,
         };
-        let (host, path) = match rest.find('/') {
-            Some(slash) => rest.split_at(slash),
-            None => (rest, "/"),
-        };
-        if host.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let rest = rest.split('#').next().unwrap_or_default();
+        let (host, path) = rest.split_at(rest.find(HOST_ENDS).unwrap_or(rest.len()));
+        // A colon inside brackets is the address's own.
+        let colon = host
+            .rfind(':')
+            .filter(|&colon| Some(colon) > host.rfind(']'));
+        let is_nameless = host.is_empty() || colon == Some(0);
+        if is_nameless || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(usage("write http://HOST[:PORT][/PATH]"));
         }
-        // A colon inside brackets is the address's own.
-        let has_port = host.rfind(':') > host.rfind(']');
-        let address = match has_port {
-            true => host.to_owned(),
-            false => format!("{host}:80"),
+        let address = match colon {
+            Some(colon) => {
+                address::check_port(&host[colon + 1..]).map_err(usage)?;
+                host.to_owned()
+            }
+            None => format!("{host}:80"),
+        };
+        let path = match path.starts_with('/') {
+            true => path.to_owned(),
+            false => format!("/{path}"),
         };
         Ok(Url {
             address,
             host: host.to_owned(),
-            path: path.to_owned(),
+            path,
         })
     }
 
@@ -349,8 +361,33 @@ mod tests {
             parts("http://[::1]:8080"),
             owned("[::1]:8080", "[::1]:8080", "/")
         );
-        for text in ["https://x/", "http:///x", "", "x y"] {
+        for text in ["https://x/", "http:///x", "", "x y", ":80", "?x"] {
             assert!(matches!(Url::parse(text), Err(Failure::Usage(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_ends_at_a_question_mark_or_a_hash_too() {
+        for (text, address, path) in [
+            ("http://h?x=1", "h:80", "/?x=1"),
+            ("h:81?x=/y", "h:81", "/?x=/y"),
+            ("http://h#top", "h:80", "/"),
+            ("http://h/a?b#/c?d", "h:80", "/a?b"),
+            ("http://[::1]?x", "[::1]:80", "/?x"),
+            ("h/?next=https://other/", "h:80", "/?next=https://other/"),
+        ] {
+            let url = Url::parse(text).expect("valid");
+            assert_eq!((&*url.address, &*url.path), (address, path), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_none_is_named() {
+        for text in ["http://h:99999/", "http://h:/", "h:http", "[::1]:?x"] {
+            let Err(Failure::Usage(why)) = Url::parse(text) else {
+                panic!("{text:?} was accepted");
+            };
+            assert!(why.contains("port"), "{why}");
         }
     }
 }

@@ -169,7 +169,7 @@ fn assert_echoes(stream: &mut TcpStream, message: &[u8]) {
 
 #[test]
 fn a_senseless_command_line_has_status_2_and_names_the_word() {
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 18] = [
         (&[], "no command"),
         (&["frobnicate"], "frobnicate"),
         (&["echo", "--frob"], "--frob"),
@@ -182,6 +182,8 @@ fn a_senseless_command_line_has_status_2_and_names_the_word() {
         (&["load", "--size", "65537"], "--size 65537"),
         (&["load", "stray"], "stray"),
         (&["load", "--http", "https://x/"], "https"),
+        (&["load", "--http", "http://h:99999/"], "port"),
+        (&["load", "--http", "http://h:/"], "port"),
         (&["load", "--http", "x/", "--size", "5"], "--size"),
         (&["tour", "--goroutines", "0"], "--goroutines 0"),
         (&["tour", "--secs", ""], "--secs"),
