@@ -23,10 +23,10 @@ use gort::net::TcpStream;
 use gort::sync::{Mutex, Semaphore};
 use hdrhistogram::Histogram;
 
-use crate::Failure;
 use crate::http::AnswerReader;
 use crate::number::{grouped, time};
 use crate::progress::Progress;
+use crate::{Failure, limits};
 
 /// Connections made at the same time: well below the usual queue of a listener (4096).
 const CONNECTING_MAX: u64 = 256;
@@ -144,7 +144,9 @@ pub(crate) fn probe_http(address: SocketAddr, request: &[u8]) -> Result<Expected
 }
 
 /// Runs the load to its end.
-pub(crate) fn run(plan: &Plan) -> Outcome {
+///
+/// Fails if there cannot be so many goroutines: then all are called off, and end without a message.
+pub(crate) fn run(plan: &Plan) -> Result<Outcome, Failure> {
     let (arrived, all_arrived) = chan::bounded(0);
     let (finished, all_finished) = chan::bounded(0);
     let (start, started) = chan::bounded(0);
@@ -152,10 +154,12 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
     for index in 0..plan.conns {
         let shared = Arc::clone(&shared);
         let (arrived, finished, started) = (arrived.clone(), finished.clone(), started.clone());
-        gort::go(move || {
+        let connection = gort::Builder::new().go(move || {
             shared.one_connection(index, arrived, &started);
             drop(finished);
         });
+        // The start is dropped with the end not set: that calls the others off.
+        connection.map_err(|err| limits::too_few_goroutines(plan.conns, index, &err))?;
     }
     drop((arrived, finished));
 
@@ -188,7 +192,7 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
     let elapsed = began.elapsed();
     let outcome = shared.outcome(elapsed);
     loading.finish(&format!("{} req/s", grouped(outcome.per_second() as u64)));
-    outcome
+    Ok(outcome)
 }
 
 /// Calls `show` now and then until every sender of `ended` is gone.
@@ -204,7 +208,7 @@ struct Shared {
     plan: Plan,
     connecting: Semaphore,
     arrived: AtomicU64,
-    /// When to stop; set before the start.
+    /// When to stop; set before the start. Not set, the load is called off.
     end: OnceLock<Instant>,
     shards: Vec<Shard>,
     errors: Mutex<BTreeMap<String, u64>>,
@@ -243,6 +247,9 @@ impl Shared {
         };
         // Nothing is ever sent: the close is the start.
         let _closed = started.recv();
+        if self.end.get().is_none() {
+            return;
+        }
         if let Err(err) = self.round_trips_on(stream, index) {
             self.count_error(explain_round_trip(self.plan.exchange.answer(), &err));
         }
@@ -258,7 +265,10 @@ impl Shared {
     }
 
     fn end(&self) -> Instant {
-        *self.end.get().expect("it is set before the start")
+        *self
+            .end
+            .get()
+            .expect("a connection that was called off does not ask")
     }
 
     fn prepare(&self, stream: &TcpStream) -> io::Result<()> {
@@ -481,7 +491,7 @@ mod tests {
                 exchange,
                 duration: Duration::from_millis(50),
             };
-            let outcome = run(&plan);
+            let outcome = run(&plan).expect("4 goroutines fit");
             listener.close().expect("close");
             server.join().expect("no panic inside");
             assert_eq!(outcome.error_count(), outcome.errors.values().sum::<u64>());
@@ -552,6 +562,69 @@ mod tests {
             }
         }
         Ok(())
+    }
+
+    /// The mode and the limit are the process's, so it runs once more, alone.
+    #[test]
+    fn connections_that_get_no_thread_are_a_failure_that_names_the_number_that_fits() {
+        const CHILD: &str = "GORT_CLI_TEST_FEW_THREADS";
+        if std::env::var_os(CHILD).is_some() {
+            return load_with_few_threads();
+        }
+        let output = std::process::Command::new(std::env::current_exe().expect("a test has a file"))
+            .args(["--exact", "--nocapture"])
+            .arg("client::tests::connections_that_get_no_thread_are_a_failure_that_names_the_number_that_fits")
+            .env(CHILD, "1")
+            .env("GORT_TLS", "thread")
+            .output()
+            .expect("the test runs once more");
+        let (out, err) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(output.status.success(), "{out}{err}");
+        assert!(out.contains("1 passed"), "{out}{err}");
+    }
+
+    fn load_with_few_threads() {
+        // Its threads are not goroutines', so they are not counted.
+        let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let mut plan = Plan {
+            address: server.local_addr().expect("bound"),
+            conns: 200,
+            exchange: Exchange::Echo { message_bytes: 100 },
+            duration: Duration::from_millis(50),
+        };
+        std::thread::spawn(move || {
+            for stream in server.incoming().flatten() {
+                std::thread::spawn(move || io::copy(&mut &stream, &mut &stream));
+            }
+        });
+        gort::run(|| {
+            let goroutines = gort::runtime::num_goroutine();
+            // A hundred are kept from goroutines.
+            gort_core::runtime::set_thread_limit(100 + 80);
+            let Err(Failure::Failed(why)) = run(&plan) else {
+                panic!("200 connections fit into 80 threads");
+            };
+            let (_, advice) = why.split_once("use --conns ").expect("a number that fits");
+            plan.conns = advice
+                .split(',')
+                .next()
+                .and_then(|number| number.parse().ok())
+                .expect("a number");
+            assert!((20..80).contains(&plan.conns), "{why}");
+            assert!(why.contains("gort doctor"), "{why}");
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while gort::runtime::num_goroutine() > goroutines {
+                assert!(Instant::now() < deadline, "they do not end");
+                // waits: for those that were called off to end.
+                gort::time::sleep(Duration::from_millis(1));
+            }
+            let outcome = run(&plan).expect("so many fit");
+            assert_eq!(outcome.errors, BTreeMap::new());
+            assert!(outcome.round_trips > 0);
+        });
     }
 
     fn http() -> Exchange {

@@ -1,5 +1,8 @@
-//! What the kernel lets this process have: descriptors and threads.
+//! What this process may have: descriptors, threads and goroutines.
 
+use std::io;
+
+use gort::runtime::TlsMode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::Failure;
@@ -8,6 +11,10 @@ use crate::number::grouped;
 /// Descriptors that the process needs beside connections: standard streams, epoll, timers, and room
 /// for a look-up meanwhile.
 const SPARE_DESCRIPTORS: u64 = 32;
+
+/// Goroutines fewer than could be started are advised: in thread mode they share the limit with threads whose
+/// number varies.
+const SPARE_GOROUTINES: u64 = 16;
 
 /// A limit with its two ends; `u64::MAX` is none.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +77,22 @@ pub(crate) fn check_connections(wanted: u64, limit: u64) -> Result<(), Failure> 
         grouped(limit),
         grouped(fit),
     )))
+}
+
+/// The failure of a command that wanted a goroutine for each of `wanted` connections and was refused with
+/// `err` after `started`.
+pub(crate) fn too_few_goroutines(wanted: u64, started: u64, err: &io::Error) -> Failure {
+    let fit = started.saturating_sub(SPARE_GOROUTINES).max(1);
+    let why = match gort::runtime::metrics().tls_mode {
+        TlsMode::Own => "",
+        _ => ": each is an OS thread here",
+    };
+    Failure::failed(format!(
+        "{} connections need a goroutine each, and {} could be started: {err}; use --conns {fit}, or mend what \
+         `gort doctor` names{why}",
+        grouped(wanted),
+        grouped(started),
+    ))
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ pub(crate) fn main(words: Vec<OsString>) -> Result<(), Failure> {
             exchange: exchange(&options.target, address)?,
             duration: Duration::from_secs(options.secs),
         };
-        Ok(client::run(&plan))
+        client::run(&plan)
     })?;
     match options.is_json {
         true => print(as_json(&wanted, &options, &outcome))?,

@@ -42,6 +42,7 @@ pub(crate) fn visit(
 
     closer.close().map_err(failed)?;
     let has_served = matches!(serving.join(), Ok(Ok(())));
+    let outcome = outcome?;
     let goroutines_left = wait_for_the_rest(goroutines_before);
 
     let scaled = match conns == wanted {
