@@ -62,9 +62,9 @@ impl EchoServer {
     /// Accepts until the listener is closed; connections that are open then go on.
     ///
     /// Without a free descriptor, or memory for one, it says so once, waits and goes on: the connections
-    /// stand in the kernel's queue meanwhile.
+    /// stand in the kernel's queue meanwhile. Without a goroutine for one, it says so once, closes it and goes on.
     pub(crate) fn serve(&self) -> io::Result<()> {
-        let mut has_complained = false;
+        let (mut has_complained, mut has_refused) = (false, false);
         loop {
             let mut accepted = self.listener.accept();
             if let Some(lack) = accepted.as_ref().err().and_then(shortage) {
@@ -78,21 +78,34 @@ impl EchoServer {
                 accepted = self.listener.accept_retrying();
             }
             match accepted {
-                Ok((stream, _)) => self.start(stream),
+                Ok((stream, _)) => {
+                    if let Err(err) = self.start(stream)
+                        && !std::mem::replace(&mut has_refused, true)
+                    {
+                        let open = self.counters.open();
+                        complain(format_args!(
+                            "gort: {err}; with {open} connections open, new ones are closed until others end"
+                        ));
+                    }
+                }
                 Err(err) if err.kind() == io::ErrorKind::NotConnected => return Ok(()),
                 Err(err) => return Err(err),
             }
         }
     }
 
-    fn start(&self, stream: TcpStream) {
+    fn start(&self, stream: TcpStream) -> io::Result<()> {
         let counters = self.counters();
         counters.accepted.fetch_add(1, Relaxed);
-        gort::go(move || {
+        let started = gort::Builder::new().go(move || {
             // How a connection ends is its client's affair: a reset is as good as a close.
             let _ = echo_until_closed(stream, &counters);
             counters.closed.fetch_add(1, Relaxed);
         });
+        if started.is_err() {
+            self.counters.closed.fetch_add(1, Relaxed);
+        }
+        started.map(drop)
     }
 }
 
@@ -141,6 +154,8 @@ fn explain_bind(wanted: &str, err: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
@@ -161,5 +176,58 @@ mod tests {
         for errno in [Errno::INVAL, Errno::BADF, Errno::NOTCONN] {
             assert_eq!(shortage(&errno.into()), None, "{errno:?}");
         }
+    }
+
+    /// The mode and the limit are the process's, so it runs once more, alone.
+    #[test]
+    fn connections_without_a_thread_are_closed_and_the_others_served() {
+        const CHILD: &str = "GORT_CLI_TEST_FEW_THREADS";
+        if std::env::var_os(CHILD).is_some() {
+            return serve_with_few_threads();
+        }
+        let output =
+            std::process::Command::new(std::env::current_exe().expect("a test has a file"))
+                .args(["--exact", "--nocapture"])
+                .arg("server::tests::connections_without_a_thread_are_closed_and_the_others_served")
+                .env(CHILD, "1")
+                .env("GORT_TLS", "thread")
+                .output()
+                .expect("the test runs once more");
+        let out = String::from_utf8_lossy(&output.stdout);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{out}{err}");
+        assert!(out.contains("1 passed"), "{out}{err}");
+        let complaints = err.matches("new ones are closed until others end").count();
+        assert_eq!(complaints, 1, "{err}");
+    }
+
+    fn serve_with_few_threads() {
+        // A hundred are kept from goroutines.
+        gort::run(|| {
+            gort_core::runtime::set_thread_limit(100 + 20);
+            let server = EchoServer::bind("127.0.0.1:0").expect("a free port");
+            let (address, counters) = (server.local_addr(), server.counters());
+            gort::go(move || server.serve());
+            gort::blocking(|| {
+                let connect = || std::net::TcpStream::connect(address).expect("it listens");
+                let is_served = |mut stream: &std::net::TcpStream| {
+                    let mut byte = [0];
+                    // Whoever is refused may be reset.
+                    stream.write_all(b"x").is_ok()
+                        && stream.read(&mut byte).is_ok_and(|len| len == 1)
+                };
+                let streams: Vec<_> = (0..40).map(|_| connect()).collect();
+                let served = streams.iter().filter(|stream| is_served(stream)).count();
+                assert!((5..40).contains(&served), "{served} of 40");
+                drop(streams);
+                let deadline = Instant::now() + Duration::from_secs(60);
+                // There is room again, once the threads have ended.
+                while !is_served(&connect()) {
+                    assert!(Instant::now() < deadline, "{counters:?}");
+                    // waits: for a thread to end.
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        });
     }
 }
