@@ -147,11 +147,16 @@ impl Fd {
         Fd::new(fd, kind)
     }
 
-    /// Takes over a descriptor of an open file that others use, and leaves its mode alone.
-    pub(crate) fn borrow(fd: OwnedFd, kind: Kind) -> Fd {
-        let fd = Fd::from_state(register(fd), kind);
+    /// Takes over a descriptor of an open file that others use, and leaves its mode alone. One that is always
+    /// ready is kept; any other that cannot be waited for is an error, and closed.
+    pub(crate) fn borrow(fd: OwnedFd, kind: Kind) -> io::Result<Fd> {
+        let state = match register(fd) {
+            State::Refused(refused) if !refused.is_always_ready() => return Err(refused.error),
+            state => state,
+        };
+        let fd = Fd::from_state(state, kind);
         fd.is_lent.store(true, Ordering::Relaxed);
-        fd
+        Ok(fd)
     }
 
     fn from_state(state: State, kind: Kind) -> Fd {

@@ -76,7 +76,8 @@ impl Inherited {
             context::current::check()?;
         }
         let Ok(fd) = self.fd(stream) else {
-            // Closed, or no descriptor for a duplicate: the call itself may go better, or will say why not.
+            // Closed, or too few descriptors or too little memory for a duplicate that is watched: the call
+            // itself may go better, or will say why not.
             return Ok(Readiness::Unknown);
         };
         if fd.always_ready()?.is_some() {
@@ -90,7 +91,8 @@ impl Inherited {
         Ok(Readiness::Announced)
     }
 
-    /// The duplicate that is watched, of the file that is behind `stream` now.
+    /// The duplicate that is watched, of the file that is behind `stream` now. If there can be none it is tried
+    /// again with the next call, as a shortage passes.
     fn fd(&self, stream: &impl AsFd) -> io::Result<Arc<Fd>> {
         let stream = stream.as_fd();
         let metadata = as_std(stream, |file: &File| file.metadata())?;
@@ -101,7 +103,9 @@ impl Inherited {
         {
             return Ok(Arc::clone(fd));
         }
-        let fd = Arc::new(Fd::borrow(stream.try_clone_to_owned()?, Kind::File));
+        // That of another file ends now, whatever comes of the new one.
+        *watched = None;
+        let fd = Arc::new(Fd::borrow(stream.try_clone_to_owned()?, Kind::File)?);
         *watched = Some((identity, Arc::clone(&fd)));
         Ok(fd)
     }

@@ -20,11 +20,18 @@ const END: &str = "-- end --\n";
 
 /// In the child: runs `case` as a goroutine, on one P, and leaves.
 fn child(name: &str, case: fn()) {
+    child_that_begins(name, move || {
+        write!(io::stdout(), "\n{BEGIN}").unwrap();
+        case();
+    });
+}
+
+/// As `child`, for a case that writes the mark of the beginning itself.
+fn child_that_begins(name: &str, case: impl FnOnce() + Send + 'static) {
     if !env::var(CHILD).is_ok_and(|child| child == name) {
         return;
     }
     gort::run(|| {
-        write!(io::stdout(), "\n{BEGIN}").unwrap();
         case();
         write!(io::stdout(), "{END}").unwrap();
         io::stdout().flush().unwrap();
@@ -76,10 +83,12 @@ fn between_the_marks(text: &str) -> &str {
 #[track_caller]
 fn wait_for_line(child: &mut Child, wanted: &str) {
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
+    let (mut seen, mut line) = (String::new(), String::new());
     while line != wanted {
+        seen += &line;
         line.clear();
-        assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "it has ended");
+        let len = stderr.read_line(&mut line).unwrap();
+        assert_ne!(len, 0, "it has ended:\n{seen}");
     }
 }
 
@@ -347,4 +356,69 @@ fn input_from_a_terminal_parks_and_leaves_its_mode() {
     // The last byte is the terminal's sign for the end, at the beginning of a line.
     master.write_all(b"one\ntwo\n\x04").unwrap();
     assert_eq!(finish(child), "<one>\n<two>\n");
+}
+
+/// Takes all descriptors but `free`.
+fn take_all_but(free: usize) -> Vec<File> {
+    let mut files = Vec::new();
+    let error = loop {
+        match File::open("/dev/null") {
+            Ok(file) => files.push(file),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+    files.truncate(files.len() - free);
+    files
+}
+
+/// None is left for a duplicate, or none for the poller, or none for what the poller is woken by.
+fn use_in_a_shortage() {
+    // By std's, as ours are to come to the shortage first.
+    print!("\n{BEGIN}");
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let limit = libc::rlimit {
+        rlim_cur: 100,
+        rlim_max: 100,
+    };
+    // SAFETY: nobody in this process needs what is behind the number 0; the limit is read once.
+    let results = unsafe {
+        [
+            libc::dup2(reader.as_raw_fd(), 0),
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit),
+        ]
+    };
+    assert_eq!(results, [0, 0]);
+    drop(reader);
+    for free in 0..=2 {
+        let files = take_all_but(free);
+        writeln!(writer, "{free}").unwrap();
+        let mut line = String::new();
+        let results = [
+            io::stdin().read_line(&mut line).map(drop),
+            writeln!(io::stderr(), "{free} free"),
+            writeln!(io::stdout(), "{free} free"),
+        ];
+        drop(files);
+        for result in results {
+            result.unwrap();
+        }
+        assert_eq!(line, format!("{free}\n"));
+    }
+    // They park again.
+    let reader = gort::go(|| {
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).map(|_| line)
+    });
+    until("the reader parks", || waiting_for(WaitReason::IoWait) == 1);
+    writeln!(writer, "enough").unwrap();
+    write!(io::stdout(), "{}", reader.join().unwrap().unwrap()).unwrap();
+}
+
+#[test]
+fn a_shortage_of_descriptors_ends_no_stream() {
+    let name = "a_shortage_of_descriptors_ends_no_stream";
+    child_that_begins(name, use_in_a_shortage);
+    let text = finish(start(name, Stdio::null()));
+    assert_eq!(text, "0 free\n1 free\n2 free\nenough\n");
 }
