@@ -10,7 +10,8 @@
 //! To park, a stream keeps a duplicate of its descriptor: whoever puts another file in its place (`dup2`), to end the
 //! old one, sees that end with the next call for the stream here.
 //!
-//! Input obeys the current context ([`Context::enter`](crate::context::Context::enter)); output does not.
+//! Input obeys the current context ([`Context::enter`](crate::context::Context::enter)), but for [`Stdin::lock`];
+//! output does not.
 //!
 //! Elsewhere: what pipes and sockets share (`crate::fd`).
 

@@ -2,6 +2,9 @@
 //!
 //! The buffer is ours, apart from that of `std::io::stdin`: a program that reads by both would find parts
 //! of its input in one and parts in the other.
+//!
+//! Who wants to read waits for a turn first, at a semaphore: that wait can obey a context, as the one for input
+//! does, and a mutex's cannot. The buffer's mutex is always free to whose turn it is.
 
 use std::fmt;
 use std::fs::File;
@@ -14,8 +17,11 @@ use gort_core::netpoll::Direction;
 use gort_core::os::as_std;
 
 use super::inherited::Inherited;
-use crate::sync::{LazyLock, Mutex, MutexGuard};
+use crate::context;
+use crate::sync::{LazyLock, Mutex, MutexGuard, Permit, Semaphore};
 
+static TURN: Semaphore = Semaphore::new(1);
+/// Locked in one's turn.
 static BUFFER: LazyLock<Mutex<BufReader<Raw>>> =
     LazyLock::new(|| Mutex::new(BufReader::new(Raw(io::stdin()))));
 static WATCHED: Inherited = Inherited::new();
@@ -58,7 +64,9 @@ pub struct Stdin {
 /// ```
 #[must_use = "the lock goes back at once if this is not kept"]
 pub struct StdinLock<'a> {
+    // Dropped first: whose turn is next finds it free.
     buffer: MutexGuard<'static, BufReader<Raw>>,
+    _turn: Permit<'static>,
     _handle: PhantomData<&'a Stdin>,
 }
 
@@ -80,6 +88,9 @@ impl Stdin {
     /// Locks the standard input, for reading by the line and without a lock for each call. Parks while
     /// another goroutine has it. Locking it again while one has it waits for ever.
     ///
+    /// No context ends this wait, as there is no error to say so by. [`read_line`](Self::read_line) and the
+    /// methods of [`Read`] wait for their turn under the current context.
+    ///
     /// # Examples
     ///
     /// ```
@@ -94,10 +105,14 @@ impl Stdin {
     /// ```
     #[track_caller]
     pub fn lock(&self) -> StdinLock<'static> {
-        StdinLock {
-            buffer: BUFFER.lock(),
-            _handle: PhantomData,
-        }
+        StdinLock::new(TURN.acquire(1))
+    }
+
+    /// As `lock`, for one call, under the current context.
+    #[track_caller]
+    fn lock_for_call(&self) -> io::Result<StdinLock<'static>> {
+        let context = context::current::current().to_context();
+        Ok(StdinLock::new(TURN.acquire_ctx(&context, 1)?))
     }
 
     /// Reads to the end of the line, appends that to `line` with its line feed, and returns how many
@@ -105,7 +120,7 @@ impl Stdin {
     ///
     /// # Errors
     ///
-    /// `InvalidData` for bytes that are not UTF-8; those of the system.
+    /// `InvalidData` for bytes that are not UTF-8; that of the current context; those of the system.
     ///
     /// # Examples
     ///
@@ -118,10 +133,10 @@ impl Stdin {
     /// ```
     #[track_caller]
     pub fn read_line(&self, line: &mut String) -> io::Result<usize> {
-        self.lock().read_line(line)
+        self.lock_for_call()?.read_line(line)
     }
 
-    /// The lines of the standard input, without their line feeds.
+    /// The lines of the standard input, without their line feeds. It is [locked](Self::lock) for them all.
     ///
     /// # Examples
     ///
@@ -151,6 +166,16 @@ impl Stdin {
     /// ```
     pub fn is_terminal(&self) -> bool {
         self.std.is_terminal()
+    }
+}
+
+impl StdinLock<'_> {
+    fn new(turn: Permit<'static>) -> StdinLock<'static> {
+        StdinLock {
+            buffer: BUFFER.lock(),
+            _turn: turn,
+            _handle: PhantomData,
+        }
     }
 }
 
@@ -209,27 +234,27 @@ impl BufRead for StdinLock<'_> {
 impl Read for &Stdin {
     #[track_caller]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.lock().read(buf)
+        self.lock_for_call()?.read(buf)
     }
 
     #[track_caller]
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.lock().read_vectored(bufs)
+        self.lock_for_call()?.read_vectored(bufs)
     }
 
     #[track_caller]
     fn read_to_end(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
-        self.lock().read_to_end(buf)
+        self.lock_for_call()?.read_to_end(buf)
     }
 
     #[track_caller]
     fn read_to_string(&mut self, buf: &mut String) -> io::Result<usize> {
-        self.lock().read_to_string(buf)
+        self.lock_for_call()?.read_to_string(buf)
     }
 
     #[track_caller]
     fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
-        self.lock().read_exact(buf)
+        self.lock_for_call()?.read_exact(buf)
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::{self, Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use gort::io::{self, BufRead, BufReader, Read, Write};
+use gort::io::{self, BufRead, BufReader, IoSliceMut, Read, Write};
 use gort::runtime::{TlsMode, metrics};
 use gort_core::snapshot;
 use gort_core::wait_reason::WaitReason;
@@ -421,4 +421,51 @@ fn a_shortage_of_descriptors_ends_no_stream() {
     child_that_begins(name, use_in_a_shortage);
     let text = finish(start(name, Stdio::null()));
     assert_eq!(text, "0 free\n1 free\n2 free\nenough\n");
+}
+
+fn give_up_the_turn() {
+    let first = gort::go(|| {
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).map(|_| line)
+    });
+    until("the reader parks", || waiting_for(WaitReason::IoWait) == 1);
+    let ways: [fn() -> io::Result<()>; 6] = [
+        || io::stdin().read_line(&mut String::new()).map(drop),
+        || io::stdin().read(&mut [0]).map(drop),
+        || {
+            let mut byte = [0];
+            let bufs = &mut [IoSliceMut::new(&mut byte)];
+            io::stdin().read_vectored(bufs).map(drop)
+        },
+        || io::stdin().read_to_end(&mut Vec::new()).map(drop),
+        || io::stdin().read_to_string(&mut String::new()).map(drop),
+        || io::stdin().read_exact(&mut [0]),
+    ];
+    for way in ways {
+        let other = gort::go(move || {
+            let time = Duration::from_millis(100);
+            let (context, _cancel) = gort::context::background().with_timeout(time);
+            context.enter(way)
+        });
+        until("it gives up", || other.is_finished());
+        let error = other.join().unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+    writeln!(io::stderr(), "they have given up").unwrap();
+    write!(io::stdout(), "{}", first.join().unwrap().unwrap()).unwrap();
+    // Nobody has kept the turn.
+    let rest = io::read_to_string(io::stdin()).unwrap();
+    write!(io::stdout(), "{rest}").unwrap();
+}
+
+#[test]
+fn a_context_ends_the_wait_for_another_reader() {
+    let name = "a_context_ends_the_wait_for_another_reader";
+    child(name, give_up_the_turn);
+    let mut child = start(name, Stdio::piped());
+    let mut input = child.stdin.take().unwrap();
+    wait_for_line(&mut child, "they have given up\n");
+    input.write_all(b"one\ntwo").unwrap();
+    drop(input);
+    assert_eq!(finish(child), "one\ntwo");
 }
