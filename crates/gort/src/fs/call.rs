@@ -4,7 +4,7 @@
 //! |-----------|--------------------------|--------|---------------------------------------------------|
 //! | `short`   | kept; sysmon may take it | yes    | what the page cache and the name cache answer     |
 //! | `long`    | handed off at once       | yes    | what goes to the disk by its nature: `sync_all`   |
-//! | `endless` | handed off at once       | no     | what waits for somebody: FIFOs, terminals         |
+//! | `endless` | handed off at once       | no     | what waits for somebody: FIFOs, terminals, events |
 //!
 //! *Short* is the rule, as in Go. Measured with `examples/file_cost.rs`, 4 KiB from the page cache, ns a
 //! read (2 processors, Linux 6.18; medians of three runs, with real-time priority):
@@ -88,8 +88,9 @@ pub(super) fn opening<R>(path: &Path, call: impl FnOnce() -> R) -> R {
     }
 }
 
-/// Whether calls on such a file may wait for somebody else: on FIFOs, sockets and terminals, and as their
-/// like on all character devices.
+/// Whether calls on such a file may wait for somebody else: on all that is not stored on a disk. That is FIFOs,
+/// sockets, terminals and as their like all character devices; and what is of none of the types there are, such as
+/// descriptors of events, timers and signals.
 pub(super) fn is_endless(kind: FileType) -> bool {
-    kind.is_fifo() || kind.is_socket() || kind.is_char_device()
+    !(kind.is_file() || kind.is_dir() || kind.is_symlink() || kind.is_block_device())
 }

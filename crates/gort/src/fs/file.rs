@@ -19,8 +19,9 @@ use super::{OpenOptions, call};
 /// [`write_at`](FileExt::write_at) take a position of their own. There are no deadlines: what the disk has to
 /// say it says.
 ///
-/// A FIFO, a terminal or another character device may be opened too. A goroutine that waits for one
-/// keeps an OS thread for so long, and no turn; where many wait, use the pipes of this crate. An
+/// A FIFO, a terminal or another character device may be opened too, and an event descriptor or its like
+/// [taken over](File::from_std). A goroutine that waits for one keeps an OS thread for so long, and no turn; where
+/// many wait, use the pipes of this crate. An
 /// [`O_NONBLOCK`](std::os::unix::fs::OpenOptionsExt::custom_flags) file answers `WouldBlock`, as with
 /// std.
 ///

@@ -1,9 +1,11 @@
 //! Files on which a call waits for somebody else.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use gort::fs::{self, File, OpenOptions};
+use gort_test_support::{alone, eventually, go_named};
 
 use super::support::Folder;
 
@@ -107,8 +109,47 @@ fn a_goroutine_that_reads_a_terminal_holds_up_nobody() {
     assert_eq!(reader.join().unwrap().unwrap(), "typed\n");
 }
 
+/// An event descriptor is of no type that `stat` knows. In a process of its own, for the setting: with one place
+/// for calls that count, a reader that had it would keep the writer from ever coming.
+#[test]
+fn who_reads_an_event_descriptor_does_not_keep_its_writer_out() {
+    let name = "waiting::who_reads_an_event_descriptor_does_not_keep_its_writer_out";
+    alone(name, || {
+        let config = gort::Config::new().blocking_threads(1);
+        config.run(read_and_write_an_event).unwrap();
+    });
+}
+
+fn read_and_write_an_event() {
+    // SAFETY: takes two numbers.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    assert!(fd >= 0);
+    // SAFETY: it is new, and nobody else's.
+    let mut event = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    let mut clone = event.try_clone().unwrap();
+    let reader = go_named("reader", move || {
+        let mut count = [0; 8];
+        event.read_exact(&mut count).map(|()| count)
+    });
+    eventually("the reader waits", || is_in_read(fd));
+    let writer = go_named("writer", move || clone.write_all(&7_u64.to_ne_bytes()));
+    eventually("the writer is done", || writer.is_finished());
+    writer.join().unwrap().unwrap();
+    assert_eq!(reader.join().unwrap().unwrap(), 7_u64.to_ne_bytes());
+}
+
+/// Whether a thread of this process sleeps in `read` of that descriptor. Asks by std's calls, which do not count.
+fn is_in_read(fd: RawFd) -> bool {
+    let call = format!("{} {fd:#x} ", libc::SYS_read);
+    let mut threads = std::fs::read_dir("/proc/self/task").unwrap();
+    threads.any(|thread| {
+        // One that has ended meanwhile is in no call.
+        let text = std::fs::read_to_string(thread.unwrap().path().join("syscall"));
+        text.is_ok_and(|text| text.starts_with(&call))
+    })
+}
+
 fn open_slave(master: &File) -> File {
-    use std::os::fd::AsRawFd;
     let fd = master.as_raw_fd();
     let mut name = [0; 64];
     // SAFETY: `fd` is a master's; `ptsname_r` writes a C string of at most 64 bytes to `name`.
