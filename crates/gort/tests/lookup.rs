@@ -10,9 +10,13 @@ use std::vec;
 
 use gort::context::{ContextError, background};
 use gort::net::{TcpStream, lookup_host};
+use gort_test_support::{eventually, eventually_parked, go_named};
 
 /// Longer than any test waits for what is to happen.
 const SOON: Duration = Duration::from_secs(20);
+
+/// How many lookups block a thread at once.
+const PLACES: usize = 500;
 
 /// What the resolver does about `slow.test`.
 struct Resolver {
@@ -26,7 +30,8 @@ static RESOLVER: Mutex<Resolver> = Mutex::new(Resolver {
     asked: 0,
     answered: 0,
 });
-static CHANGED: Condvar = Condvar::new();
+/// For those who ask: it is answering. Tests look again and again.
+static ANSWERING: Condvar = Condvar::new();
 
 /// In place of libc's: knows no names, and says so of `slow.test` only when it is to answer.
 ///
@@ -44,12 +49,10 @@ unsafe extern "C" fn getaddrinfo(
     if unsafe { CStr::from_ptr(host) } == c"slow.test" {
         let mut resolver = RESOLVER.lock().unwrap();
         resolver.asked += 1;
-        CHANGED.notify_all();
         while !resolver.is_answering {
-            resolver = CHANGED.wait(resolver).unwrap();
+            resolver = ANSWERING.wait(resolver).unwrap();
         }
         resolver.answered += 1;
-        CHANGED.notify_all();
     }
     libc::EAI_NONAME
 }
@@ -66,7 +69,7 @@ fn silent() -> impl Drop {
 
 fn answer() {
     RESOLVER.lock().unwrap().is_answering = true;
-    CHANGED.notify_all();
+    ANSWERING.notify_all();
 }
 
 #[track_caller]
@@ -74,10 +77,28 @@ fn wait_until(what: &str, condition: impl Fn(&Resolver) -> bool) {
     let is_so = || condition(&RESOLVER.lock().unwrap());
     let deadline = Instant::now() + SOON;
     while !is_so() {
-        let stacks = gort::debug::stacks();
-        assert!(Instant::now() < deadline, "{what}:\n{stacks}");
+        let is_in_time = Instant::now() < deadline;
+        assert!(is_in_time, "{what}:\n{}", gort::debug::stacks());
         gort::yield_now();
     }
+}
+
+fn asked() -> usize {
+    RESOLVER.lock().unwrap().asked
+}
+
+/// Waits until of the goroutines "asking" `count` have asked or wait for their turn.
+#[track_caller]
+fn eventually_asked_or_parked(count: usize) {
+    eventually("all have asked, or wait for their turn", || {
+        let asked = asked();
+        let goroutines = gort_core::snapshot::goroutines();
+        let waiting = goroutines.iter().filter(|goroutine| {
+            let reason = goroutine.wait_reason.map(|reason| reason.as_str());
+            goroutine.name.as_deref() == Some("asking") && reason == Some("semacquire")
+        });
+        asked + waiting.count() == count
+    });
 }
 
 #[track_caller]
@@ -185,4 +206,122 @@ fn a_type_of_the_callers_own_is_waited_for() {
     assert!(!asking.is_finished());
     answer();
     assert_ended(asking.join().unwrap(), ContextError::Canceled);
+}
+
+/// A name of any type that may wait, without a context: the call is made in place.
+#[gort::test]
+fn lookups_beyond_the_bound_park() {
+    let _alone = silent();
+    let look_up = || lookup_host("slow.test:80").map(|_| ());
+    let asking: Vec<_> = (0..PLACES + 20)
+        .map(|_| go_named("asking", look_up))
+        .collect();
+    eventually_asked_or_parked(asking.len());
+    assert_eq!(asked(), PLACES);
+    answer();
+    let count = asking.len();
+    for asking in asking {
+        asking.join().unwrap().unwrap_err();
+    }
+    assert_eq!(asked(), count);
+}
+
+/// The calls that go on alone still block their threads.
+#[gort::test]
+fn lookups_that_nobody_waits_for_count() {
+    let _alone = silent();
+    abandon_all_places();
+    let asking = go_named("asking", || lookup_host("slow.test:80"));
+    eventually_asked_or_parked(PLACES + 1);
+    assert_eq!(asked(), PLACES);
+    answer();
+    asking.join().unwrap().unwrap_err();
+    wait_until("all are answered", |resolver| {
+        resolver.answered == PLACES + 1
+    });
+}
+
+#[gort::test]
+fn a_context_ends_the_wait_for_a_turn() {
+    let _alone = silent();
+    abandon_all_places();
+    let (ctx, cancel) = background().with_cancel();
+    let thread = std::thread::spawn({
+        let ctx = ctx.clone();
+        move || ctx.enter(|| lookup_host("slow.test:80"))
+    });
+    let waiting = gort::Builder::new().context(&ctx).name("waiting");
+    let waiting = waiting.go(|| TcpStream::connect(("slow.test", 80)));
+    eventually_parked("waiting", "semacquire");
+    cancel.cancel();
+    assert_ended(waiting.unwrap().join().unwrap(), ContextError::Canceled);
+    assert_ended(thread.join().unwrap(), ContextError::Canceled);
+    assert_eq!(asked(), PLACES);
+    answer();
+    wait_until("all are answered", |resolver| resolver.answered == PLACES);
+}
+
+#[gort::test]
+fn addresses_in_text_need_no_turn() {
+    let _alone = silent();
+    abandon_all_places();
+    let look_up = || {
+        let v4 = lookup_host("127.0.0.1:7").unwrap();
+        let v6 = lookup_host(String::from("[::1]:7")).unwrap();
+        let v4_pair = lookup_host(("127.0.0.1", 7)).unwrap();
+        let v6_pair = lookup_host(&(String::from("::1"), 7)).unwrap();
+        let all = v4.chain(v6).chain(v4_pair).chain(v6_pair);
+        Vec::from_iter(all)
+    };
+    let (ctx, _cancel) = background().with_cancel();
+    let inside = gort::Builder::new().context(&ctx).go(look_up).unwrap();
+    let outside = gort::go(look_up);
+    let v4 = SocketAddr::from(([127, 0, 0, 1], 7));
+    let v6 = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 7));
+    for addrs in [inside, outside] {
+        eventually("they are told", || addrs.is_finished());
+        assert_eq!(addrs.join().unwrap(), [v4, v6, v4, v6]);
+    }
+    answer();
+    wait_until("all are answered", |resolver| resolver.answered == PLACES);
+}
+
+/// A type of the caller's own has a place while it looks up names in turn: for that it needs no other.
+#[gort::test]
+fn a_lookup_inside_another_needs_no_turn_of_its_own() {
+    struct Nested;
+    impl ToSocketAddrs for Nested {
+        type Iter = vec::IntoIter<SocketAddr>;
+        fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
+            lookup_host("slow.test:80")
+        }
+    }
+
+    let _alone = silent();
+    let mut asking: Vec<_> = (1..PLACES)
+        .map(|_| go_named("asking", || lookup_host("slow.test:80")))
+        .collect();
+    wait_until("one place is left", |resolver| resolver.asked == PLACES - 1);
+    asking.push(gort::go(|| lookup_host(Nested)));
+    wait_until("the last has asked", |resolver| resolver.asked == PLACES);
+    answer();
+    for asking in asking {
+        asking.join().unwrap().unwrap_err();
+    }
+}
+
+/// Leaves the resolver with as many calls as it may have, whose callers have gone.
+fn abandon_all_places() {
+    let (ctx, cancel) = background().with_cancel();
+    let gone: Vec<_> = (0..PLACES)
+        .map(|_| {
+            let gone = gort::Builder::new().context(&ctx);
+            gone.go(|| lookup_host("slow.test:80")).unwrap()
+        })
+        .collect();
+    wait_until("all places are taken", |resolver| resolver.asked == PLACES);
+    cancel.cancel();
+    for gone in gone {
+        assert_ended(gone.join().unwrap(), ContextError::Canceled);
+    }
 }

@@ -2,22 +2,37 @@
 //!
 //! The resolver of libc blocks its thread, for seconds when a name server is down; the P is handed
 //! off for that time. Handing off costs more than a plain address is worth, so those are told apart:
-//! see [`may_block`].
+//! see [`may_block`] and, for addresses in text, [`Name::address`].
 //!
 //! Nor can it be stopped. A caller in a context that ends leaves it to finish alone (`context::unstoppable`), for
 //! which the name must not be borrowed: see [`Name::of`].
 //!
+//! Each call has a thread for so long, and the process only so many: who looks up a name has one of [`PLACES`], which
+//! belongs to the call, not to whoever waits for it. One that is left alone keeps its place with its thread.
+//!
 //! Checked by the tests below and, with a resolver that hangs, by `crates/gort/tests/lookup.rs`.
 
 use std::any::TypeId;
+use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::ptr;
 use std::vec;
 
+use gort_core::{fork, g, sched};
+
 use crate::context::{current as context, unstoppable};
+use crate::sync::{Permit, Semaphore};
+
+/// The places of lookups that block a thread: 500, as Go's for the resolver of C.
+static PLACES: Semaphore = Semaphore::new(500);
+
+thread_local! {
+    /// Whether this goroutine has a place for the lookup that it makes.
+    static HAS_PLACE: Cell<bool> = const { Cell::new(false) };
+}
 
 /// The addresses of a host and port: `"localhost:80"`, `("localhost", 80)`, or an address as it is.
 ///
@@ -25,6 +40,10 @@ use crate::context::{current as context, unstoppable};
 /// [current context](crate::context::Context::enter) is done, this returns, and the resolver goes on alone,
 /// with a thread, for as long as it takes. (For a `host` that is neither text nor a pair of text and port, nor a
 /// reference to one, but a type of your own, the context is obeyed when it has answered.)
+///
+/// At most 500 lookups, with those that go on alone, have a thread at once, as in Go. A goroutine whose lookup would
+/// be one more parks until another's is done, or its context; first come, first served. Addresses, also in text
+/// (`"127.0.0.1:80"`, `("::1", 80)`), need no resolver and do not wait.
 ///
 /// # Errors
 ///
@@ -42,17 +61,61 @@ use crate::context::{current as context, unstoppable};
 pub fn lookup_host<A: ToSocketAddrs>(host: A) -> io::Result<vec::IntoIter<SocketAddr>> {
     context::check()?;
     let lookup = || host.to_socket_addrs().map(Vec::from_iter);
-    let addrs = if !may_block::<A>() {
-        lookup()
-    } else if let Some(name) = Name::of(&host).filter(|_| context::is_some()) {
-        unstoppable::blocking(move || name.look_up())?
-    } else {
-        gort_core::sched::blocking(lookup)
+    if !may_block::<A>() {
+        return Ok(lookup()?.into_iter());
+    }
+    let name = Name::of(&host);
+    if let Some(addr) = name.as_ref().and_then(Name::address) {
+        return Ok(vec![addr].into_iter());
+    }
+    let place = place()?;
+    let addrs = match name.filter(|_| context::is_some()) {
+        Some(name) => {
+            // The place goes with the call, and comes back when its thread is free.
+            let (addrs, _place) = unstoppable::blocking(move || (name.look_up(), place))?;
+            addrs
+        }
+        None => {
+            let _marked = place.as_ref().map(|_| Marked::new());
+            sched::blocking(lookup)
+        }
     };
     // Before the resolver's error: a lookup is ended for the context's reason, if it has one.
     context::check()?;
-    let addrs = addrs?;
-    Ok(addrs.into_iter())
+    Ok(addrs?.into_iter())
+}
+
+/// A place for a lookup, as soon as there is one. `None` if it needs none.
+///
+/// # Errors
+///
+/// The current context's, when it ends before.
+fn place() -> io::Result<Option<Permit<'static>>> {
+    // A plain thread makes the call itself, if it may wait for the end.
+    let has_thread = g::current_goroutine().is_none() && !context::is_some();
+    // In the child of a fork nobody would give a place back. And a lookup inside another, by a type of the user's, must
+    // not wait for a second place: if all did that, none would come.
+    if has_thread || fork::is_forked() || HAS_PLACE.get() {
+        return Ok(None);
+    }
+    let context = context::current().to_context();
+    Ok(Some(PLACES.acquire_ctx(&context, 1)?))
+}
+
+/// While it lives the current goroutine has a place, and had none before.
+struct Marked;
+
+impl Marked {
+    fn new() -> Marked {
+        HAS_PLACE.set(true);
+        Marked
+    }
+}
+
+impl Drop for Marked {
+    fn drop(&mut self) {
+        HAS_PLACE.set(false);
+    }
 }
 
 /// Whether a lookup of this type can block: whether its addresses come in memory of their own.
@@ -113,6 +176,14 @@ impl Name {
         }
 
         any(host).or_else(|| behind(host))
+    }
+
+    /// The address that the name is, if it is one. std tries the same before it asks the resolver.
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Name::Text(text) => text.parse().ok(),
+            Name::Pair(host, port) => Some(SocketAddr::new(host.parse::<IpAddr>().ok()?, *port)),
+        }
     }
 
     fn look_up(&self) -> io::Result<Vec<SocketAddr>> {
@@ -210,6 +281,28 @@ mod tests {
         assert_eq!(Name::of(&(text.clone(), port)), pair);
         assert_eq!(Name::of(&&(text.clone(), port)), pair);
         assert_eq!(Name::of(&text), whole);
+    }
+
+    #[test]
+    fn names_that_are_addresses_are_told_as_std_tells_them() {
+        let texts = ["127.0.0.1:7", "[::1]:7", "[fe80::1%3]:7"];
+        for name in texts.map(|text| Name::Text(text.into())) {
+            let addr = name.address().unwrap();
+            assert_eq!(name.look_up().unwrap(), [addr], "{name:?}");
+        }
+        let hosts = ["127.0.0.1", "::1", "::ffff:1.2.3.4"];
+        for name in hosts.map(|host| Name::Pair(host.into(), 7)) {
+            let addr = name.address().unwrap();
+            assert_eq!(name.look_up().unwrap(), [addr], "{name:?}");
+        }
+        let others = ["localhost:7", "127.0.0.1", "127.1:7", "::1:7", "fe80::1%3"];
+        for name in others.map(|text| Name::Text(text.into())) {
+            assert_eq!(name.address(), None);
+        }
+        let others = ["localhost", "127.1", "[::1]", "fe80::1%3", "", "1.2.3.4:7"];
+        for name in others.map(|host| Name::Pair(host.into(), 7)) {
+            assert_eq!(name.address(), None);
+        }
     }
 
     #[test]
