@@ -136,9 +136,10 @@ macro_rules! descriptor_methods {
         }
 
         impl ::std::os::fd::AsRawFd for $name {
-            /// The number of the descriptor; -1 after a close.
+            /// The number of the descriptor; -1 after a close. Until the handles are gone it is nobody else's.
             fn as_raw_fd(&self) -> ::std::os::fd::RawFd {
-                self.fd.raw().unwrap_or(-1)
+                // What is closed is not lent any more.
+                self.fd.expose().ok().and_then(|_| self.fd.raw()).unwrap_or(-1)
             }
         }
 
@@ -771,7 +772,7 @@ macro_rules! debug_fields {
         }
     };
     (@field $this:ident, $fields:ident, fd) => {
-        $fields.field("fd", &::std::os::fd::AsRawFd::as_raw_fd($this))
+        $fields.field("fd", &$this.fd.raw().unwrap_or(-1))
     };
     (@field $this:ident, $fields:ident, peer) => {
         if let Ok(address) = $this.peer_addr() {

@@ -119,6 +119,12 @@ impl Refused {
     }
 }
 
+/// In blocking mode, unless it knows none: a descriptor that could not be registered was to be non-blocking.
+fn blocking_if_can(fd: OwnedFd) -> OwnedFd {
+    let _ = socket::set_nonblocking(fd.as_fd(), false);
+    fd
+}
+
 impl Fd {
     /// Takes over a descriptor that is non-blocking already.
     pub(crate) fn new(fd: OwnedFd, kind: Kind) -> io::Result<Fd> {
@@ -493,7 +499,7 @@ impl Fd {
         self.check_open()?;
         let given = match Arc::try_unwrap(self) {
             Ok(fd) => match fd.state {
-                State::Refused(refused) => return Ok(refused.fd),
+                State::Refused(refused) => return Ok(blocking_if_can(refused.fd)),
                 State::Registered(poll_fd) => {
                     let kind = fd.kind;
                     poll_fd.into_owned().map_err(|error| to_io(error, kind))?
@@ -502,7 +508,7 @@ impl Fd {
             Err(fd) => {
                 fd.is_lent.store(true, Ordering::Release);
                 match &fd.state {
-                    State::Refused(refused) => return refused.fd.try_clone(),
+                    State::Refused(refused) => return refused.fd.try_clone().map(blocking_if_can),
                     State::Registered(_) => fd.reference()?.as_fd().try_clone_to_owned()?,
                 }
             }

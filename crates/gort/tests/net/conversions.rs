@@ -85,8 +85,10 @@ fn a_descriptor_that_cannot_be_waited_for_is_refused() {
     assert_kind(stream.read(&mut [0; 1]), ErrorKind::PermissionDenied);
     assert_kind(stream.write(&[0; 1]), ErrorKind::PermissionDenied);
     assert_kind(stream.peer_addr(), ErrorKind::PermissionDenied);
+    let file_again = OwnedFd::from(stream);
+    assert!(!is_nonblocking(&file_again));
     let mut text = String::new();
-    std::fs::File::from(OwnedFd::from(stream))
+    std::fs::File::from(file_again)
         .read_to_string(&mut text)
         .unwrap();
     assert!(text.contains("Threads:"));
@@ -146,6 +148,21 @@ fn a_borrowed_descriptor_stays_open_although_the_connection_closes() {
         others
             .iter()
             .all(|(a, b)| a.as_raw_fd() != number && b.as_raw_fd() != number)
+    );
+}
+
+#[test]
+fn a_number_that_was_asked_for_is_nobody_elses_although_the_connection_closes() {
+    let (client, _server) = pair();
+    let number = client.as_raw_fd();
+    client.close().unwrap();
+    assert_eq!(client.as_raw_fd(), -1);
+    let others: Vec<_> = (0..8).map(|_| pair()).collect();
+    let is_other = |fd: &TcpStream| fd.as_raw_fd() != number;
+    assert!(
+        others
+            .iter()
+            .all(|(a, b)| is_other(a) && b.as_raw_fd() != number)
     );
 }
 
