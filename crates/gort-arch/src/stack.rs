@@ -24,6 +24,8 @@
 //!   than its starter's costs the next starter no such miss.
 //! * S3. Slots are never unmapped, so a stale address of one can be looked up, and is never another
 //!   mapping's.
+//! * S4. A slot has a stack of [`ROOM_MIN`] bytes at least beside its guard and its block, however large that
+//!   is: classes with less have no slots.
 //!
 //! Elsewhere: where slots come from (`pool`), what guards them (`guard`), what is written into the
 //! block (`tls::block`). Checked by `tests/stacks.rs`.
@@ -51,15 +53,24 @@ impl Class {
     const MIN_LOG2: u32 = 16;
     const MAX_LOG2: u32 = 30;
 
-    /// The smallest class whose slots have `stack_bytes`.
+    /// The class for who asks for `stack_bytes`: slots of that, rounded up to a power of two.
     ///
     /// The guard and the thread-local block are taken from the slot, so that powers of two do not
-    /// round up to the next one: of 64 KiB about 50 are stack, of 256 KiB about 218.
+    /// round up to the next one: of 64 KiB about 50 are stack, of 256 KiB about 218. Where the program's
+    /// thread-locals are so large (more than some 10 KB for 64 KiB) that less than five eighths would be
+    /// left, the class is the next one that has as much.
+    ///
+    /// How large they are is known from `tls::init` on: before it, and in thread mode, there is no block.
     ///
     /// # Errors
     ///
     /// For 0 and for more than 1 GiB.
     pub fn for_size(stack_bytes: usize) -> Result<Class, StackError> {
+        Class::for_size_beside(stack_bytes, LAYOUT.taken.load(Relaxed))
+    }
+
+    /// [`for_size`](Class::for_size) where blocks take up to `block_bytes`.
+    fn for_size_beside(stack_bytes: usize, block_bytes: usize) -> Result<Class, StackError> {
         if stack_bytes == 0 {
             return Err(StackError(Why::ZeroSize));
         }
@@ -70,7 +81,17 @@ impl Class {
             .next_power_of_two()
             .trailing_zeros()
             .max(Self::MIN_LOG2);
-        Ok(Class((log2 - Self::MIN_LOG2) as u8))
+        let asked = log2 - Self::MIN_LOG2;
+        let least = room_min(1 << log2);
+        (asked as usize..Self::COUNT)
+            .filter_map(Class::from_index)
+            .find(|class| class.room_beside(block_bytes) >= least)
+            .ok_or(StackError(Why::TooBig { stack_bytes }))
+    }
+
+    /// Bytes of stack in a slot whose block takes `block_bytes`.
+    fn room_beside(self, block_bytes: usize) -> usize {
+        (self.slot_bytes() - self.guard_bytes()).saturating_sub(block_bytes)
     }
 
     /// The class with this [`index`](Class::index), if there is one.
@@ -101,6 +122,15 @@ impl Class {
         Self::MIN_LOG2 + self.0 as u32
     }
 }
+
+/// What of `asked_bytes`, a power of two, is stack at least, whatever a guard and a block take. The guard is
+/// an eighth or less, so a block of a quarter is no reason for another class.
+const fn room_min(asked_bytes: usize) -> usize {
+    asked_bytes / 8 * 5
+}
+
+/// Bytes of stack in any slot (S4).
+pub const ROOM_MIN: usize = room_min(1 << Class::MIN_LOG2);
 
 /// One slot: a copyable handle, the packed address and class.
 ///
@@ -189,6 +219,8 @@ struct Layout {
     colours: AtomicUsize,
     /// A power of two, at least the alignment of FS.
     colour_bytes: AtomicUsize,
+    /// Bytes of a slot's high end that are not stack in the colour that shifts most; 0 until set.
+    taken: AtomicUsize,
 }
 
 static LAYOUT: Layout = Layout {
@@ -196,6 +228,7 @@ static LAYOUT: Layout = Layout {
     above: AtomicUsize::new(0),
     colours: AtomicUsize::new(1),
     colour_bytes: AtomicUsize::new(64),
+    taken: AtomicUsize::new(0),
 };
 
 /// Bytes of the page that holds the block which colour may not take from the frames: a goroutine that
@@ -220,7 +253,10 @@ pub(crate) fn set_block_layout(below: usize, cut: usize, rest: usize, align: usi
         .into_iter()
         .find(|colours| (colours - 1) * colour_bytes + FIRST_PAGE_MIN <= frames)
         .unwrap_or(1);
-    LAYOUT.below.store(below.next_multiple_of(64), Relaxed);
+    let below = below.next_multiple_of(64);
+    let taken = above + below + (colours - 1) * colour_bytes;
+    LAYOUT.below.store(below, Relaxed);
+    LAYOUT.taken.store(taken, Relaxed);
     LAYOUT.colours.store(colours, Relaxed);
     LAYOUT.colour_bytes.store(colour_bytes, Relaxed);
     LAYOUT.above.store(above, Relaxed);
@@ -234,6 +270,7 @@ pub(crate) fn surplus(used: usize) -> usize {
 /// There are no slots after all.
 pub(crate) fn clear_block_layout() {
     LAYOUT.above.store(0, Relaxed);
+    LAYOUT.taken.store(0, Relaxed);
 }
 
 /// Bytes of a slot's high end that are not stack.
@@ -253,7 +290,8 @@ pub(crate) fn has_block_layout() -> bool {
 ///
 /// # Errors
 ///
-/// When the kernel gives no more address space or guards; the text says what to do.
+/// When the kernel gives no more address space or guards, or the class has no room for a stack (S4); the text
+/// says what to do.
 pub fn allocate(class: Class) -> Result<Slot, StackError> {
     let mut out = [MaybeUninit::uninit()];
     let count = allocate_batch(class, &mut out)?;
@@ -295,6 +333,14 @@ pub unsafe fn renew(slot: Slot) -> Result<(), StackError> {
 pub fn allocate_batch(class: Class, out: &mut [MaybeUninit<Slot>]) -> Result<usize, StackError> {
     if !has_block_layout() {
         return Err(StackError(Why::NotReady));
+    }
+    let block_bytes = LAYOUT.taken.load(Relaxed);
+    if class.room_beside(block_bytes) < ROOM_MIN {
+        let slot_bytes = class.slot_bytes();
+        return Err(StackError(Why::NoRoom {
+            slot_bytes,
+            block_bytes,
+        }));
     }
     crate::tls::check_loaded();
     pool::allocate_batch(class, out)
@@ -374,6 +420,11 @@ pub(crate) enum Why {
         stack_bytes: usize,
     },
     NotReady,
+    /// The thread-local block leaves too little of a slot.
+    NoRoom {
+        slot_bytes: usize,
+        block_bytes: usize,
+    },
     /// `mmap` refused even one slot.
     NoSpace {
         slot_bytes: usize,
@@ -408,6 +459,14 @@ impl fmt::Display for StackError {
             }
             Why::NotReady => f.write_str(
                 "there are no goroutine stacks: the runtime has not started or runs in thread mode",
+            ),
+            Why::NoRoom {
+                slot_bytes,
+                block_bytes,
+            } => write!(
+                f,
+                "{slot_bytes} bytes have no room for a stack beside {block_bytes} bytes of \
+                 thread-locals: ask for more"
             ),
             Why::NoSpace { slot_bytes, errno } => write!(
                 f,
@@ -445,7 +504,9 @@ impl core::error::Error for StackError {}
 impl From<StackError> for std::io::Error {
     fn from(error: StackError) -> std::io::Error {
         let kind = match error.0 {
-            Why::ZeroSize | Why::TooBig { .. } => std::io::ErrorKind::InvalidInput,
+            Why::ZeroSize | Why::TooBig { .. } | Why::NoRoom { .. } => {
+                std::io::ErrorKind::InvalidInput
+            }
             Why::NotReady => std::io::ErrorKind::Unsupported,
             _ => std::io::ErrorKind::OutOfMemory,
         };
@@ -482,6 +543,36 @@ mod tests {
                 .contains("at most 1 GiB")
         );
         assert!(Class::for_size(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn ordinary_thread_locals_change_no_class() {
+        for block_bytes in [0, 6 << 10, 16 << 10] {
+            for asked in (0..Class::COUNT).filter_map(Class::from_index) {
+                let class = Class::for_size_beside(asked.slot_bytes(), block_bytes);
+                assert_eq!(class, Ok(asked), "{block_bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn large_thread_locals_ask_for_the_next_class_with_room() {
+        let bytes = |asked: usize, block_bytes| {
+            Class::for_size_beside(asked, block_bytes).map(Class::slot_bytes)
+        };
+        assert_eq!(bytes(64 << 10, (16 << 10) + 64), Ok(128 << 10));
+        assert_eq!(bytes(64 << 10, 66_000), Ok(128 << 10));
+        assert_eq!(bytes(256 << 10, 64_000), Ok(256 << 10));
+        assert_eq!(bytes(64 << 10, 206_000), Ok(512 << 10));
+        assert_eq!(bytes(256 << 10, 206_000), Ok(512 << 10));
+        assert_eq!(bytes(256 << 10, 306_000), Ok(1 << 20));
+        assert_eq!(bytes(1 << 30, 2 << 20), Ok(1 << 30));
+        for asked in (0..Class::COUNT).filter_map(Class::from_index) {
+            for block_bytes in (0..2 << 20).step_by(4096 + 64) {
+                let class = Class::for_size_beside(asked.slot_bytes(), block_bytes).unwrap();
+                assert!(class.room_beside(block_bytes) >= room_min(asked.slot_bytes()));
+            }
+        }
     }
 
     #[test]

@@ -45,10 +45,7 @@ pub(crate) fn start(tell: fn(Usable)) -> io::Result<()> {
     if STARTED.load(Ordering::Relaxed) {
         return Ok(());
     }
-    std::thread::Builder::new()
-        .name("gort-limits".into())
-        .stack_size(128 << 10)
-        .spawn(move || watch(tell))?;
+    thread::builder("gort-limits".into(), 128 << 10).spawn(move || watch(tell))?;
     STARTED.store(true, Ordering::Relaxed);
     Ok(())
 }

@@ -47,10 +47,7 @@ pub(crate) fn start() -> std::io::Result<()> {
     }
     // What the unwinder does at its first use is not for a handler, nor for when others hold what it needs.
     trace::prepare();
-    std::thread::Builder::new()
-        .name("gort-reporter".into())
-        .stack_size(1 << 20)
-        .spawn(serve)?;
+    thread::builder("gort-reporter".into(), 1 << 20).spawn(serve)?;
     STARTED.store(true, Ordering::Relaxed);
     Ok(())
 }

@@ -211,7 +211,7 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
         };
     }
     let (procs, source) = choose_procs(config.procs)?;
-    let class = choose_class(config.stack_bytes)?;
+    let stack_bytes = choose_stack(config.stack_bytes)?;
     if config.blocking_threads() == 0 {
         return Err(ConfigError::BlockingThreads);
     }
@@ -219,6 +219,8 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     shake::set(env_number("GORT_SHAKE"), migrate);
     let tls = tls_request(config.tls);
     let support = tls::init(tls);
+    // Only now it is known how large a block each stack's slot holds beside it.
+    let class = class_for(stack_bytes)?;
     tls::set_current_hook(m::current_slot);
     tls::set_signals_hook(syscall::signals_changed);
     let own_tls = !matches!(support.mode, Mode::Thread);
@@ -403,9 +405,10 @@ fn procs_for(usable: Usable) -> (usize, ProcsSource) {
     (usable.procs.min(p::PROCS_MAX), source)
 }
 
-fn choose_class(asked: Option<usize>) -> Result<Class, ConfigError> {
+/// Bytes of a default stack, for which there is a class.
+fn choose_stack(asked: Option<usize>) -> Result<usize, ConfigError> {
     if let Some(bytes) = asked {
-        return Class::for_size(bytes).map_err(|e| ConfigError::StackSize(e.to_string()));
+        return class_for(bytes).map(|_| bytes);
     }
     let mut bytes = STACK_BYTES;
     if let Some(asked) = env_number("GORT_STACK") {
@@ -422,7 +425,11 @@ fn choose_class(asked: Option<usize>) -> Result<Class, ConfigError> {
     {
         bytes = bytes.max(least);
     }
-    Class::for_size(bytes).map_err(|e| ConfigError::StackSize(e.to_string()))
+    class_for(bytes).map(|_| bytes)
+}
+
+fn class_for(stack_bytes: usize) -> Result<Class, ConfigError> {
+    Class::for_size(stack_bytes).map_err(|e| ConfigError::StackSize(e.to_string()))
 }
 
 fn env_number(name: &str) -> Option<u64> {

@@ -74,10 +74,8 @@ const FRESH_NS: u64 = 20_000_000;
 
 /// Starts the thread.
 pub(crate) fn start() -> std::io::Result<()> {
-    std::thread::Builder::new()
-        .name("gort-sysmon".into())
-        // It walks and prints all goroutines when none of them is left to do it.
-        .stack_size(1 << 20)
+    // It walks and prints all goroutines when none of them is left to do it.
+    thread::builder("gort-sysmon".into(), 1 << 20)
         .spawn(watch)
         .map(drop)
 }

@@ -58,6 +58,8 @@ mod thread_only;
 )))]
 use thread_only as imp;
 
+mod static_info;
+
 use std::sync::OnceLock;
 
 use crate::stack::{Slot, StackError};
@@ -302,6 +304,12 @@ pub unsafe fn on_thread_fs<R>(m: &mut ThreadTls, fs: usize, f: impl FnOnce() -> 
 /// Bytes of a slot that the thread-local block takes, the part that stays untouched included.
 pub fn block_bytes() -> usize {
     imp::block_bytes()
+}
+
+/// Bytes that libc takes from a new thread's stack for its thread-locals and control block: whoever wants so
+/// much stack asks for as much more. 0 where libc puts them elsewhere.
+pub fn bytes_in_thread_stack() -> usize {
+    static_info::find().map_or(0, |(bytes, _)| bytes)
 }
 
 /// The place of a thread-local relative to the FS base, given its address on this thread.

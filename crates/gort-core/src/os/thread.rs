@@ -330,6 +330,14 @@ pub fn set_name(name: &str) {
     unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) };
 }
 
+/// A thread to be made, with `bytes` of stack for frames: libc takes its block of thread-locals, which may be
+/// large, from what it is asked for.
+pub(crate) fn builder(name: String, bytes: usize) -> std::thread::Builder {
+    // Whole pages, as `guard_stack` wants them.
+    let bytes = (bytes + gort_arch::tls::bytes_in_thread_stack()).next_multiple_of(4096);
+    std::thread::Builder::new().name(name).stack_size(bytes)
+}
+
 /// Guard below a thread's stack that [`guard_stack`] adds: as below a goroutine's, because C code
 /// without stack probes can jump over the one page that libc leaves.
 pub const STACK_GUARD_BYTES: usize = 64 << 10;

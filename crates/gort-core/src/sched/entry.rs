@@ -223,8 +223,8 @@ where
     };
     let created_by = describe(gp, Kind::Stackful, &options, id);
     // SAFETY: the slot is ours and idle, its top has room for a `Start` of at most 1 KiB and its
-    // alignment, which is no more than its size (the smallest class is 64 KiB), and the place is
-    // aligned for it.
+    // alignment, which is no more than its size (each slot has `stack::ROOM_MIN` bytes of stack, 40 KiB),
+    // and the place is aligned for it.
     let sp = unsafe {
         let align = align_of::<Start<F>>().max(16);
         let place = (slot.top() as usize - size_of::<Start<F>>()) & !(align - 1);

@@ -701,10 +701,7 @@ pub(crate) mod factory {
         if STARTED.load(Ordering::Relaxed) {
             return Ok(());
         }
-        std::thread::Builder::new()
-            .name("gort-factory".into())
-            .stack_size(128 << 10)
-            .spawn(serve)?;
+        thread::builder("gort-factory".into(), 128 << 10).spawn(serve)?;
         STARTED.store(true, Ordering::Relaxed);
         request();
         Ok(())
@@ -755,10 +752,8 @@ pub(crate) mod factory {
     fn make_thread(mp: &'static M) {
         let mut pause_ms = 1;
         loop {
-            let made = std::thread::Builder::new()
-                .name(format!("gort-m{}", mp.id))
-                .stack_size(SYSTEM_STACK_BYTES)
-                .spawn(move || run(mp));
+            let name = format!("gort-m{}", mp.id);
+            let made = thread::builder(name, SYSTEM_STACK_BYTES).spawn(move || run(mp));
             match made {
                 Ok(_) => return,
                 Err(error) if pause_ms < 1_000 => {

@@ -143,8 +143,8 @@ unsafe fn write_fresh(fs: usize) -> Result<(), StackError> {
         return Err(StackError(Why::NoHeap));
     }
     let words = (fs - template.below) as *mut usize;
-    // SAFETY: `stack` placed FS so that `below` bytes under it and `cut` above it lie in the slot,
-    // which is the caller's; both are aligned to 8. `raw` has `len + 1` entries, the first for the
+    // SAFETY: `stack` placed FS so that `below` bytes under it and `cut` above it lie in the slot above
+    // its stack (S4), which is the caller's; both are aligned to 8. `raw` has `len + 1` entries, the first for the
     // length.
     unsafe {
         copy_nonoverlapping(template.words.as_ptr(), words, template.words.len());

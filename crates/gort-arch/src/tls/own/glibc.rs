@@ -7,6 +7,8 @@
 use core::ffi::{CStr, c_int, c_void};
 use core::sync::atomic::{AtomicUsize, Ordering::Acquire};
 
+use crate::tls::static_info;
+
 /// Offsets and addresses in the libc that runs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Glibc {
@@ -79,15 +81,9 @@ impl Glibc {
             return Err("pthread keys have another shape".to_owned());
         }
         let call_tls_dtors = needed(c"__call_tls_dtors")?;
-        let static_info = needed(c"_dl_get_tls_static_info")?;
         let pthread_bytes = number(c"_thread_db_sizeof_pthread")?;
-        let (mut size, mut align) = (0usize, 0usize);
-        // SAFETY: `void _dl_get_tls_static_info(size_t *, size_t *)`, since glibc 2.3.
-        unsafe {
-            let static_info: unsafe extern "C" fn(*mut usize, *mut usize) =
-                core::mem::transmute(static_info);
-            static_info(&mut size, &mut align);
-        }
+        let (size, align) =
+            static_info::find().ok_or_else(|| "libc has no _dl_get_tls_static_info".to_owned())?;
         if size < pthread_bytes || size > 1 << 20 || !align.is_power_of_two() || align > 4096 {
             return Err(format!(
                 "static thread-locals of {size} bytes, aligned to {align}"

@@ -75,7 +75,7 @@ fn run_on(slot: Slot) -> Result<(), String> {
         failure: None,
     };
     let data = &raw mut probe;
-    // SAFETY: the top of an idle slot is aligned and has room. The probe gets a pointer to `probe`,
+    // SAFETY: the top of an idle slot is aligned and has room (S4). The probe gets a pointer to `probe`,
     // which outlives it, and nobody else uses it while it runs. Twice into it, as it parks once.
     unsafe {
         (*data).goroutine_sp = context::prepare(slot.top(), goroutine, data as usize);

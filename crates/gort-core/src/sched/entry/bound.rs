@@ -43,7 +43,7 @@ where
         None => settings::default_class().slot_bytes(),
         Some(bytes) => Class::for_size(bytes)?.slot_bytes(),
     };
-    if !thread::has_room_for(bytes) {
+    if !thread::has_room_for(bytes.saturating_add(tls::bytes_in_thread_stack())) {
         return Err(io::Error::new(
             io::ErrorKind::OutOfMemory,
             format!(
@@ -72,9 +72,8 @@ where
         f,
     });
     let start = SendPtr(Box::into_raw(start).cast::<Header>());
-    let spawned = std::thread::Builder::new()
-        .name(thread_name.replace('\0', "?"))
-        .stack_size(bytes + thread::STACK_GUARD_BYTES);
+    let thread_name = thread_name.replace('\0', "?");
+    let spawned = thread::builder(thread_name, bytes + thread::STACK_GUARD_BYTES);
     let spawned = spawned.spawn(move || {
         let start = start;
         // SAFETY: the spawner's box, used once, on the goroutine's own thread.
