@@ -429,6 +429,47 @@ fn a_place_of_a_thread_local_is_known_if_it_is_static() {
     assert_eq!(tls::thread_local_offset(&raw const address as usize), None);
 }
 
+/// Whom C's mutexes take for the owner, of a goroutine.
+fn owner_of_a_mutex() -> u32 {
+    let mut mutex = libc::PTHREAD_MUTEX_INITIALIZER;
+    // SAFETY: a mutex of ours. After two words, its lock and its count, comes the owner.
+    unsafe {
+        assert_eq!(libc::pthread_mutex_lock(&raw mut mutex), 0);
+        let owner = (&raw const mutex).cast::<u32>().add(2).read();
+        assert_eq!(libc::pthread_mutex_unlock(&raw mut mutex), 0);
+        owner
+    }
+}
+
+/// Mutexes that processes share would take a goroutine of another one for their owner.
+#[test]
+fn processes_begin_with_different_ids_of_their_goroutines() {
+    const NAME: &str = "processes_begin_with_different_ids_of_their_goroutines";
+    if child::role().as_deref() == Some("id") {
+        let _one = start();
+        let goes: Vec<_> = (0..2)
+            .map(|_| spawn(|| println!("id {}", owner_of_a_mutex())))
+            .collect();
+        let m = M::new();
+        goes.iter().for_each(|go| m.finish(go));
+        return no_panics(&goes);
+    }
+    let ids: Vec<u32> = (0..3)
+        .flat_map(|_| {
+            let output = child::run(NAME, "id", &[("GORT_TLS_TID", "unique")]);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let id = |line: &str| line.split_once("id ")?.1.trim().parse().ok();
+            text.lines().filter_map(id).collect::<Vec<u32>>()
+        })
+        .collect();
+    assert_eq!(ids.len(), 6, "{ids:?}");
+    assert!(
+        ids.iter().all(|id| (1 << 29..1 << 30).contains(id)),
+        "{ids:?}"
+    );
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 6, "{ids:?}");
+}
+
 #[test]
 fn all_of_this_holds_without_fsgsbase() {
     child::suite_with(&[("GORT_FSGSBASE", "0")]);

@@ -53,8 +53,37 @@ static LIST: AtomicUsize = AtomicUsize::new(0);
 
 /// The id of the next block, see [`Tid::Unique`](crate::tls::Tid::Unique). Above the kernel's
 /// highest `pid_max` (2^22), below the bits that a futex word keeps for itself (2^30).
-static NEXT_TID: AtomicU32 = AtomicU32::new(FIRST_TID);
+///
+/// Processes begin at different ones, as C's mutexes may be shared between them. Then one after the other,
+/// around the end: so two processes meet with a chance of both their slots in 2^29, while ids drawn one by
+/// one would meet sooner, also within a process.
+static NEXT_TID: AtomicU32 = AtomicU32::new(0);
+/// The first id, and how many there are.
 const FIRST_TID: u32 = 1 << 29;
+
+/// Where this process begins. From the kernel, as what libc and std know of chance (AT_RANDOM, the keys of hash
+/// maps) is the same in processes that one forked.
+///
+/// Once is enough. In the child of a `fork` from a process that has goroutines there are no new ones, and
+/// libc has the kernel write the child's own id to the block that it runs on.
+fn random_tid() -> u32 {
+    let mut number = 0_u32;
+    let bytes = size_of_val(&number);
+    let args = [
+        (&raw mut number) as usize,
+        bytes,
+        libc::GRND_NONBLOCK as usize,
+        0,
+    ];
+    // SAFETY: the kernel writes so many bytes to `number`.
+    if unsafe { crate::sys::raw(libc::SYS_getrandom, args) } == bytes as isize {
+        return number;
+    }
+    // A filter forbids it, or the machine has just booted: as far apart as processes are.
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed();
+    let now = now.map_or(0, |time| time.subsec_nanos());
+    std::process::id().wrapping_mul(0x9e37_79b1) ^ now
+}
 
 /// Sets what the functions here work with. Before the first slot.
 pub(super) fn set(template: Template, list: usize, tid: usize, thread_tid: bool) {
@@ -70,6 +99,7 @@ pub(super) fn set(template: Template, list: usize, tid: usize, thread_tid: bool)
         .store(more | if thread_tid { THREAD_TID } else { 0 }, Relaxed);
     HOT.tid.store(tid, Relaxed);
     LIST.store(list, Relaxed);
+    NEXT_TID.store(random_tid(), Relaxed);
     replace(template);
 }
 
@@ -156,7 +186,7 @@ unsafe fn write_fresh(fs: usize) -> Result<(), StackError> {
         ((fs + DTV) as *mut *mut [usize; 2]).write(raw.add(1));
         if HOT.unusual.load(Relaxed) & THREAD_TID == 0 {
             let tid = NEXT_TID.fetch_add(1, Relaxed);
-            // A quarter of a billion slots need more memory than a machine has.
+            // Half a billion slots, all ids, need more memory than a machine has.
             ((fs + HOT.tid.load(Relaxed)) as *mut u32).write(FIRST_TID | (tid % FIRST_TID));
         }
     }
