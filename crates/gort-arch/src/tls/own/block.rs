@@ -14,7 +14,8 @@
 use core::ffi::c_void;
 use core::ptr::{copy_nonoverlapping, null_mut};
 use core::sync::atomic::{
-    AtomicIsize, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::*, fence,
+    AtomicBool, AtomicIsize, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::*,
+    compiler_fence, fence,
 };
 
 use super::template::{DTV, DtvEntry, MALLOC_WORDS_MAX, Template};
@@ -47,6 +48,9 @@ static HOT: Hot = Hot {
 /// The template in use, null before [`set`]. Replaced, never freed, when a library is loaded whose
 /// thread-locals lie in the surplus.
 static TEMPLATE: AtomicPtr<Template> = AtomicPtr::new(null_mut());
+
+/// Whether who writes a block needs a fence of its own, see [`with_template`]. Written by [`set`].
+static REAL_FENCES: AtomicBool = AtomicBool::new(true);
 
 /// Offsets that [`reset`] needs, besides the template.
 static LIST: AtomicUsize = AtomicUsize::new(0);
@@ -100,6 +104,7 @@ pub(super) fn set(template: Template, list: usize, tid: usize, thread_tid: bool)
     HOT.tid.store(tid, Relaxed);
     LIST.store(list, Relaxed);
     NEXT_TID.store(random_tid(), Relaxed);
+    REAL_FENCES.store(!membarrier(REGISTER_PRIVATE_EXPEDITED), Relaxed);
     replace(template);
 }
 
@@ -112,6 +117,50 @@ pub(super) fn replace(template: Template) {
 pub(super) fn template() -> &'static Template {
     // SAFETY: the pointer is null or from a `Box` that is never freed or changed.
     unsafe { TEMPLATE.load(Acquire).as_ref() }.expect("tls::init comes before the first slot")
+}
+
+/// From the kernel's `linux/membarrier.h`.
+const PRIVATE_EXPEDITED: usize = 1 << 3;
+const REGISTER_PRIVATE_EXPEDITED: usize = 1 << 4;
+
+fn membarrier(command: usize) -> bool {
+    // SAFETY: takes a command, flags and a CPU number that these commands do not use.
+    unsafe { crate::sys::raw(libc::SYS_membarrier, [command, 0, 0, 0]) == 0 }
+}
+
+/// After [`replace`], before values are written to slots: whoever is writing a block is either through, and seen,
+/// or will find the new template, see [`with_template`].
+pub(super) fn barrier() {
+    fence(SeqCst);
+    // Refused later than at the start only in a child of `fork`, which has one thread.
+    if !REAL_FENCES.load(Relaxed) {
+        membarrier(PRIVATE_EXPEDITED);
+    }
+}
+
+/// Writes a block by the template, with `write`, which may be called again.
+///
+/// Meanwhile `loaded` may publish another template and write its new values into every slot, this one too, where
+/// `write` would put the old ones over them. So look again behind the writing: whoever misses a new template there
+/// has written before the [`barrier`] that follows it, which stands for a fence between writing and looking;
+/// the new values are written behind that barrier, and to this slot, which was carved even earlier. Whoever does
+/// not miss it writes again.
+#[inline]
+fn with_template(mut write: impl FnMut(&Template)) {
+    let mut current = template();
+    loop {
+        write(current);
+        if REAL_FENCES.load(Relaxed) {
+            fence(SeqCst);
+        } else {
+            compiler_fence(SeqCst);
+        }
+        let now = template();
+        if core::ptr::eq(now, current) {
+            return;
+        }
+        current = now;
+    }
 }
 
 /// In the DTV pointer, which is aligned to 16: the block has been reset and not been used since (T1).
@@ -162,27 +211,30 @@ pub(in crate::tls) unsafe fn clean(slot: Slot) {
 /// The slot of that FS is the caller's alone, and all zero but for what `loaded` has written.
 #[cold]
 unsafe fn write_fresh(fs: usize) -> Result<(), StackError> {
-    // Pairs with the fence of a scan in `loaded`.
-    fence(SeqCst);
-    let template = template();
-    let len = template.dtv.len();
+    // The same in every template.
+    let len = template().dtv.len();
     // libc's own: `_dl_resize_dtv` gives it to `realloc`.
     // SAFETY: no preconditions.
     let raw = unsafe { libc::calloc(len + 1, size_of::<[usize; 2]>()) }.cast::<[usize; 2]>();
     if raw.is_null() {
         return Err(StackError(Why::NoHeap));
     }
-    let words = (fs - template.below) as *mut usize;
-    // SAFETY: `stack` placed FS so that `below` bytes under it and `cut` above it lie in the slot above
-    // its stack (S4), which is the caller's; both are aligned to 8. `raw` has `len + 1` entries, the first for the
-    // length.
-    unsafe {
-        copy_nonoverlapping(template.words.as_ptr(), words, template.words.len());
-        for index in &template.relative {
-            *words.add(*index as usize) += fs;
+    with_template(|template| {
+        let words = (fs - template.below) as *mut usize;
+        // SAFETY: `stack` placed FS so that `below` bytes under it and `cut` above it lie in the slot above
+        // its stack (S4), which is the caller's; both are aligned to 8. `raw` has `len + 1` entries, the
+        // first for the length.
+        unsafe {
+            copy_nonoverlapping(template.words.as_ptr(), words, template.words.len());
+            for index in &template.relative {
+                *words.add(*index as usize) += fs;
+            }
+            write_dtv(template, raw.add(1), fs);
         }
+    });
+    // SAFETY: as above; the two words are the block's own, and the template's has neither.
+    unsafe {
         (*raw)[0] = len - 1;
-        write_dtv(template, raw.add(1), fs);
         ((fs + DTV) as *mut *mut [usize; 2]).write(raw.add(1));
         if HOT.unusual.load(Relaxed) & THREAD_TID == 0 {
             let tid = NEXT_TID.fetch_add(1, Relaxed);
@@ -199,34 +251,36 @@ unsafe fn write_fresh(fs: usize) -> Result<(), StackError> {
 ///
 /// As [`crate::tls::renew`]; and the block was written before.
 unsafe fn reset(fs: usize) {
-    let template = template();
-    let words = (fs - template.below) as *mut usize;
-    // Below FS everything; above it only from the list of threads on. What lies between is set by
-    // nobody but the loader and the switch: self pointers, canary, DTV.
-    let list = LIST.load(Relaxed);
-    let (low, high) = (template.below / 8, (template.below + list) / 8);
-    let tid = HOT.tid.load(Relaxed);
-    // SAFETY: the block is the caller's (see `crate::tls::renew`), and was written by `write_fresh`
-    // with the same layout. The template's words cover it.
-    unsafe {
-        let own_tid = ((fs + tid) as *const u32).read();
-        copy_nonoverlapping(template.words.as_ptr(), words, low);
-        let rest = template.words.len() - high;
-        copy_nonoverlapping(template.words.as_ptr().add(high), words.add(high), rest);
-        for index in template.relative.iter().map(|index| *index as usize) {
-            if index < low || index >= high {
-                *words.add(index) += fs;
+    let (list, tid) = (LIST.load(Relaxed), HOT.tid.load(Relaxed));
+    // SAFETY: a word of the block, which is the caller's.
+    let own_tid = unsafe { ((fs + tid) as *const u32).read() };
+    with_template(|template| {
+        let words = (fs - template.below) as *mut usize;
+        // Below FS everything; above it only from the list of threads on. What lies between is set by
+        // nobody but the loader and the switch: self pointers, canary, DTV.
+        let (low, high) = (template.below / 8, (template.below + list) / 8);
+        // SAFETY: the block is the caller's (see `crate::tls::renew`), and was written by `write_fresh`
+        // with the same layout. The template's words cover it.
+        unsafe {
+            copy_nonoverlapping(template.words.as_ptr(), words, low);
+            let rest = template.words.len() - high;
+            copy_nonoverlapping(template.words.as_ptr().add(high), words.add(high), rest);
+            for index in template.relative.iter().map(|index| *index as usize) {
+                if index < low || index >= high {
+                    *words.add(index) += fs;
+                }
+            }
+            let dtv = ((fs + DTV) as *const *mut [usize; 2]).read();
+            let len = (*dtv.sub(1))[0];
+            write_dtv(template, dtv, fs);
+            for index in template.dtv.len()..=len {
+                *dtv.add(index) = [usize::MAX, 0]; // "not allocated yet", TLS_DTV_UNALLOCATED
             }
         }
-        if HOT.unusual.load(Relaxed) & THREAD_TID == 0 {
-            ((fs + tid) as *mut u32).write(own_tid);
-        }
-        let dtv = ((fs + DTV) as *const *mut [usize; 2]).read();
-        let len = (*dtv.sub(1))[0];
-        write_dtv(template, dtv, fs);
-        for index in template.dtv.len()..=len {
-            *dtv.add(index) = [usize::MAX, 0]; // "not allocated yet", TLS_DTV_UNALLOCATED
-        }
+    });
+    if HOT.unusual.load(Relaxed) & THREAD_TID == 0 {
+        // SAFETY: the word read above.
+        unsafe { ((fs + tid) as *mut u32).write(own_tid) };
     }
 }
 
@@ -344,5 +398,49 @@ pub(super) unsafe fn free_dynamic(fs: usize) {
                 libc::free(to_free as *mut c_void);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::{self, Class};
+    use crate::tls::{Mode, Request};
+
+    /// A publish in the middle of the copy, which writes its values before the copy goes on.
+    #[test]
+    fn a_template_that_comes_while_a_block_is_written_is_used() {
+        let support = crate::tls::init(Request::Own);
+        assert_eq!(support.mode, Mode::Own, "{}", support.reason);
+        let mut changed = template().clone();
+        changed.words[0] = !changed.words[0];
+        let mut changed = Some(changed);
+        let mut written = Vec::new();
+        with_template(|template| {
+            let word = template.words[0];
+            if let Some(changed) = changed.take() {
+                replace(changed);
+                barrier();
+            }
+            written.push(word);
+        });
+        assert_eq!(written.len(), 2);
+        assert_eq!(written[1], !written[0]);
+        // What both ways of writing leave is the template's, also one that came later.
+        let class = Class::for_size(64 << 10).expect("a class");
+        let slot = stack::allocate(class).expect("a slot");
+        let word = (slot.fs() - template().below) as *mut usize;
+        // SAFETY: the first word of the slot's block, which is ours.
+        unsafe {
+            assert_eq!(word.read(), written[1]);
+            word.write(0x55);
+            renew(slot).expect("written before");
+            assert_eq!(word.read(), written[1]);
+            word.write(0x55);
+            clean(slot);
+            assert_eq!(word.read(), written[1]);
+            renew(slot).expect("written before");
+        }
+        stack::release_batch(&[slot]);
     }
 }

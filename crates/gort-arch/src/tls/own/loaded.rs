@@ -17,7 +17,7 @@
 //! then leaves the load to be noticed again.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*, fence};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
 use std::ffi::CString;
 
 use super::glibc::Life;
@@ -147,9 +147,8 @@ fn scan(again: bool) {
 /// Puts a template in the place of `before`, and into each block what `placed` has that is new.
 fn publish(template: Template, before: &Template, placed: &[Placed]) {
     block::replace(template);
-    // A slot that is being made either sees the new template or is seen below. Pairs with the fence
-    // in `block::renew`.
-    fence(SeqCst);
+    // A block that is being written gets the new values all the same, see `block::with_template`.
+    block::barrier();
     for late in placed
         .iter()
         .filter(|late| !before.modules.contains(&late.module))
