@@ -23,6 +23,7 @@ use gort_arch::tls::{self, Tid};
 
 unsafe extern "C" {
     fn pthread_getcpuclockid(thread: libc::pthread_t, clock: *mut libc::clockid_t) -> c_int;
+    fn pthread_sigqueue(thread: libc::pthread_t, number: c_int, value: libc::sigval) -> c_int;
     fn pthread_mutexattr_setprotocol(
         attr: *mut libc::pthread_mutexattr_t,
         protocol: c_int,
@@ -117,6 +118,45 @@ fn a_goroutine_has_the_ids_and_settings_of_its_thread() {
     let thread = look();
     assert_eq!(thread.0, thread.1);
     on_a_goroutine(move || assert_eq!(look(), thread));
+}
+
+#[test]
+fn a_goroutine_queues_a_signal_with_a_value_for_its_thread() {
+    static VALUE: AtomicUsize = AtomicUsize::new(0);
+    static TID: AtomicUsize = AtomicUsize::new(0);
+    unsafe extern "C" fn on_signal(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+        // SAFETY: the kernel passes a description of a signal that has a value.
+        VALUE.store(unsafe { (*info).si_value() }.sival_ptr as usize, SeqCst);
+        // SAFETY: no preconditions.
+        TID.store(unsafe { libc::syscall(libc::SYS_gettid) } as usize, SeqCst);
+    }
+    fn queue(value: usize) {
+        let value_of = |address| libc::sigval {
+            sival_ptr: address as *mut c_void,
+        };
+        // SAFETY: to this thread, which has a handler.
+        let (error, tid) = unsafe {
+            let me = libc::pthread_self();
+            (
+                pthread_sigqueue(me, libc::SIGUSR2, value_of(value)),
+                libc::syscall(libc::SYS_gettid) as usize,
+            )
+        };
+        // Sent to the calling thread, it is there before the call returns.
+        assert_eq!((error, VALUE.load(SeqCst)), (0, value));
+        assert_eq!(TID.load(SeqCst), tid);
+    }
+    let _one = start();
+    // SAFETY: a handler of the type that SA_SIGINFO wants, which is async-signal-safe.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_signal as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        assert_eq!(libc::sigaction(libc::SIGUSR2, &action, null_mut()), 0);
+    }
+    queue(1);
+    on_a_goroutine(|| queue(2));
+    std::thread::spawn(|| queue(3)).join().unwrap();
 }
 
 /// Runs as root only: to another user the calls are refused, which is also an answer.

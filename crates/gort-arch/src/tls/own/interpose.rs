@@ -6,7 +6,8 @@
 //! | `pthread_getattr_np`                       | the slot's bounds, also for another goroutine       |
 //! | `sched_getcpu`, `gettid`                   | the kernel's answer                                 |
 //! | `pthread_gettid_np`, affinity, scheduling  | of itself: the M's                                  |
-//! | parameters, `pthread_getcpuclockid`        |                                                     |
+//! | parameters, `pthread_getcpuclockid`,       |                                                     |
+//! | `pthread_sigqueue`                         |                                                     |
 //! | `setuid` and its family                    | on the M's FS: libc signals all *other* threads and |
 //! |                                            | waits for them, and takes the FS base for "I"       |
 //! | `pthread_mutexattr_setprotocol`            | refuses what needs the kernel to know the owner     |
@@ -128,6 +129,7 @@ static PTHREAD_GETSCHEDPARAM: Next = Next::new(c"pthread_getschedparam");
 static PTHREAD_SETSCHEDPARAM: Next = Next::new(c"pthread_setschedparam");
 static PTHREAD_SETSCHEDPRIO: Next = Next::new(c"pthread_setschedprio");
 static PTHREAD_GETCPUCLOCKID: Next = Next::new(c"pthread_getcpuclockid");
+static PTHREAD_SIGQUEUE: Next = Next::new(c"pthread_sigqueue");
 static PTHREAD_MUTEXATTR_SETPROTOCOL: Next = Next::new(c"pthread_mutexattr_setprotocol");
 
 /// Whether control blocks carry ids that the kernel does not know.
@@ -149,6 +151,7 @@ pub(super) fn start(unique_tids: bool) {
         &PTHREAD_SETSCHEDPARAM,
         &PTHREAD_SETSCHEDPRIO,
         &PTHREAD_GETCPUCLOCKID,
+        &PTHREAD_SIGQUEUE,
         &PTHREAD_MUTEXATTR_SETPROTOCOL,
     ] {
         next.address();
@@ -158,7 +161,7 @@ pub(super) fn start(unique_tids: bool) {
     wrap_setxid_handler();
 }
 
-fn addresses_of_others() -> [*const (); 14] {
+fn addresses_of_others() -> [*const (); 15] {
     [
         pthread_getattr_np as *const (),
         sched_getcpu as *const (),
@@ -170,6 +173,7 @@ fn addresses_of_others() -> [*const (); 14] {
         pthread_setschedparam as *const (),
         pthread_setschedprio as *const (),
         pthread_getcpuclockid as *const (),
+        pthread_sigqueue as *const (),
         pthread_mutexattr_setprotocol as *const (),
         sigaltstack as *const (),
         pthread_sigmask as *const (),
@@ -418,6 +422,27 @@ unsafe extern "C" fn pthread_getcpuclockid(
     );
     // SAFETY: the caller keeps libc's contract.
     f.map_or(libc::ENOSYS, |f| unsafe { f(known_thread(thread), clock) })
+}
+
+/// As in libc; to a goroutine itself, to its M.
+///
+/// # Safety
+///
+/// As in libc.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_sigqueue(
+    thread: libc::pthread_t,
+    number: c_int,
+    value: libc::sigval,
+) -> c_int {
+    let f = next!(
+        PTHREAD_SIGQUEUE,
+        fn(libc::pthread_t, c_int, libc::sigval) -> c_int
+    );
+    // SAFETY: the caller keeps libc's contract.
+    f.map_or(libc::ENOSYS, |f| unsafe {
+        f(known_thread(thread), number, value)
+    })
 }
 
 /// As in libc, but once goroutines exist whose ids the kernel does not know, a mutex cannot ask the
