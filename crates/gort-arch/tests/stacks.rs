@@ -42,6 +42,23 @@ fn give_back(slots: &[Slot]) {
     stack::release_batch(slots);
 }
 
+/// What a goroutine takes must not change with what large thread-locals need: this program has few.
+#[test]
+fn an_ordinary_program_has_the_classes_it_asks_for() {
+    let _one = start();
+    for (asked, room_min) in [
+        (64 << 10, 49 << 10),
+        (256 << 10, 217 << 10),
+        (1 << 20, 952 << 10),
+    ] {
+        let slot = stack::allocate(class(asked)).unwrap();
+        assert_eq!(slot.class().slot_bytes(), asked);
+        let room = slot.top() as usize - slot.limit() as usize;
+        assert!(room >= room_min, "{asked}: {room}");
+        give_back(&[slot]);
+    }
+}
+
 #[test]
 fn slots_are_apart_and_laid_out_as_described() {
     let _one = start();
