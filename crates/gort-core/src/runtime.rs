@@ -548,7 +548,7 @@ fn change_procs(n: usize, fresh: &mut Vec<Box<p::P>>) -> usize {
 
 fn local_timers() -> &'static Timers {
     ensure_started();
-    // A glance, from outside: the heap of a P that is not ours any more does as well.
+    // Under a lock of the timers' own, so inside: the P is ours, and does not stay behind with the timer.
     match m::current_p() {
         Some(pp) => &pp.timers,
         None => &p::get(0).expect("P 0 is made at start").timers,

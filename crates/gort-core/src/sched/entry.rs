@@ -504,12 +504,12 @@ fn end(gp: GRef, header: Header) -> ! {
         run_destructors(gp);
     }
     syscall::restore_signals(gp);
-    syscall::end_locked(gp);
     if let Some(scope) = header.scope {
         // SAFETY: the scope waits for this call.
         unsafe { ScopeData::ended(scope) };
     }
     inside::enter_raw();
+    syscall::end_locked(gp);
     // SAFETY: the current goroutine is stackful and runs on its M with a P; nothing on its stack is
     // needed any more.
     unsafe { switch::leave_for_good(M::of(gp), gp) }
@@ -517,10 +517,15 @@ fn end(gp: GRef, header: Header) -> ! {
 
 /// Runs the destructors of a stackful goroutine's thread-locals.
 fn run_destructors(gp: GRef) {
-    gp.get().set_flag(flags::ENDING, true);
+    // Inside: a handler of the user's that changes the signal mask sets other flags of the same word.
+    let set_ending = |on| {
+        let _inside = inside::enter();
+        gp.get().set_flag(flags::ENDING, on);
+    };
+    set_ending(true);
     // SAFETY: on the goroutine, at its end, FS its own.
     unsafe { tls::run_destructors() };
-    gp.get().set_flag(flags::ENDING, false);
+    set_ending(false);
 }
 
 /// Counts the goroutine out and shows its result to the handle. True if user code ran meanwhile.

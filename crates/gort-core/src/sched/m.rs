@@ -717,10 +717,11 @@ pub(crate) mod factory {
         thread::begin_own();
         loop {
             let seen = REQUESTS.load(Ordering::Acquire);
+            // First: a thread may be long in coming.
+            p::move_timers_of_retired();
             while let Some(mp) = next_to_make() {
                 make_thread(mp);
             }
-            p::move_timers_of_retired();
             futex::wait(&REQUESTS, seen, u64::MAX);
         }
     }

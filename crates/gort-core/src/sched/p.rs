@@ -764,7 +764,8 @@ unsafe fn take_shared(pp: &P, count_max: usize) -> Option<GRef> {
 }
 
 /// Gives the timers of Ps that were put away to the first P, which may need memory for them: without a
-/// lock, by a thread that holds no P. Until then the poller's sleeper and sysmon see them where they are.
+/// lock, by a thread that holds no P. Until then the poller's sleeper sees them where they are, and sysmon if a P is
+/// idle; while all are busy, what is due there is late.
 pub(crate) fn move_timers_of_retired() {
     let first = get(0).filter(|_| made() > 1);
     let Some(first) = first else {

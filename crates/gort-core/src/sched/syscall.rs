@@ -259,8 +259,10 @@ pub fn os_thread_locks() -> u32 {
 }
 
 /// The current goroutine ends. If it is still locked to its thread, that one ends too.
+///
+/// Inside, and in the section in which the stack is left for good: unlocked, the goroutine must not lose its P and be
+/// queued once more.
 pub(super) fn end_locked(gp: GRef) {
-    let _inside = inside::enter();
     if gp.get().has_flag(flags::LOCKED) {
         gp.get().set_flag(flags::LOCKED, false);
         // SAFETY: the current goroutine's M is set. `locked_g` stays: the M runs nothing else.
