@@ -98,7 +98,8 @@ macro_rules! descriptor_methods {
                 })
             }
 
-            /// With `true`, calls that would wait fail with `WouldBlock` instead, for all clones. (The
+            /// With `true`, calls that would wait fail with `WouldBlock` instead, for all clones: also where
+            /// they would wait for another call of their direction. One that waits already goes on. (The
             /// descriptor itself never blocks; this is about what the calls do then.)
             ///
             /// # Errors

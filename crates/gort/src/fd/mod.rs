@@ -432,6 +432,9 @@ impl Fd {
         if let Some(turn) = fd.try_lock(direction).map_err(|error| self.error(error))? {
             return Ok(turn);
         }
+        if self.is_nonblocking.load(Ordering::Relaxed) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
         let current = context::current();
         fd.lock_under(direction, deadline_ns, current.cancellation())
             .map_err(|error| self.error(error))

@@ -6,9 +6,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gort::net::{TcpListener, TcpStream, UdpSocket};
-use gort_test_support::alone;
+use gort_test_support::{alone, eventually_parked, go_named};
 
 use crate::support::{assert_closed, assert_kind, in_both_worlds, pair};
+
+#[gort::test(timeout = "60s")]
+fn a_call_that_may_not_wait_does_not_wait_for_another_one() {
+    let (client, mut server) = pair();
+    let other = client.try_clone().unwrap();
+    let reader = go_named("reads", move || (&other).read(&mut [0; 1]));
+    eventually_parked("reads", "IO wait");
+    client.set_nonblocking(true).unwrap();
+    assert_kind((&client).read(&mut [0; 1]), ErrorKind::WouldBlock);
+    // Who waited before goes on.
+    server.write_all(b"x").unwrap();
+    assert_eq!(reader.join().unwrap().unwrap(), 1);
+}
 
 #[test]
 fn a_server_with_a_handler_for_each_connection_answers_all() {
