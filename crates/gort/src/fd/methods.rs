@@ -38,7 +38,9 @@ macro_rules! descriptor_methods {
             }
 
             /// Gives the descriptor back as std's, in blocking mode. If there are clones, it is a
-            /// duplicate, and they keep working.
+            /// duplicate, and they keep working. But they share its mode: where who has the duplicate takes what a
+            /// clone was about to (a connection, data), the clone's call sits in the kernel until more comes, and a
+            /// close, a deadline or a context waits for that.
             ///
             /// # Errors
             ///
