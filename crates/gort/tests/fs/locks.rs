@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use gort::fs::{self, File, TryLockError};
-use gort_test_support::eventually;
+use gort_test_support::{alone, eventually};
 
-use super::support::Folder;
+use super::support::{Folder, raise_descriptor_limit};
 
 fn two(folder: &Folder) -> (File, File) {
     let path = folder.at("file");
@@ -72,9 +72,17 @@ fn has_waiter(path: &Path) -> bool {
         .any(|line| line.contains(" -> FLOCK ") && line.contains(&inode))
 }
 
-/// If they counted among the calls, the holder could not write any more, and would not come to unlock.
-#[gort::test]
+/// If they counted among the calls, the holder could not write any more, and would not come to unlock. In a process
+/// of its own, for the descriptors.
+#[test]
 fn any_number_may_wait_for_a_lock() {
+    alone("locks::any_number_may_wait_for_a_lock", || {
+        raise_descriptor_limit();
+        gort::run(many_wait_for_a_lock);
+    });
+}
+
+fn many_wait_for_a_lock() {
     const WAITERS: usize = 520;
     let folder = Folder::new();
     let path = folder.at("file");

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use gort::fs::{self, File, OpenOptions};
 use gort_test_support::{alone, eventually, go_named};
 
-use super::support::Folder;
+use super::support::{Folder, raise_descriptor_limit};
 
 /// One P: whoever held it while it waits would keep the other from ever coming.
 #[gort::test(procs = 1)]
@@ -43,9 +43,17 @@ fn a_goroutine_that_writes_to_a_full_fifo_holds_up_nobody() {
     writer.join().unwrap().unwrap();
 }
 
-/// If they counted among the calls, the last one's writer could not come.
-#[gort::test]
+/// If they counted among the calls, the last one's writer could not come. In a process of its own, for the
+/// descriptors.
+#[test]
 fn any_number_of_readers_may_wait_at_fifos() {
+    alone("waiting::any_number_of_readers_may_wait_at_fifos", || {
+        raise_descriptor_limit();
+        gort::run(many_read_fifos);
+    });
+}
+
+fn many_read_fifos() {
     const READERS: usize = 520;
     let folder = Folder::new();
     let path = folder.fifo("fifo");

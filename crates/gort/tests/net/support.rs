@@ -61,6 +61,18 @@ pub(crate) fn in_both_worlds(case: impl Fn(World) + Send + Clone + 'static) {
     }
 }
 
+/// Whether this machine has the IPv6 loopback; if not, says that what needs it is skipped.
+pub(crate) fn has_ipv6() -> bool {
+    let Err(error) = std::net::UdpSocket::bind("[::1]:0") else {
+        return true;
+    };
+    let missing = [libc::EADDRNOTAVAIL, libc::EAFNOSUPPORT];
+    let is_missing = error.raw_os_error().is_some_and(|it| missing.contains(&it));
+    assert!(is_missing, "{error}");
+    println!("skipped: no IPv6 here");
+    false
+}
+
 /// A connection: the side that connected, and the side that accepted.
 pub(crate) fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use gort::net::UdpSocket;
 
-use crate::support::{assert_closed, assert_kind, in_both_worlds};
+use crate::support::{assert_closed, assert_kind, has_ipv6, in_both_worlds};
 
 fn pair() -> (UdpSocket, UdpSocket) {
     let [a, b] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
@@ -19,6 +19,9 @@ fn pair() -> (UdpSocket, UdpSocket) {
 fn datagrams_keep_their_bounds_and_senders() {
     in_both_worlds(|world| {
         for host in ["127.0.0.1:0", "[::1]:0"] {
+            if host.starts_with('[') && !has_ipv6() {
+                continue;
+            }
             let server = UdpSocket::bind(host).unwrap();
             let addr = server.local_addr().unwrap();
             let echo = world.go(move || {
@@ -116,9 +119,6 @@ fn options_are_kept() {
     assert!(!socket.multicast_loop_v4().unwrap());
     socket.set_multicast_ttl_v4(43).unwrap();
     assert_eq!(socket.multicast_ttl_v4().unwrap(), 43);
-    let six = UdpSocket::bind("[::1]:0").unwrap();
-    six.set_multicast_loop_v6(false).unwrap();
-    assert!(!six.multicast_loop_v6().unwrap());
     assert!(socket.take_error().unwrap().is_none());
     assert!(format!("{socket:?}").contains("127.0.0.1"));
     // No group, and no member.
@@ -132,6 +132,12 @@ fn options_are_kept() {
             .leave_multicast_v4(&Ipv4Addr::new(224, 0, 0, 123), &Ipv4Addr::LOCALHOST)
             .is_err()
     );
+    if !has_ipv6() {
+        return;
+    }
+    let six = UdpSocket::bind("[::1]:0").unwrap();
+    six.set_multicast_loop_v6(false).unwrap();
+    assert!(!six.multicast_loop_v6().unwrap());
     assert!(six.join_multicast_v6(&Ipv6Addr::LOCALHOST, 0).is_err());
     assert!(six.leave_multicast_v6(&Ipv6Addr::LOCALHOST, 0).is_err());
 }

@@ -151,9 +151,19 @@ fn no_signals_given_are_all_that_can_be_had() {
     });
 }
 
-/// It is the child's signal, and not the parent's.
-#[gort::test]
+/// It is the child's signal, and not the parent's. In a process of its own, where what is done by default can be set:
+/// under `nohup` the signal is ignored.
+#[test]
 fn a_forked_child_does_what_was_done_before() {
+    let name = "actions::a_forked_child_does_what_was_done_before";
+    alone(name, || {
+        // SAFETY: no handler is set.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
+        gort::run(fork_with_a_subscription);
+    });
+}
+
+fn fork_with_a_subscription() {
     let signal = Signal::SIGHUP;
     let receiver = notify(&[signal]);
     let mut command = Command::new("true");

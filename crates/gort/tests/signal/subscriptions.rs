@@ -48,9 +48,10 @@ fn a_signal_comes_as_a_value() {
 
 #[test]
 fn a_plain_thread_may_wait_for_signals() {
-    let receiver = notify(&[Signal::SIGALRM]);
-    let sender = thread::spawn(|| send(Signal::SIGALRM));
-    assert_eq!(receive(&receiver), Signal::SIGALRM);
+    let signal = Signal::from_raw(libc::SIGRTMIN() + 27).unwrap();
+    let receiver = notify(&[signal]);
+    let sender = thread::spawn(move || send(signal));
+    assert_eq!(receive(&receiver), signal);
     sender.join().unwrap();
 }
 

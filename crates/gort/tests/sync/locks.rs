@@ -10,7 +10,9 @@ use gort::sync::{
     MappedMutexGuard, Mutex, MutexGuard, RawMutex, RawRwLock, RwLock, RwLockReadGuard,
     RwLockUpgradableReadGuard, RwLockWriteGuard,
 };
-use gort_test_support::{eventually, eventually_parked, eventually_parked_or_over, go_named};
+use gort_test_support::{
+    SOON, eventually, eventually_parked, eventually_parked_or_over, eventually_within, go_named,
+};
 
 const SHORT: Duration = Duration::from_millis(5);
 
@@ -542,18 +544,36 @@ fn one_reads_upgradably_beside_ordinary_readers() {
 #[gort::test]
 fn an_upgrade_that_gives_up_reads_on_and_lets_readers_in() {
     let lock = Arc::new(RwLock::new(1));
-    let (reader, upgradable) = (lock.read(), lock.upgradable_read());
-    let other = gort::go({
-        let lock = lock.clone();
-        move || {
-            // The upgrade that waits keeps it out; it comes in once that has given up.
-            eventually("the upgrade waits", || lock.try_read().is_none());
-            assert_eq!(*lock.read(), 1);
+    let (reader, mut upgradable) = (lock.read(), lock.upgradable_read());
+    let mut was_kept_out = false;
+    // Longer, if the machine was too busy for the other to look meanwhile.
+    for patience in [20 * SHORT, 200 * SHORT, 2_000 * SHORT] {
+        let has_given_up = Arc::new(AtomicBool::new(false));
+        let other = gort::go({
+            let (lock, is_over) = (lock.clone(), has_given_up.clone());
+            move || {
+                // The upgrade that waits keeps it out; it comes in once that has given up.
+                let mut is_kept_out = false;
+                eventually_within(
+                    patience + SOON,
+                    "the upgrade waits, or has given up",
+                    || {
+                        is_kept_out = lock.try_read().is_none();
+                        is_kept_out || is_over.load(Ordering::SeqCst)
+                    },
+                );
+                assert_eq!(*lock.read(), 1);
+                is_kept_out
+            }
+        });
+        upgradable = RwLockUpgradableReadGuard::try_upgrade_for(upgradable, patience).unwrap_err();
+        has_given_up.store(true, Ordering::SeqCst);
+        was_kept_out = other.join().unwrap();
+        if was_kept_out {
+            break;
         }
-    });
-    let upgradable =
-        RwLockUpgradableReadGuard::try_upgrade_for(upgradable, 20 * SHORT).unwrap_err();
-    other.join().unwrap();
+    }
+    assert!(was_kept_out, "not even within 10 s");
     assert_eq!(*upgradable, 1);
     assert!(lock.try_upgradable_read().is_none());
     let upgradable = RwLockUpgradableReadGuard::try_upgrade(upgradable).unwrap_err();
