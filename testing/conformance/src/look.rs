@@ -17,9 +17,14 @@ const HUNG: Duration = Duration::from_secs(60);
 #[track_caller]
 pub fn until(what: impl Display, mut is_true: impl FnMut() -> bool) {
     let start = Instant::now();
-    while !is_true() {
+    loop {
+        // The last look comes after the deadline.
+        let is_last = start.elapsed() >= patience(HUNG);
+        if is_true() {
+            return;
+        }
         assert!(
-            start.elapsed() < patience(HUNG),
+            !is_last,
             "never came about: {what}\n{}",
             gort::runtime::stacks()
         );
@@ -28,20 +33,35 @@ pub fn until(what: impl Display, mut is_true: impl FnMut() -> bool) {
     }
 }
 
-/// Repeats a case about an order until the machine did not disturb it: a goroutine whose slice of 10 ms
-/// has passed is sent to the end of the line, and on a busy machine it passes while nothing runs.
+/// Repeats a case about an order until nothing disturbed it. What disturbs is that a turn is taken from a goroutine,
+/// as its thread sleeps, say: that is counted. And that a slice passes, on a busy machine while nothing runs: its
+/// goroutine is sent to the end of the line. Nobody counts that; it does not happen to a case shorter than a slice.
 #[track_caller]
 pub fn undisturbed<T>(mut case: impl FnMut() -> T) -> T {
-    for _ in 0..200 {
+    const SLICE: Duration = Duration::from_millis(10);
+    let begin = Instant::now();
+    loop {
+        let is_last = begin.elapsed() >= patience(HUNG);
+        let before = turns_taken();
         // Begins a slice.
         gort::yield_now();
         let start = Instant::now();
         let result = case();
-        if start.elapsed() < Duration::from_millis(5) {
+        let elapsed = start.elapsed();
+        if elapsed < SLICE && turns_taken() == before {
             return result;
         }
+        assert!(
+            !is_last,
+            "the machine is too busy for a case about an order: {elapsed:?} the last time"
+        );
     }
-    panic!("the machine is too busy for a case about an order");
+}
+
+/// How often a goroutine lost its turn so far, before its slice was over or after.
+fn turns_taken() -> u64 {
+    let metrics = gort::runtime::metrics();
+    metrics.retakes + metrics.preemptions
 }
 
 /// Whether goroutines have stacks of their own. In thread mode each is an OS thread.

