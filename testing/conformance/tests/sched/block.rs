@@ -225,9 +225,15 @@ fn s065_s079_each_scheduling_point_lets_another_run() {
                 drop(mutex.lock());
                 holder.join().unwrap();
             });
-            assert_others_run("a sleep", |_| {
-                // waits: the sleep is what the case is about.
-                gort::time::sleep(Duration::from_millis(1));
+            assert_others_run("a sleep", |ran| {
+                // Again, if the other one's thread had no processor meanwhile.
+                for _ in 0..10_000 {
+                    // waits: the sleep is what the case is about.
+                    gort::time::sleep(Duration::from_millis(1));
+                    if ran.load(Ordering::Acquire) {
+                        break;
+                    }
+                }
             });
             assert_others_run("a long run with checkpoints", |ran| {
                 until("the slice is over", || {

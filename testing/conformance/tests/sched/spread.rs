@@ -8,7 +8,7 @@ use std::{fs, thread};
 
 use gort::runtime::{num_goroutine, set_gomaxprocs};
 use gort_conformance::child;
-use gort_conformance::look::{scaled, sized, sum_of_threads, until, until_waiting};
+use gort_conformance::look::{has_own_stacks, scaled, sized, sum_of_threads, until, until_waiting};
 use gort_core::runtime::current_p;
 use gort_core::wait_reason::WaitReason;
 
@@ -52,35 +52,34 @@ fn s052_many_short_tasks_spread_over_the_ps() {
             let tasks = scaled(400, 10_000);
             // waits: the thread, that is, with its P: nothing of the runtime is called.
             let task = || thread::sleep(Duration::from_millis(1));
-            let mut best = f64::INFINITY;
             // Of all rounds: in one of them a P may be without a processor.
-            let ps = Arc::new(Mutex::new(HashSet::new()));
-            for _ in 0..5 {
+            let ps = Mutex::new(HashSet::new());
+            let is_spread = |_| {
                 let start = Instant::now();
                 (0..tasks / 4).for_each(|_| task());
                 let serial = start.elapsed() * 4;
                 let start = Instant::now();
-                let handles: Vec<_> = (0..tasks)
-                    .map(|_| {
-                        let ps = Arc::clone(&ps);
-                        gort::go(move || {
+                let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+                gort::scope(|s| {
+                    for _ in 0..tasks {
+                        s.go(|| {
                             ps.lock().unwrap().insert(current_p());
+                            let at_once = now.fetch_add(1, Ordering::Relaxed) + 1;
+                            most.fetch_max(at_once, Ordering::Relaxed);
                             task();
-                        })
-                    })
-                    .collect();
-                for handle in handles {
-                    handle.join().unwrap();
-                }
+                            now.fetch_sub(1, Ordering::Relaxed);
+                        });
+                    }
+                });
                 let share = start.elapsed().as_secs_f64() / serial.as_secs_f64();
-                println!(
-                    "{share:.2} of the serial time, so far on Ps {:?}",
-                    ps.lock().unwrap()
-                );
-                best = best.min(share);
-            }
-            assert_eq!(ps.lock().unwrap().len(), PROCS);
-            assert!(best <= 1.5 / PROCS as f64, "{best:.2} of the serial time");
+                let most = most.into_inner();
+                let ps = ps.lock().unwrap();
+                println!("{share:.2} of the serial time, {most} at once, so far on Ps {ps:?}");
+                // Where each is a thread, to make it may take longer than it does.
+                let is_fast = share <= 1.5 / PROCS as f64 || !has_own_stacks();
+                is_fast && most >= PROCS && ps.len() == PROCS
+            };
+            assert!((0..20).any(is_spread));
         });
     })
     .procs(4)
