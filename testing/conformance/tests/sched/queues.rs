@@ -435,13 +435,19 @@ fn s048_the_order_in_which_work_is_looked_for() {
     child::of(|| {
         gort::run(|| {
             const ROUNDS: usize = 200;
+            // With less of them it is content on a machine where each is repeated again and again.
+            const ROUNDS_MIN: usize = 20;
             let outside = Outside::new();
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (stream, _) = listener.accept().unwrap();
             let stream = Arc::new(gort::net::TcpStream::from_std(stream).unwrap());
             let mut global_first = 0;
-            for _ in 0..ROUNDS {
+            let mut rounds = 0;
+            let start = Instant::now();
+            let has_time = || start.elapsed() < Duration::from_secs(10);
+            while rounds < ROUNDS_MIN || rounds < ROUNDS && has_time() {
+                rounds += 1;
                 let order = undisturbed(|| {
                     let order = Arc::new(Mutex::new(String::new()));
                     let wg = WaitGroup::new();
@@ -477,8 +483,9 @@ fn s048_the_order_in_which_work_is_looked_for() {
                     _ => panic!("{order}"),
                 }
             }
-            println!("the global queue was first {global_first} times of {ROUNDS}");
-            assert!(global_first <= ROUNDS / 5, "{global_first}");
+            println!("the global queue was first {global_first} times of {rounds}");
+            // Of few rounds more may happen to be a 61st time.
+            assert!(global_first <= rounds / 5 + 5, "{global_first}");
         });
     })
     .procs(1)
