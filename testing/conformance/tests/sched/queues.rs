@@ -443,6 +443,7 @@ fn s048_the_order_in_which_work_is_looked_for() {
             let (stream, _) = listener.accept().unwrap();
             let stream = Arc::new(gort::net::TcpStream::from_std(stream).unwrap());
             let mut global_first = 0;
+            let mut others = Vec::new();
             let mut rounds = 0;
             let start = Instant::now();
             let has_time = || start.elapsed() < Duration::from_secs(10);
@@ -480,9 +481,11 @@ fn s048_the_order_in_which_work_is_looked_for() {
                     "rlgn" => {}
                     // The 61st time.
                     "grln" | "rgln" => global_first += 1,
-                    _ => panic!("{order}"),
+                    // The monitor saw a slice end, and asks for the P when the next has begun.
+                    _ => others.push(order),
                 }
             }
+            assert!(others.len() <= rounds / 10, "of {rounds}: {others:?}");
             println!("the global queue was first {global_first} times of {rounds}");
             // Of few rounds more may happen to be a 61st time.
             assert!(global_first <= rounds / 5 + 5, "{global_first}");
