@@ -2,11 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gort::chan::{self, Receiver, RecvError, Select, SendError, Sender, select};
-use gort_conformance::support::{eventually, eventually_parked, go_named, reason_of};
+use gort_conformance::support::{eventually_parked, go_named};
 
 #[gort::test]
 fn se01_d20_nil_disables_an_arm() {
@@ -421,12 +420,10 @@ fn se19_d1_a_closed_send_arm_counts_as_ready() {
 fn se20_d1_close_wakes_goroutines_parked_in_select() {
     let (s, r) = chan::bounded::<usize>(0);
     let (never_s, never_r) = chan::bounded::<usize>(0);
-    let waiting = Arc::new(AtomicUsize::new(0));
     let receivers: Vec<_> = (0..100)
-        .map(|_| {
-            let (r, never_r, waiting) = (r.clone(), never_r.clone(), Arc::clone(&waiting));
-            gort::go(move || {
-                waiting.fetch_add(1, Ordering::SeqCst);
+        .map(|i| {
+            let (r, never_r) = (r.clone(), never_r.clone());
+            go_named(&format!("se20 receiver {i}"), move || {
                 select! {
                     recv(never_r) -> _ => unreachable!(),
                     recv(r) -> value => assert_eq!(value, Err(RecvError)),
@@ -434,9 +431,9 @@ fn se20_d1_close_wakes_goroutines_parked_in_select() {
             })
         })
         .collect();
-    eventually("all receivers wait", || {
-        waiting.load(Ordering::SeqCst) == 100 && !gort::runtime::stacks().contains("[runnable")
-    });
+    for i in 0..100 {
+        eventually_parked(&format!("se20 receiver {i}"), "select");
+    }
     assert!(s.close());
     for receiver in receivers {
         receiver.join().unwrap();
@@ -455,9 +452,9 @@ fn se20_d1_close_wakes_goroutines_parked_in_select() {
             })
         })
         .collect();
-    eventually("the last sender waits", || {
-        (0..100).all(|i| reason_of(&format!("se20 sender {i}")).as_deref() == Some("select"))
-    });
+    for i in 0..100 {
+        eventually_parked(&format!("se20 sender {i}"), "select");
+    }
     assert!(r.close());
     for sender in senders {
         sender.join().unwrap();

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gort::chan::{self, Receiver, Sender, select};
+use gort_conformance::child;
 use gort_conformance::support::eventually;
 
 use super::{goroutines_max, scaled};
@@ -188,8 +189,8 @@ fn se14_two_sends_on_one_channel_are_chosen_at_random() {
     }
 }
 
-/// How long it takes to wake `n` goroutines, one after the other, ten times each, out of a select in
-/// which all wait for one common channel too.
+/// The processor time that it takes to wake `n` goroutines, one after the other, ten times each, out of a
+/// select in which all wait for one common channel too.
 fn leave_the_common_queue(n: usize) -> Duration {
     const MESSAGES: usize = 10;
     let (common, from_common) = chan::bounded::<()>(0);
@@ -211,34 +212,51 @@ fn leave_the_common_queue(n: usize) -> Duration {
         })
         .collect();
     eventually("all wait", || waiting.load(Ordering::SeqCst) == n as u64);
-    let start = Instant::now();
+    let before = processor_time();
     for _ in 0..MESSAGES {
         for (s, _) in own.iter().rev() {
             s.send(()).unwrap();
         }
     }
-    let elapsed = start.elapsed();
+    let used = processor_time() - before;
     for (_, goroutine) in own {
         goroutine.join().unwrap();
     }
     drop(common);
-    elapsed
+    used
 }
 
-#[gort::test(timeout = "120s")]
+/// What this process has used so far. Unlike the time on the wall it leaves out what other programs use.
+fn processor_time() -> Duration {
+    let mut used = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes one timespec, which lives through the call.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut used) };
+    assert_eq!(result, 0);
+    Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
+}
+
+#[test]
 fn se17_leaving_a_queue_takes_constant_time() {
-    // As Go's checkLinear: a busy machine may need a few tries, and larger sizes are steadier.
-    let mut failures = Vec::new();
-    let mut n = 1000;
-    for _ in 0..6 {
-        let (small, large) = (leave_the_common_queue(n), leave_the_common_queue(2 * n));
-        if large < small * 3 {
-            return;
-        }
-        failures.push(format!("{n}: {small:?}, {}: {large:?}", 2 * n));
-        n = (n * 2).min(goroutines_max() / 2).min(8000);
-    }
-    panic!("not linear: {failures:?}");
+    child::of(|| {
+        gort::run(|| {
+            // As Go's checkLinear: a busy machine may need a few tries, and larger sizes are steadier.
+            let mut failures = Vec::new();
+            let mut n = 1000;
+            for _ in 0..6 {
+                let (small, large) = (leave_the_common_queue(n), leave_the_common_queue(2 * n));
+                if large < small * 3 {
+                    return;
+                }
+                failures.push(format!("{n}: {small:?}, {}: {large:?}", 2 * n));
+                n = (n * 2).min(goroutines_max() / 2).min(8000);
+            }
+            panic!("not linear: {failures:?}");
+        });
+    })
+    .passes();
 }
 
 #[gort::test(procs = 4, timeout = "10m")]

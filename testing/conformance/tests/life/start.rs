@@ -43,14 +43,22 @@ fn s026_gomaxprocs_comes_from_the_environment() {
 
 #[test]
 fn s026_a_bad_gomaxprocs_is_named_and_not_used() {
-    let output = child::of(|| {
-        let usable = thread::available_parallelism().unwrap().get();
-        assert_eq!(gomaxprocs(), usable);
-    })
-    .without("GORT_PROCS")
-    .var("GOMAXPROCS", "many")
-    .passes();
-    assert!(output.stderr.contains("GOMAXPROCS=many"), "{output}");
+    let case = || println!("procs {}", gomaxprocs());
+    let unset = child::of(case)
+        .without("GORT_PROCS")
+        .without("GOMAXPROCS")
+        .passes();
+    let bad = child::of(case)
+        .without("GORT_PROCS")
+        .var("GOMAXPROCS", "many")
+        .passes();
+    let procs = |output: &child::Output| {
+        let line = output.stdout.lines().find(|line| line.contains("procs "));
+        line.expect("the case wrote it").to_owned()
+    };
+    assert_eq!(procs(&bad), procs(&unset));
+    assert!(bad.stderr.contains("GOMAXPROCS=many"), "{bad}");
+    assert!(!unset.stderr.contains("GOMAXPROCS"), "{unset}");
 }
 
 #[gort::test(procs = 2)]
@@ -117,7 +125,7 @@ fn s028_d08_the_program_ends_when_main_returns() {
                 let _told = Told;
                 told.store(true, Ordering::Release);
                 // waits: for longer than the program lives.
-                gort::time::sleep(Duration::from_millis(100));
+                gort::time::sleep(Duration::from_secs(1_000));
                 println!("the other goroutine after its sleep");
             });
             until("the other runs", || started.load(Ordering::Acquire));
@@ -248,8 +256,11 @@ fn s031_threads_are_as_many_as_there_is_work_for() {
         let peak = peak.load(Ordering::Relaxed);
         println!("{goroutines} goroutines, {peak} threads");
         if has_own_stacks() {
-            // One more for each P that was taken from a thread which slept in the kernel for a moment.
-            assert!(peak <= 2 * PROCS + 2, "{peak} threads on {PROCS} Ps");
+            // One more for each P that was taken from a thread which slept in the kernel for a moment, or had no
+            // processor for as long as a slice: more on a busy machine. One for each goroutine would be four times as
+            // many.
+            let others = 2 + goroutines / 4;
+            assert!(peak <= 2 * PROCS + others, "{peak} threads on {PROCS} Ps");
         } else {
             // Besides the goroutines' and the Ps': main's, those of the runtime's own two goroutines, a spare, one
             // in the poller, what is on its way when counted, and those that took over from threads which slept in
@@ -282,14 +293,20 @@ fn s032_an_idle_program_uses_no_processor_time() {
                 first.and_then(|n| n.parse().ok()).unwrap_or(0)
             })
         };
-        // waits: the case is about what happens while nothing happens. First the threads find that out.
-        thread::sleep(Duration::from_millis(200));
-        let before = used_ns();
-        // waits: the second that is measured
-        thread::sleep(Duration::from_secs(1));
-        let used = used_ns() - before;
-        println!("{used} ns in a second");
-        assert!(used < 10_000_000, "{used} ns of processor time in a second");
+        let in_a_second = |_| {
+            let before = used_ns();
+            // waits: the second that is measured: the case is about what happens while nothing happens
+            thread::sleep(Duration::from_secs(1));
+            // A thread that has ended takes its time with it.
+            used_ns().saturating_sub(before)
+        };
+        // First the threads find out that there is no work, which takes them longer on a busy machine.
+        let is_calm = |used: &u64| {
+            println!("{used} ns in a second");
+            *used < 10_000_000
+        };
+        let calm = (0..10).map(in_a_second).find(is_calm);
+        assert!(calm.is_some(), "never less than 10 ms in a second");
     })
     .procs(4)
     .passes();

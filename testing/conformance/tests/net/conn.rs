@@ -1,7 +1,7 @@
 //! Connections and their ends: NE01 to NE06, NE08 to NE11, NE19, NE22.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Ipv4Addr, Shutdown};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -182,18 +182,23 @@ fn ne10_connecting_gives_up_in_time_and_not_before() {
         let addr = listener.local_addr().unwrap();
         let mut queued = Vec::new();
         let limit = Duration::from_millis(200);
-        let started = loop {
+        // One may be too slow although there was room, and takes that.
+        let mut given_up_in_a_row = 0;
+        while given_up_in_a_row < 2 {
             let start = Instant::now();
             match TcpStream::connect_timeout(&addr, limit) {
-                Ok(stream) => queued.push(stream),
+                Ok(stream) => {
+                    queued.push(stream);
+                    given_up_in_a_row = 0;
+                }
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::TimedOut);
-                    break start;
+                    assert!(start.elapsed() >= limit);
+                    given_up_in_a_row += 1;
                 }
             }
             assert!(queued.len() < 100, "the queue is never full");
-        };
-        assert!(started.elapsed() >= limit);
+        }
         let start = Instant::now();
         assert_timeout(TcpStream::connect_timeout(&addr, Duration::from_millis(1)));
         assert!(start.elapsed() >= Duration::from_millis(1));
@@ -255,7 +260,10 @@ fn ne19_ten_acceptors_on_one_listener_and_close_ends_them() {
 #[test]
 fn ne22_the_port_is_free_when_close_returns() {
     run(|| {
-        let mut listener = Arc::new(listen());
+        // An address of this process's own: elsewhere another socket may be given the port meanwhile.
+        let [_, high, middle, low] = std::process::id().to_be_bytes();
+        let own = Ipv4Addr::new(127, 64 | high & 63, middle, low);
+        let mut listener = Arc::new(TcpListener::bind((own, 0)).unwrap());
         let addr = listener.local_addr().unwrap();
         for _ in 0..50 {
             let acceptor = gort::go({

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use gort::net::{TcpListener, TcpStream};
 
 use gort_conformance::look::has_own_stacks;
+use gort_test_support::{eventually_parked_or_over, go_named};
 
 use crate::support::{
-    after_ms, alone, assert_closed, assert_timeout, count_descriptors, listen, pair, run, scaled,
-    status, until, until_parked, watched,
+    after_ms, alone, assert_closed, assert_timeout, count_descriptors, has_room_for, listen, pair,
+    run, scaled, status, until, until_parked, watched,
 };
 
 #[test]
@@ -50,18 +51,21 @@ fn s147_every_descriptor_is_registered_once_and_leaves_when_closed() {
 #[test]
 fn s148_one_epoll_instance_made_at_first_use() {
     alone("seeds::s148_one_epoll_instance_made_at_first_use", || {
-        run(|| {
+        // The process may have inherited some.
+        let epolls = count_descriptors("[eventpoll]");
+        let counters = count_descriptors("[eventfd]");
+        run(move || {
             assert_eq!(
                 count_descriptors("[eventpoll]"),
-                0,
+                epolls,
                 "none before the first use"
             );
             let connections: Vec<_> = (0..20).map(|_| pair()).collect();
-            assert_eq!(count_descriptors("[eventpoll]"), 1);
-            assert_eq!(count_descriptors("[eventfd]"), 1);
+            assert_eq!(count_descriptors("[eventpoll]"), epolls + 1);
+            assert_eq!(count_descriptors("[eventfd]"), counters + 1);
             drop(connections);
             let _other = listen();
-            assert_eq!(count_descriptors("[eventpoll]"), 1);
+            assert_eq!(count_descriptors("[eventpoll]"), epolls + 1);
         });
     });
 }
@@ -122,8 +126,11 @@ fn s149_thousand_clients_at_once_and_nothing_is_left() {
     alone(
         "seeds::s149_thousand_clients_at_once_and_nothing_is_left",
         || {
+            const CLIENTS: usize = 1000;
+            if !has_room_for(2 * CLIENTS) {
+                return;
+            }
             run(|| {
-                const CLIENTS: usize = 1000;
                 let goroutines = gort::runtime::num_goroutine();
                 let listener = Arc::new(listen());
                 let addr = listener.local_addr().unwrap();
@@ -170,11 +177,23 @@ fn s149_thousand_clients_at_once_and_nothing_is_left() {
     );
 }
 
+/// Whether the machine has no such addresses.
+fn is_no_address(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    number.is_some_and(|number| [libc::EADDRNOTAVAIL, libc::EAFNOSUPPORT].contains(&number))
+}
+
 #[test]
 fn s150_listener_and_connection_know_their_addresses() {
     run(|| {
         for host in ["127.0.0.1:0", "[::1]:0"] {
-            let listener = TcpListener::bind(host).unwrap();
+            let listener = match TcpListener::bind(host) {
+                Err(error) if host.starts_with('[') && is_no_address(&error) => {
+                    println!("not shown for {host}: {error}");
+                    continue;
+                }
+                result => result.unwrap(),
+            };
             let addr = listener.local_addr().unwrap();
             assert_eq!(addr.is_ipv6(), host.starts_with('['));
             assert_ne!(addr.port(), 0);
@@ -290,17 +309,27 @@ fn s153_a_deadline_that_has_been_moved_is_another_round() {
     run(|| {
         let (client, _server) = pair();
         let client = Arc::new(client);
-        client.set_read_deadline(after_ms(50)).unwrap();
-        let reader = gort::go({
-            let client = Arc::clone(&client);
-            move || ((&*client).read(&mut [0]), Instant::now())
-        });
-        until_parked(&reader);
-        let later = Instant::now() + Duration::from_millis(150);
-        client.set_read_deadline(Some(later)).unwrap();
-        let (result, at) = reader.join().unwrap();
-        assert_timeout(result);
-        assert!(at >= later, "woken for the old deadline");
+        // The first may pass before it can be moved, on a busy machine.
+        for ms in [50, 500, 5_000] {
+            let old = Instant::now() + Duration::from_millis(ms);
+            client.set_read_deadline(Some(old)).unwrap();
+            let name = "s153 reads";
+            let reader = go_named(name, {
+                let client = Arc::clone(&client);
+                move || ((&*client).read(&mut [0]), Instant::now())
+            });
+            let was_parked = eventually_parked_or_over(name, "IO wait", &reader);
+            let later = old + Duration::from_millis(100);
+            client.set_read_deadline(Some(later)).unwrap();
+            let is_moved_in_time = was_parked && Instant::now() < old;
+            let (result, at) = reader.join().unwrap();
+            assert_timeout(result);
+            if is_moved_in_time {
+                assert!(at >= later, "woken for the old deadline");
+                return;
+            }
+        }
+        panic!("no deadline could be moved before it passed");
     });
 }
 
@@ -414,13 +443,16 @@ fn s155_the_network_is_served_while_every_p_is_busy() {
 #[test]
 fn s156_a_stalled_writer_parks_and_all_bytes_arrive_in_order() {
     run(|| {
-        const LEN: usize = 64 << 20;
-        let byte_at = |position: usize| (position ^ (position >> 11) ^ (position >> 19)) as u8;
+        // More than the buffers of both sockets hold. Each word is its own number.
+        const LEN: usize = 32 << 20;
+        let mut bytes = Vec::with_capacity(LEN);
+        (0..LEN as u64 / 8).for_each(|word| bytes.extend_from_slice(&word.to_ne_bytes()));
+        let bytes = Arc::new(bytes);
         let (mut client, mut server) = pair();
-        let writer = gort::go(move || {
-            let bytes: Vec<u8> = (0..LEN).map(byte_at).collect();
+        let writer = gort::go({
+            let bytes = Arc::clone(&bytes);
             // One call: it returns when the last byte is the kernel's.
-            client.write(&bytes).unwrap()
+            move || client.write(&bytes).unwrap()
         });
         until_parked(&writer);
         let mut buf = vec![0; 100_000];
@@ -430,9 +462,8 @@ fn s156_a_stalled_writer_parks_and_all_bytes_arrive_in_order() {
             if count == 0 {
                 break;
             }
-            for (i, byte) in buf[..count].iter().enumerate() {
-                assert_eq!(*byte, byte_at(position + i), "at {}", position + i);
-            }
+            let wanted = bytes.get(position..position + count);
+            assert!(wanted == Some(&buf[..count]), "at {position} or after");
             position += count;
         }
         assert_eq!(position, LEN);
@@ -495,8 +526,11 @@ fn idle_connections(listener: &TcpListener, count: usize) -> Vec<TcpStream> {
 #[test]
 fn s157_idle_connections_cost_no_thread() {
     alone("seeds::s157_idle_connections_cost_no_thread", || {
-        run(|| {
-            let count = scaled(2_000, 9_800);
+        let count = scaled(2_000, 9_800);
+        if !has_room_for(2 * count) {
+            return;
+        }
+        run(move || {
             let listener = listen();
             let first = idle_connections(&listener, 100);
             let threads = status("Threads");
@@ -517,8 +551,11 @@ fn s157_idle_connections_cost_no_thread() {
 #[test]
 fn s158_memory_grows_linearly_with_connections() {
     alone("seeds::s158_memory_grows_linearly_with_connections", || {
+        const STEP: usize = 1_000;
+        if !has_room_for(2 * (200 + 3 * STEP)) {
+            return;
+        }
         run(|| {
-            const STEP: usize = 1_000;
             let listener = listen();
             // What is made once (the allocator's arenas, the first slabs) is no connection's.
             let mut clients = vec![idle_connections(&listener, 200)];
@@ -526,7 +563,7 @@ fn s158_memory_grows_linearly_with_connections() {
             for _ in 0..3 {
                 let before = status("VmRSS");
                 clients.push(idle_connections(&listener, STEP));
-                grown.push((status("VmRSS") - before) * 1024 / STEP);
+                grown.push(status("VmRSS").saturating_sub(before) * 1024 / STEP);
             }
             println!("bytes per idle connection, both ends, by thousands: {grown:?}");
             // A goroutine has a few pages of stack in debug builds; twice that is the bound.

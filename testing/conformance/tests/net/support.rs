@@ -1,13 +1,12 @@
 //! What the cases share: a goroutine with a deadline, waiting for conditions, connected pairs.
 
-use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
-use std::{fs, panic, thread};
+use std::{fs, panic};
 
 use gort::net::{TcpListener, TcpStream};
 use gort_conformance::look::patience;
-pub(crate) use gort_conformance::look::scaled;
+pub(crate) use gort_conformance::look::{scaled, until};
 use gort_core::snapshot;
 use gort_core::wait_reason::WaitReason;
 
@@ -28,17 +27,6 @@ pub(crate) fn run(case: impl FnOnce() + Send + 'static) {
 #[track_caller]
 pub(crate) fn alone(name: &str, case: impl FnOnce() + Send + 'static) {
     print!("{}", gort_test_support::alone(name, case));
-}
-
-/// Waits until `is_true`, letting others run meanwhile.
-#[track_caller]
-pub(crate) fn until(what: impl Display, mut is_true: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_true() {
-        assert!(start.elapsed() < HUNG, "never came about: {what}");
-        gort::yield_now();
-        thread::yield_now();
-    }
 }
 
 /// Waits until the goroutine is parked for the network.
@@ -130,11 +118,17 @@ pub(crate) fn count_descriptors(target: &str) -> usize {
 /// The descriptors that the epoll instance watches, with their event masks.
 pub(crate) fn watched() -> Vec<(i32, u32)> {
     let all = descriptors();
-    let (epoll, _) = all
+    let epolls = all
         .iter()
-        .find(|(_, text)| text.contains("[eventpoll]"))
-        .unwrap();
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{epoll}")).unwrap();
+        .filter(|(_, text)| text.contains("[eventpoll]"))
+        .map(|(epoll, _)| fs::read_to_string(format!("/proc/self/fdinfo/{epoll}")).unwrap());
+    // Ours is closed on exec, unlike one that was inherited.
+    let is_ours = |info: &String| {
+        let mut lines = info.lines();
+        let flags = lines.find_map(|line| line.strip_prefix("flags:")).unwrap();
+        i32::from_str_radix(flags.trim(), 8).unwrap() & libc::O_CLOEXEC != 0
+    };
+    let info = { epolls }.find(is_ours).unwrap();
     info.lines()
         .filter_map(|line| {
             let mut words = line.strip_prefix("tfd:")?.split_whitespace();
@@ -143,6 +137,30 @@ pub(crate) fn watched() -> Vec<(i32, u32)> {
             Some((fd, u32::from_str_radix(events, 16).ok()?))
         })
         .collect()
+}
+
+/// Raises this process's limit of descriptors to what it may have, and says whether `count` fit, and a few more.
+/// If not, that is written: the case cannot be shown then.
+pub(crate) fn has_room_for(count: usize) -> bool {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: writes one rlimit, which lives through the call.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    assert_eq!(result, 0);
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: reads one rlimit, which lives through the call.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!(result, 0);
+    let has_room = limit.rlim_max >= count as u64 + 100;
+    if !has_room {
+        println!(
+            "not shown: {count} descriptors, and {} are allowed",
+            limit.rlim_max
+        );
+    }
+    has_room
 }
 
 /// A line of /proc/self/status as a number.

@@ -1,14 +1,16 @@
 //! Traffic: NE18 (Go's nettest) and NE20.
 
+use std::array;
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use gort::net::TcpStream;
 
 use crate::support::{
-    after_ms, assert_closed, assert_timeout, listen, pair, past, run, scaled, sleep, until_parked,
+    after_ms, assert_closed, assert_timeout, listen, pair, past, run, scaled, sleep, until,
+    until_parked,
 };
 
 /// Sends back whatever comes.
@@ -279,13 +281,14 @@ fn ne18_i_a_hundred_goroutines_call_everything_at_once() {
                 let _ = (&server).write(&buf[..10]);
             }
         });
+        let calls: Arc<[AtomicUsize; 100]> = Arc::new(array::from_fn(|_| AtomicUsize::new(0)));
         let callers: Vec<_> = (0..100u64)
             .map(|i| {
                 let (client, stop) = (Arc::clone(&client), Arc::clone(&stop));
+                let calls = Arc::clone(&calls);
                 gort::go(move || {
                     // A small generator of its own for each: the order of calls differs.
                     let mut random = 0x9e37_79b9_7f4a_7c15 ^ i << 32 | 1;
-                    let mut calls = 0u64;
                     while !stop.load(Ordering::Relaxed) {
                         random ^= random << 13;
                         random ^= random >> 7;
@@ -308,19 +311,21 @@ fn ne18_i_a_hundred_goroutines_call_everything_at_once() {
                                 .unwrap(),
                             _ => drop(client.try_clone().unwrap()),
                         }
-                        calls += 1;
+                        calls[i as usize].fetch_add(1, Ordering::Relaxed);
                     }
-                    calls
                 })
             })
             .collect();
         // waits: for the calls to mix; the length is the size of the test.
         sleep(Duration::from_millis(scaled(300, 5_000) as u64));
+        until("each has called", || {
+            calls.iter().all(|calls| calls.load(Ordering::Relaxed) > 0)
+        });
         stop.store(true, Ordering::Relaxed);
         // A caller may be parked: the deadlines are milliseconds away at most, unless cleared.
         client.set_deadline(past()).unwrap();
         for caller in callers {
-            assert!(caller.join().unwrap() > 0);
+            caller.join().unwrap();
         }
         client.close().unwrap();
         drain.join().unwrap();

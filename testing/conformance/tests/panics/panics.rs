@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gort::PanicPolicy;
 use gort::chan::{self, RecvError, SendError, TryRecvError, TrySendError};
@@ -343,7 +343,7 @@ fn pn15_a_panic_that_leaves_a_destructor_during_another_ends_the_process() {
 
 #[test]
 fn pn18_a_panic_while_many_run_ends_the_process_soon() {
-    let start = Instant::now();
+    // One that does not end soon is ended, with another status.
     let output = child::of(|| {
         run_with_gos_rule(|| {
             for _ in 0..100 {
@@ -361,7 +361,6 @@ fn pn18_a_panic_while_many_run_ends_the_process_soon() {
         });
     })
     .output();
-    assert!(start.elapsed() < Duration::from_secs(30), "{output}");
     assert_eq!(output.status.code(), Some(2), "{output}");
     assert!(!output.stdout.contains("joined"), "{output}");
     // What the others write may stand between the letters of what the panic hook writes, but not in the dump, which is
