@@ -3,8 +3,8 @@
 use std::net::TcpStream as StdStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use gort::chan;
 use gort::runtime::{num_goroutine, stacks};
@@ -375,12 +375,30 @@ fn s040_time_passes_while_all_wait() {
     .passes();
 }
 
+/// The number of the monitor's sleep, if it sleeps: not if it waits for a processor.
+fn monitors_sleep() -> Option<String> {
+    let mut tasks = fs::read_dir("/proc/self/task").unwrap();
+    tasks.find_map(|task| {
+        let status = fs::read_to_string(task.ok()?.path().join("status")).ok()?;
+        let line = |name| status.lines().find(|line| line.starts_with(name));
+        let sleeps = line("Name:")?.ends_with("gort-sysmon") && line("State:")?.contains("S (");
+        sleeps.then(|| line("voluntary_ctxt_switches:").map(str::to_owned))?
+    })
+}
+
 #[test]
 fn s040_a_wait_begins_when_it_begins() {
     child::of(|| {
         drop(parked_once());
         for _ in 0..3 {
-            // waits: until the monitor sleeps, which has kept the time so far.
+            // It has kept the time so far.
+            until("the monitor sleeps", || {
+                let before = monitors_sleep();
+                // waits: for longer than the monitor's pauses
+                thread::sleep(Duration::from_millis(50));
+                before.is_some() && before == monitors_sleep()
+            });
+            // waits: for the time that the monitor misses
             thread::sleep(Duration::from_millis(1_500));
             let start = Instant::now();
             let (handle, gp) = parked_once();
