@@ -19,13 +19,15 @@ use std::fmt;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Once;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a program may take to die before it counts as hung.
 const HUNG: Duration = Duration::from_secs(60);
+/// Time for what a program must not do once it has said what it must.
+const MORE: Duration = Duration::from_secs(1);
 
 /// A program that is going to run.
 #[derive(Debug)]
@@ -113,20 +115,42 @@ impl Program {
     ///
     /// It cannot be started.
     pub fn run(self) -> Ended {
-        self.run_meanwhile(|_| ())
+        self.run_looking(|_, _| ())
     }
 
-    /// Runs it to its end; `meanwhile` is called with its process id once it has started.
+    /// Runs it until `text` is in its standard error, and a second longer; then `signo` is sent to it, once, which
+    /// should end it.
     ///
     /// # Panics
     ///
     /// It cannot be started.
-    pub fn run_meanwhile(mut self, meanwhile: impl FnOnce(u32)) -> Ended {
+    pub fn run_until_it_says(self, text: &str, signo: i32) -> Ended {
+        let mut said: Option<Instant> = None;
+        let mut is_sent = false;
+        self.run_looking(|child, stderr| {
+            let is_over = match said {
+                None => {
+                    if stderr.text().contains(text) {
+                        said = Some(Instant::now());
+                    }
+                    false
+                }
+                Some(said) => !is_sent && said.elapsed() > MORE,
+            };
+            if is_over {
+                is_sent = true;
+                // SAFETY: a signal to our child, which has not been waited for.
+                unsafe { libc::kill(child.id() as libc::pid_t, signo) };
+            }
+        })
+    }
+
+    /// Runs it to its end; `look` is called again and again meanwhile, with what it has written to its standard error.
+    fn run_looking(mut self, mut look: impl FnMut(&Child, &Reader)) -> Ended {
         let started = Instant::now();
         let mut child = self.command.spawn().expect("the program can be started");
-        let stdout = read_all(child.stdout.take().expect("piped"));
-        let stderr = read_all(child.stderr.take().expect("piped"));
-        meanwhile(child.id());
+        let stdout = Reader::of(child.stdout.take().expect("piped"));
+        let stderr = Reader::of(child.stderr.take().expect("piped"));
         let mut is_hung = false;
         let status = loop {
             if let Some(status) = child.try_wait().expect("the child is ours") {
@@ -137,21 +161,53 @@ impl Program {
                 child.kill().expect("the child is ours");
                 break child.wait().expect("the child is ours");
             }
+            look(&child, &stderr);
             // waits: looks again, until the deadline
             thread::sleep(Duration::from_millis(2));
         };
-        let elapsed = started.elapsed();
-        let text = |reader: thread::JoinHandle<Vec<u8>>| {
-            let bytes = reader.join().expect("reading does not panic");
-            String::from_utf8_lossy(&bytes).into_owned()
-        };
         Ended {
             status,
-            stdout: text(stdout),
-            stderr: text(stderr),
-            elapsed,
+            elapsed: started.elapsed(),
+            stdout: stdout.all(),
+            stderr: stderr.all(),
             is_hung,
         }
+    }
+}
+
+/// Reads a pipe to its end.
+struct Reader {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Reader {
+    fn of(mut pipe: impl Read + Send + 'static) -> Reader {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let read = Arc::clone(&bytes);
+        let thread = thread::spawn(move || {
+            let mut part = [0; 8192];
+            // What could be read until an error is shown all the same.
+            while let Ok(len @ 1..) = pipe.read(&mut part) {
+                let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+                read.extend_from_slice(&part[..len]);
+            }
+        });
+        Reader { bytes, thread }
+    }
+
+    /// What has been read.
+    fn text(&self) -> String {
+        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// What there was until the end.
+    fn all(self) -> String {
+        let Reader { bytes, thread } = self;
+        thread.join().expect("reading does not panic");
+        let bytes = bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
@@ -177,15 +233,6 @@ fn leave_no_core() -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
-}
-
-fn read_all(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        // What could be read until an error is shown all the same.
-        let _ = pipe.read_to_end(&mut bytes);
-        bytes
-    })
 }
 
 impl Ended {

@@ -119,7 +119,8 @@ in_both_modes! {
     }
 
     fn a_report_may_be_all(program) {
-        let ended = program(env!("CARGO_BIN_EXE_deadlock_policy")).arg("report").run();
+        let hangs = program(env!("CARGO_BIN_EXE_deadlock_policy")).arg("report");
+        let ended = hangs.run_until_it_says(ALL_ASLEEP, libc::SIGALRM);
         ended.assert_signal(libc::SIGALRM);
         assert_eq!(ended.stderr.matches(ALL_ASLEEP).count(), 1, "{ended}");
     }

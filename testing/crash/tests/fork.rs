@@ -7,6 +7,9 @@ use gort_crash::in_both_modes;
 const ADVICE: &str = "after fork without exec: the child has none of the runtime's threads; only \
                       async-signal-safe calls are allowed there, until exec or _exit";
 
+/// For the reporter one waits for 20 s.
+const WAITED: Duration = Duration::from_secs(20);
+
 in_both_modes! {
     fn a_child_that_needs_the_scheduler_dies_with_a_text(program) {
         for (way, what) in [
@@ -31,11 +34,15 @@ in_both_modes! {
     }
 
     fn a_childs_overflow_is_reported_without_the_reporter(program) {
-        let ended = program(env!("CARGO_BIN_EXE_fork")).arg("overflow").run();
-        ended.assert_status(128 + libc::SIGABRT);
-        ended.assert_says("gort: goroutine 1 overflowed its stack of 8 MiB");
-        ended.assert_says("frames elided...");
-        assert!(ended.elapsed < Duration::from_secs(15), "it waited: {ended}");
+        let has_waited = || {
+            let ended = program(env!("CARGO_BIN_EXE_fork")).arg("overflow").run();
+            ended.assert_status(128 + libc::SIGABRT);
+            ended.assert_says("gort: goroutine 1 overflowed its stack of 8 MiB");
+            ended.assert_says("frames elided...");
+            ended.elapsed >= WAITED
+        };
+        // One that waits does so each time; a machine that stands still does not.
+        assert!((0..3).any(|_| !has_waited()), "it waited");
     }
 
     fn a_child_that_needs_nothing_ends_as_it_likes(program) {

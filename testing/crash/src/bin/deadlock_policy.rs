@@ -1,5 +1,5 @@
-//! A deadlock under the policy that the argument names, `report` or `off`: the program hangs until its
-//! alarm clock ends it.
+//! A deadlock under the policy that the argument names: with `off` the program hangs until its alarm clock ends it,
+//! with `report` until somebody who has read the report does.
 
 use gort::DeadlockPolicy;
 
@@ -9,8 +9,10 @@ fn main() {
         Some("off") => DeadlockPolicy::Off,
         other => panic!("no policy: {other:?}"),
     };
-    // SAFETY: sets a timer whose signal ends the process.
-    unsafe { libc::alarm(1) };
+    if policy == DeadlockPolicy::Off {
+        // SAFETY: sets a timer whose signal ends the process.
+        unsafe { libc::alarm(1) };
+    }
     let never = gort::Config::new().deadlock(policy).run(|| {
         let (_sender, receiver) = gort::chan::bounded::<()>(0);
         let _ = receiver.recv();
