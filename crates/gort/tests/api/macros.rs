@@ -92,6 +92,20 @@ fn a_test_whose_goroutines_wait_for_each_other_fails_at_once() {
     let _ = receiver.recv();
 }
 
+/// It runs alone, so it waits for those that run.
+#[gort::test(procs = 2)]
+fn a_test_with_a_number_of_its_own_has_its_turn() {
+    assert_eq!(gort::runtime::metrics().gomaxprocs, 2);
+}
+
+#[gort::test]
+#[should_panic(expected = "hangs: all its goroutines wait")]
+fn a_test_that_hangs_is_found_while_another_waits_for_its_turn() {
+    std::thread::spawn(a_test_with_a_number_of_its_own_has_its_turn);
+    let (_sender, receiver) = gort::chan::bounded::<()>(0);
+    let _ = receiver.recv();
+}
+
 #[gort::test]
 fn a_test_that_a_plain_thread_wakes_does_not_hang() {
     let (sender, receiver) = gort::chan::bounded(0);
