@@ -6,6 +6,7 @@
 use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use gort_arch::stack::Class;
 pub use gort_arch::tls::Request as TlsRequest;
@@ -614,6 +615,21 @@ pub fn report() -> Report {
         stack_bytes: settings::default_class().slot_bytes(),
         stacks: gort_arch::stack::report(),
         netpoll: netpoll::is_started(),
+    }
+}
+
+/// For tests that set the number of Ps: waits until nobody runs goroutines with one that was put away by that. A
+/// second at most, as a goroutine of somebody else's may keep one.
+#[doc(hidden)]
+pub fn await_retirement() {
+    let deadline_ns = clock::deadline_after(Duration::from_secs(1));
+    let is_away = |pp: &p::P| {
+        let is_away = pp.is_idle.load(Ordering::Relaxed) || pp.is_parked.load(Ordering::Relaxed);
+        is_away || !pp.is_retired()
+    };
+    while !p::all().all(is_away) && clock::now_ns() < deadline_ns {
+        // waits: looks again, until the deadline
+        std::thread::sleep(Duration::from_micros(50));
     }
 }
 

@@ -144,6 +144,10 @@ fn sleep_long(procs: u32, deadlock: &mut Watch) {
         futex::wait(&wake::SYSMON_ASLEEP, 1, again_ns);
     }
     wake::SYSMON_ASLEEP.store(0, Ordering::SeqCst);
+    for pp in p::all() {
+        // SAFETY: sysmon's, which we are. All Ps were idle, though they were not looked at since.
+        unsafe { &mut *pp.seen.get() }.was_held = false;
+    }
 }
 
 /// Whether goroutines compute that others come before.
@@ -170,7 +174,7 @@ fn look(lost: &mut LostList, now: u64) -> bool {
         let switches = pp.switches.load(Ordering::Relaxed);
         let has_work = pp.has_work();
         let is_due = pp.timers.first_ns() <= now;
-        let is_still = is_running && switches == seen.switches;
+        let is_still = is_running && seen.was_held && switches == seen.switches;
         if !is_still {
             seen.was_asleep = false;
             seen.still = Still::since(now);
@@ -180,7 +184,8 @@ fn look(lost: &mut LostList, now: u64) -> bool {
         // Not "has no holder": one that goes from M to M with each goroutine, as where they are threads, is
         // seen without one most of the time.
         let is_idle = pp.is_idle.load(Ordering::Relaxed) || pp.is_parked.load(Ordering::Relaxed);
-        if tick != seen.tick || is_idle {
+        let was_held = std::mem::replace(&mut seen.was_held, !is_idle);
+        if tick != seen.tick || is_idle || !was_held {
             seen.tick = tick;
             seen.since_ns = now;
         } else if now - seen.since_ns >= SLICE_NS && (has_work || is_wanted) {

@@ -60,6 +60,8 @@ pub(crate) struct P {
     pub(crate) sched_tick: AtomicU32,
     /// Switches of any kind. Writer: the holder. Readers: thieves that eye `run_next`.
     pub(crate) switches: AtomicU64,
+    /// What `switches` was when this round of `shake` began.
+    pub(super) round_switches: AtomicU64,
     /// The goroutine that runs since this switch is to stop in the signal handler (`preempt`). Writer:
     /// sysmon. Reader: the handler on the holder's thread.
     pub(crate) stop_at: AtomicU64,
@@ -87,6 +89,8 @@ pub(crate) struct P {
 /// What sysmon saw of a P.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Seen {
+    /// Whether it had a holder then. If not, what it was seen at is nothing that goes on.
+    pub(crate) was_held: bool,
     pub(crate) tick: u32,
     pub(crate) since_ns: u64,
     pub(crate) switches: u64,
@@ -138,7 +142,7 @@ impl Still {
 pub(crate) struct Own {
     pub(crate) random: u64,
     /// The round of `shake` that `random` belongs to.
-    random_round: u32,
+    pub(super) random_round: u32,
     /// The next one on the list of idle Ps, or of those that wait for an M; under the global lock.
     next: *mut P,
     /// Whether the M that it waits for is to spin.
@@ -219,7 +223,8 @@ pub(crate) fn add(global: &mut Global, made: &mut Vec<Box<P>>) {
     }
 }
 
-fn seed(index: u64) -> u64 {
+/// What the dice of the P with this index begin with.
+pub(super) fn seed(index: u64) -> u64 {
     let base = shake::seed().unwrap_or_else(clock::now_ns);
     // SplitMix64, so that neighbouring seeds have nothing in common. Xorshift may not begin with 0.
     let mut mixed = base.wrapping_add((index + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
@@ -238,6 +243,7 @@ impl P {
             attention: AtomicU32::new(0),
             sched_tick: AtomicU32::new(0),
             switches: AtomicU64::new(0),
+            round_switches: AtomicU64::new(0),
             stop_at: AtomicU64::new(u64::MAX),
             resumed_at: AtomicU64::new(u64::MAX),
             in_background: AtomicBool::new(false),
@@ -362,20 +368,11 @@ impl P {
         (own.random >> 32) as u32
     }
 
-    /// Begins anew with the seed of this round of `shake`, if it is a new one.
-    ///
-    /// # Safety
-    ///
-    /// The caller's M holds this P.
-    pub(crate) unsafe fn begin_round(&self, round: u32) {
-        // SAFETY: as the caller promises.
-        let own = unsafe { self.own() };
-        if own.random_round != round {
-            own.random_round = round;
-            own.random = seed(self.index.into());
-            // So that each 61st schedule comes where it came the last time.
-            self.sched_tick.store(0, Ordering::Relaxed);
-        }
+    /// How many switches there were: for what is done at every so many.
+    #[inline(always)]
+    pub(crate) fn turns(&self) -> u64 {
+        let switches = self.switches.load(Ordering::Relaxed);
+        switches.wrapping_sub(self.round_switches.load(Ordering::Relaxed))
     }
 
     /// A number for a new goroutine.

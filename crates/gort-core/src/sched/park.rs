@@ -340,7 +340,7 @@ fn yield_inside(gp: GRef) {
     let turns = pp.switches.load(Ordering::Relaxed).wrapping_add(1);
     // Timers and network are looked at every so often all the same. Not by one with a thread of its own: sysmon
     // does that, and asks for it.
-    let looks_round = turns.is_multiple_of(32) && !is_bound;
+    let looks_round = pp.turns().wrapping_add(1).is_multiple_of(32) && !is_bound;
     let stays = !looks_round && switch::is_alone(pp) && !shake::is_on();
     if stays || looks_round {
         // A switch counts itself: were it counted twice, its number would always be odd, or always even.

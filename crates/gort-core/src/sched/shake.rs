@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use super::m::M;
 use super::p::{self, Global, P};
-use super::{SCHED, wake};
+use super::{SCHED, switch, wake};
 use crate::fork;
 use crate::g::GRef;
 
@@ -150,6 +150,29 @@ pub(super) unsafe fn yields_to_all(pp: &P) -> bool {
     migrates() || unsafe { chance(2, pp) == 0 }
 }
 
+/// Has `pp` begin anew with the seed, if this is a new round.
+///
+/// # Safety
+///
+/// The caller's M holds `pp`.
+unsafe fn begin_round(pp: &P) {
+    let round = ROUND.load(Ordering::Acquire);
+    // SAFETY: as the caller promises.
+    let own = unsafe { pp.own() };
+    if own.random_round == round {
+        return;
+    }
+    own.random_round = round;
+    own.random = p::seed(pp.index.into());
+    // So that each 61st schedule comes where it came the last time, and each 1024th switch. Never back: a tick
+    // that sysmon has seen before is to it a slice that goes on.
+    let tick = pp.sched_tick.load(Ordering::Relaxed);
+    let next = tick.checked_next_multiple_of(switch::GLOBAL_TICKS);
+    pp.sched_tick.store(next.unwrap_or(0), Ordering::Relaxed);
+    let switches = pp.switches.load(Ordering::Relaxed);
+    pp.round_switches.store(switches, Ordering::Relaxed);
+}
+
 /// A number below `n`.
 ///
 /// # Safety
@@ -158,7 +181,7 @@ pub(super) unsafe fn yields_to_all(pp: &P) -> bool {
 unsafe fn chance(n: u32, pp: &P) -> u32 {
     // SAFETY: as the caller promises.
     unsafe {
-        pp.begin_round(ROUND.load(Ordering::Acquire));
+        begin_round(pp);
         pp.random() % n
     }
 }

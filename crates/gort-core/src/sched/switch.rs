@@ -38,7 +38,7 @@ pub(crate) enum Action {
 }
 
 /// How often a P looks at the global queue first: 61, as Go's `schedtick`.
-const GLOBAL_TICKS: u32 = 61;
+pub(super) const GLOBAL_TICKS: u32 = 61;
 /// And at every so many switches: those who hand over to each other, beside one that a timer wakes, start a slice
 /// per period of the timer, and 61 of these may be long. Some 100 µs of nothing but switches.
 const GLOBAL_SWITCHES: u64 = 1024;
@@ -147,8 +147,7 @@ unsafe fn fetch_stack(pp: &P) {
 /// Whether it is the global queue's turn, before all others.
 #[inline(always)]
 pub(super) fn is_globals_turn(pp: &P, tick: u32) -> bool {
-    let switches = pp.switches.load(Ordering::Relaxed);
-    tick.is_multiple_of(GLOBAL_TICKS) || switches.is_multiple_of(GLOBAL_SWITCHES)
+    tick.is_multiple_of(GLOBAL_TICKS) || pp.turns().is_multiple_of(GLOBAL_SWITCHES)
 }
 
 /// Whether the one that gets this turn of the global queue begins a slice. Between hand-overs it does not: it would

@@ -53,8 +53,11 @@ impl Hold {
             return Hold::Shared(guard.unwrap_or_else(|poisoned| poisoned.into_inner()));
         }
         let guard = RUNTIME_LOCK.write();
+        let old_procs = options.procs.map(set_gomaxprocs);
+        // Others would take part for a moment.
+        core::await_retirement();
         Hold::Alone {
-            old_procs: options.procs.map(set_gomaxprocs),
+            old_procs,
             old_seed: options.seed.map(|seed| core::shake(Some(seed))),
             _guard: guard.unwrap_or_else(|poisoned| poisoned.into_inner()),
         }
@@ -92,8 +95,15 @@ pub fn run_test<T: Termination + 'static>(options: TestOptions, body: fn() -> T)
     let harness = hang::Harness::new();
     let _hold = Hold::for_test(&options);
     let timeout = options.timeout.unwrap_or(TEST_TIMEOUT);
+    let seed = options.seed;
     let spawned = sched::spawn(
-        move || body().report(),
+        move || {
+            if seed.is_some() {
+                // Once more: those who end from before may have thrown the dice.
+                core::shake(seed);
+            }
+            body().report()
+        },
         SpawnOptions {
             stack_bytes: Some(core::MAIN_STACK_BYTES),
             name: Some(options.name.to_owned()),
