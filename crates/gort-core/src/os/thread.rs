@@ -379,7 +379,7 @@ pub fn guard_stack(asked: usize) -> Option<Stack> {
     // libc's guard lies below the stack; in glibc before 2.27 it was counted to it.
     // Above it may be megabytes of thread-locals, which libc takes from the stack that was asked for.
     let here = (&raw const base) as usize;
-    let has_room = bytes > 2 * STACK_GUARD_BYTES
+    let has_room = asked > STACK_GUARD_BYTES
         && base.is_multiple_of(4096)
         && here.saturating_sub(base) > STACK_GUARD_BYTES + asked / 2;
     // SAFETY: the range is the far end of our own stack, which no frame has reached; an advice that the

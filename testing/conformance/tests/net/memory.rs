@@ -290,6 +290,7 @@ fn ne25_i_a_hundred_goroutines_call_everything_at_once() {
         for caller in callers {
             caller.join().unwrap();
         }
+        assert!(calls.iter().all(|calls| calls.load(Ordering::Relaxed) > 0));
         ours.close().unwrap();
         drain.join().unwrap();
     });
