@@ -11,8 +11,8 @@
 //! that must do such things do them before they enter or after they have left. [`assert_outside`] is for
 //! allocators that check this.
 //!
-//! To enter is a yield point: a goroutine that has lost its P gets one first, and may have moved to
-//! another M when `enter` returns. Sections nest, and only the outermost is one.
+//! To enter is a yield point: a goroutine that has lost its P gets one first, one whose turn is over gives its
+//! P up, and either may have moved to another M when `enter` returns. Sections nest, and only the outermost is one.
 //!
 //! I1. A goroutine switches contexts at depth 1, its own section: no lock is held across a switch.
 //! I2. Code that uses an M or a P beyond one load is inside, or on a system stack, where there is no
@@ -34,15 +34,17 @@ pub(crate) struct Inside(PhantomData<*mut ()>);
 
 /// Whether the kernel refuses barriers in other threads, so that each entry needs a fence.
 static REAL_FENCES: AtomicBool = AtomicBool::new(false);
-/// What to do when somebody has used the gate, and when the P was taken: `fn()`s. Set at start.
+/// What to do when somebody has used the gate, and then when the P was taken or kept: `fn()`s. Set at start.
 static ASKED: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 static LOST: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+static KEPT: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// Sets what a goroutine does on finding that somebody has used its gate, what it does then if its P was taken,
-/// and whether entries need a fence of their own. Once, at start.
-pub(crate) fn install(asked: fn(), lost: fn(), real_fences: bool) {
+/// Sets what a goroutine does on finding that somebody has used its gate, what it does then if its P was taken
+/// and if it was not, and whether entries need a fence of their own. Once, at start.
+pub(crate) fn install(asked: fn(), lost: fn(), kept: fn(), real_fences: bool) {
     ASKED.store(asked as *mut (), Ordering::Release);
     LOST.store(lost as *mut (), Ordering::Release);
+    KEPT.store(kept as *mut (), Ordering::Release);
     REAL_FENCES.store(real_fences, Ordering::Release);
 }
 
@@ -93,8 +95,10 @@ fn answer(gate: &Gate) {
     // What was written before the question is seen here.
     fence(Ordering::Acquire);
     call(&ASKED);
-    if gate.answer() == Answer::Lost {
-        call(&LOST);
+    match gate.answer() {
+        Answer::Lost => call(&LOST),
+        Answer::Kept => call(&KEPT),
+        Answer::Announced => {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who keeps others waiting: goroutines that held a P for more than 10 ms without giving it up.
 //!
-//! A stall begins with the goroutine's last switch and ends when it next comes to the runtime by itself, or
-//! is stopped by the signal of `preempt`. It was *blocked*, if sysmon saw its thread asleep in the kernel
+//! A stall begins with the goroutine's last switch, or with the last one's end, and ends when it next comes to the
+//! runtime by itself, or is stopped by the signal of `preempt`. It was *blocked*, if sysmon saw its thread asleep in the kernel
 //! (in any library's call; one that was announced with `blocking` holds no P), or it was *computing*, which
 //! includes waiting for a processor that other threads use. Losing the P on the way ends nothing: the
 //! others are no longer kept waiting, but the cause is the same.
@@ -49,7 +49,8 @@ use crate::g::GRef;
 use crate::inside;
 use crate::reporter::{self, Job};
 use crate::sched::m::M;
-use crate::sched::p::{P, Still};
+use crate::sched::p::P;
+use crate::sched::seen::Still;
 use crate::settings;
 use crate::symbol::Symbol;
 use crate::trace::{Stack, Tracer};
@@ -85,12 +86,16 @@ pub(crate) fn tell_of_lost(mp: &'static M, still: &mut Still, now_ns: u64) {
 }
 
 fn tell(mp: &'static M, holds: Holds, still: &mut Still, now_ns: u64) {
-    let has_record = record::post(mp, holds, still.since_ns);
-    if still.tell_again(now_ns) && !has_record {
+    let since_ns = still.since_ns.max(mp.came_back_ns.load(Ordering::Relaxed));
+    if now_ns < since_ns + Still::LONG_NS {
+        return still.tell_later(since_ns);
+    }
+    let has_record = record::post(mp, holds, since_ns);
+    if still.tell_again(since_ns, now_ns) && !has_record {
         record::count_missed();
     }
-    let is_long = now_ns >= still.since_ns + SO_FAR_NS;
-    if is_long && record::copy_so_far(mp, still.since_ns, now_ns, SO_FAR_NS) {
+    let is_long = now_ns >= since_ns + SO_FAR_NS;
+    if is_long && record::copy_so_far(mp, since_ns, now_ns, SO_FAR_NS) {
         reporter::ask(Job::Stalls);
     }
 }
@@ -101,7 +106,7 @@ fn tell(mp: &'static M, holds: Holds, still: &mut Still, now_ns: u64) {
 /// once, and may have left and entered again when this returns.
 pub(crate) fn came_back(mp: &'static M, gp: GRef) {
     if let Some(record) = record::take_own(mp, gp) {
-        record.stop_clock();
+        record.stop_clock(mp);
         // The unwinder of an old libc takes the loader's lock.
         inside::step_out(|| record.end(|addresses| arch::own(addresses)));
         reporter::ask(Job::Stalls);
@@ -112,7 +117,7 @@ pub(crate) fn came_back(mp: &'static M, gp: GRef) {
 /// until now. Async-signal-safe.
 pub(crate) fn until_stopped(mp: &'static M, gp: GRef, stop: impl FnOnce()) {
     let record = record::take_own(mp, gp);
-    record.inspect(|record| record.stop_clock());
+    record.inspect(|record| record.stop_clock(mp));
     stop();
     // Its stack is as before, and now it keeps nobody waiting.
     if let Some(record) = record {

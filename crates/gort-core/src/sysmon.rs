@@ -28,7 +28,8 @@ use crate::netpoll;
 use crate::os::{futex, thread};
 use crate::preempt::{self, LostList, Thread};
 use crate::sched::m;
-use crate::sched::p::{self, P, Seen, Still, attention};
+use crate::sched::p::{self, P, attention};
+use crate::sched::seen::{Seen, Still};
 use crate::sched::stopped::{self, BACKGROUND_NS};
 use crate::sched::{SCHED, find_work, shake, wake};
 use crate::stall;
@@ -256,16 +257,18 @@ fn take_back(pp: &'static P, seen: &mut Seen, wants: Wants, lost: &mut LostList,
     let still_ns = now - seen.still.since_ns;
     let is_over = (wants.a_p || wants.timers) && still_ns >= wants.slice_ns
         || wants.before_stopped && pp.is_in_background() && still_ns >= BACKGROUND_NS;
+    let is_to_stop = is_over || wants.timers && wants.early;
     let was_asked = seen.asked_ns >= seen.still.since_ns;
     if thread == Thread::Computes && !was_asked {
-        let asked =
-            (is_over || wants.timers && wants.early) && preempt::ask_to_stop(pp, seen.switches);
+        let asked = is_to_stop && preempt::ask_to_stop(pp, seen.switches);
         if asked {
             seen.asked_ns = now;
+        } else if is_to_stop {
+            preempt::ask_to_give_way(pp, seen.switches);
         }
         return asked;
     }
-    if !is_asleep && (!preempt::may_signal() || was_asked && now - seen.asked_ns < ASKED_NS) {
+    if was_asked && !is_asleep && now - seen.asked_ns < ASKED_NS {
         return false;
     }
     // Due at the last look too, and no switch since.
@@ -275,10 +278,13 @@ fn take_back(pp: &'static P, seen: &mut Seen, wants: Wants, lost: &mut LostList,
         Thread::Unsure => PAGE_SLICES,
         Thread::Waits => PROCESSOR_SLICES,
     };
-    let is_over = is_over && still_ns >= slices * wants.slice_ns;
-    let taken = (is_over || is_early) && preempt::retake(pp, seen.still.since_ns, lost);
+    let is_to_go = is_over && still_ns >= slices * wants.slice_ns || is_early;
+    let may_take = is_asleep || preempt::may_signal();
+    let taken = may_take && is_to_go && preempt::retake(pp, seen.still.since_ns, lost);
     if taken {
         seen.still = Still::since(now);
+    } else if is_to_stop {
+        preempt::ask_to_give_way(pp, seen.switches);
     }
     taken
 }

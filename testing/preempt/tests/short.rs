@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 /// Times at which each site is hit, and each call made. `PREEMPT_COUNT` sets another.
-const COUNT: u64 = 200;
+const COUNT: u64 = 100;
 /// With a seed slices are ten times as long.
 const COUNT_SHAKEN: u64 = 50;
 

@@ -17,7 +17,7 @@ use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use gort_arch::context;
 use gort_arch::stack::Slot;
@@ -26,7 +26,8 @@ use gort_queue::gate::Gate;
 use gort_queue::status::State;
 
 use super::arrival::{Arrival, Found};
-use super::p::{self, Global, P, Still};
+use super::p::{self, Global, P};
+use super::seen::Still;
 use super::switch::{self, Action};
 use super::syscall::SignalOnWay;
 use super::{SCHED, carriers, find_work, wake};
@@ -103,6 +104,8 @@ pub(crate) struct M {
     arrival: Arrival,
     /// A signal on its way to it: see `syscall::send_signal`.
     pub(crate) signal: SignalOnWay,
+    /// When a goroutine of its came to the runtime and found a record of a stall. Writer: the M's own thread.
+    pub(crate) came_back_ns: AtomicU64,
     /// The record of a stall that its goroutine is to complete, or 0: see `stall::record`.
     pub(crate) stall: AtomicU32,
     /// What sysmon knows of it after it took its P; sysmon's alone.
@@ -216,6 +219,7 @@ impl M {
             losses: AtomicU32::new(0),
             arrival: Arrival::here(),
             signal: SignalOnWay::new(),
+            came_back_ns: AtomicU64::new(0),
             stall: AtomicU32::new(0),
             watch: UnsafeCell::new(Watch {
                 next: ptr::null(),

@@ -41,6 +41,7 @@ pub(crate) mod m;
 pub(crate) mod p;
 pub(crate) mod park;
 pub mod scope;
+pub(crate) mod seen;
 pub(crate) mod shake;
 pub mod stackless;
 pub(crate) mod stopped;

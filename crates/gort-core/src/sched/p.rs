@@ -14,12 +14,12 @@ use gort_queue::list::List;
 use gort_queue::local::LocalQueue;
 
 use super::m::{M, factory};
+use super::seen::Seen;
 use super::yielded::Yielded;
 use super::{SCHED, shake, wake, yielded};
 use crate::clock;
 use crate::g::slab::{self, NoDescriptor};
 use crate::g::{G, GRef};
-use crate::os::thread::CpuSeen;
 use crate::timer::Timers;
 
 /// Ps there can be: the bound of `GOMAXPROCS`.
@@ -65,6 +65,9 @@ pub(crate) struct P {
     /// The goroutine that runs since this switch is to stop in the signal handler (`preempt`). Writer:
     /// sysmon. Reader: the handler on the holder's thread.
     pub(crate) stop_at: AtomicU64,
+    /// The goroutine that runs since this switch is to give way at its next entry into the runtime (`preempt`).
+    /// Writer: sysmon. Reader: the holder.
+    pub(crate) give_way_at: AtomicU64,
     /// The goroutine that runs since this switch was stopped before (`stopped`). Writer: whoever gave it the
     /// P. Reader: sysmon.
     pub(super) resumed_at: AtomicU64,
@@ -84,58 +87,6 @@ pub(crate) struct P {
     pub(crate) own: UnsafeCell<Own>,
     /// What sysmon saw of it at its last look; sysmon's alone.
     pub(crate) seen: UnsafeCell<Seen>,
-}
-
-/// What sysmon saw of a P.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Seen {
-    /// Whether it had a holder then. If not, what it was seen at is nothing that goes on.
-    pub(crate) was_held: bool,
-    pub(crate) tick: u32,
-    pub(crate) since_ns: u64,
-    pub(crate) switches: u64,
-    /// Since when it has made no switch.
-    pub(crate) still: Still,
-    pub(crate) had_work: bool,
-    pub(crate) was_due: bool,
-    pub(crate) was_asleep: bool,
-    /// When it last had a turn for the stopped, or they no need of one (T2 of `stopped`).
-    pub(crate) turn_ns: u64,
-    /// Since when it has been seen left to a thread.
-    pub(crate) left_ns: Option<u64>,
-    /// When its goroutine was asked to stop.
-    pub(crate) asked_ns: u64,
-    pub(crate) cpu: CpuSeen,
-}
-
-/// For how long there has been no switch, and when that is to be told to `stall`. sysmon's.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Still {
-    pub(crate) since_ns: u64,
-    told_at_ns: u64,
-}
-
-impl Still {
-    /// After how long that is told, and each time how much later again: a slice.
-    pub(crate) const LONG_NS: u64 = 10_000_000;
-
-    /// The last switch was at `since_ns`, or not long before.
-    pub(crate) const fn since(since_ns: u64) -> Still {
-        Still {
-            since_ns,
-            told_at_ns: since_ns,
-        }
-    }
-
-    #[inline]
-    pub(crate) fn is_due(&self, now_ns: u64) -> bool {
-        now_ns >= self.told_at_ns + Still::LONG_NS
-    }
-
-    /// It was told. True if for the first time.
-    pub(crate) fn tell_again(&mut self, now_ns: u64) -> bool {
-        std::mem::replace(&mut self.told_at_ns, now_ns) == self.since_ns
-    }
 }
 
 /// What only the holder touches.
@@ -245,6 +196,7 @@ impl P {
             switches: AtomicU64::new(0),
             round_switches: AtomicU64::new(0),
             stop_at: AtomicU64::new(u64::MAX),
+            give_way_at: AtomicU64::new(u64::MAX),
             resumed_at: AtomicU64::new(u64::MAX),
             in_background: AtomicBool::new(false),
             left_to: AtomicPtr::new(ptr::null_mut()),
@@ -296,6 +248,11 @@ impl P {
     /// Whether the goroutine that runs here is to stop in the signal handler.
     pub(crate) fn is_to_stop(&self) -> bool {
         self.stop_at.load(Ordering::Relaxed) == self.switches.load(Ordering::Relaxed)
+    }
+
+    /// Whether the goroutine that runs here is to give way now that it has come to the runtime.
+    pub(crate) fn is_to_give_way(&self) -> bool {
+        self.give_way_at.load(Ordering::Relaxed) == self.switches.load(Ordering::Relaxed)
     }
 
     /// Whether the goroutine that runs here is one that was stopped.

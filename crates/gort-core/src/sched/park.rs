@@ -375,6 +375,22 @@ fn yield_inside(gp: GRef) {
     unsafe { switch::leave(mp, gp, Action::Yield) };
 }
 
+/// What a goroutine does when it enters the runtime, has been asked for by sysmon, and has its P still: it gives way
+/// if its turn is over (`preempt`).
+pub(crate) fn give_way_if_asked() {
+    let Some(gp) = g::current_goroutine() else {
+        return;
+    };
+    // SAFETY: the current goroutine's M is set.
+    if unsafe { M::of(gp) }
+        .p
+        .get()
+        .is_some_and(p::P::is_to_give_way)
+    {
+        yield_inside(gp);
+    }
+}
+
 /// Does what sysmon asks for when a slice is used up, for one that yields: somebody of the global queue has a turn,
 /// and `run_next`, which would go on with the slice, stands behind the others. Before the caller stands there itself,
 /// or the turn might be its own.

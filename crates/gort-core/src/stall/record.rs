@@ -319,9 +319,15 @@ impl Record {
         }
     }
 
-    /// The stall of the goroutine that calls is over. Async-signal-safe.
-    pub(super) fn stop_clock(&self) {
-        let duration_ns = self.duration_until(clock::now_ns(), thread::tid());
+    /// The stall of the goroutine that calls, on `mp`, is over. Async-signal-safe.
+    pub(super) fn stop_clock(&self, mp: &M) {
+        let now_ns = clock::now_ns();
+        let before_ns = mp.came_back_ns.swap(now_ns, Ordering::Relaxed);
+        if !self.is_told.load(Ordering::Relaxed) {
+            // It may have come back while sysmon was filling: what was counted then is not counted again.
+            self.since_ns.fetch_max(before_ns, Ordering::Relaxed);
+        }
+        let duration_ns = self.duration_until(now_ns, thread::tid());
         self.duration_ns.store(duration_ns, Ordering::Relaxed);
     }
 
