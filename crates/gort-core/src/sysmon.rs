@@ -47,6 +47,8 @@ const QUICK_LOOKS: u32 = 50;
 const SLICE_NS: u64 = 10_000_000;
 /// How long the network may go unpolled.
 const POLL_NS: u64 = 10_000_000;
+/// How many batches of events are taken then at most.
+const POLLS_MAX: u32 = 64;
 /// How often the limits are read; Go's period.
 const LIMITS_NS: u64 = 1_000_000_000;
 /// How long all Ps must have been idle before the long sleep.
@@ -330,11 +332,16 @@ fn poll_network(now: u64) -> bool {
     {
         return false;
     }
-    let mut list = ReadyList::new();
-    netpoll::poll(0, &mut list);
-    if list.is_empty() {
-        return false;
+    // Nobody else may come to poll for long: all that has come is taken, not one batch each period.
+    let mut has_found = false;
+    for _ in 0..POLLS_MAX {
+        let mut list = ReadyList::new();
+        netpoll::poll(0, &mut list);
+        if list.is_empty() {
+            break;
+        }
+        has_found = true;
+        find_work::inject_without_p(&mut list);
     }
-    find_work::inject_without_p(&mut list);
-    true
+    has_found
 }

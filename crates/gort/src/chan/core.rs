@@ -18,9 +18,14 @@ pub(super) struct Core {
     pub(super) senders: Queue,
     /// Values given back, oldest first: a chain of `Returned<T>`.
     pub(super) returned: *mut (),
+    /// The last of them, if there is one, and how many there are.
+    pub(super) returned_last: *mut (),
+    pub(super) returned_len: usize,
     pub(super) closed: bool,
     /// How many waiters on the two queues are watchers.
     watchers: u32,
+    /// How many on `receivers` are tasks.
+    task_receivers: u32,
     /// Futures with a place in the buffer for their value.
     pub(super) granted: Queue,
     /// Receivers kept for a promise.
@@ -49,8 +54,11 @@ impl Core {
             receivers: Queue::new(),
             senders: Queue::new(),
             returned: std::ptr::null_mut(),
+            returned_last: std::ptr::null_mut(),
+            returned_len: 0,
             closed: false,
             watchers: 0,
+            task_receivers: 0,
             granted: Queue::new(),
             held: Queue::new(),
             next_ticket: 0,
@@ -181,7 +189,9 @@ impl Core {
         // SAFETY: the caller's word.
         unsafe { self.receivers.push_back(waiter) };
         // SAFETY: as above.
-        if unsafe { waiter.as_ref() }.data.role() == Role::Watch {
+        let data = unsafe { &waiter.as_ref().data };
+        self.task_receivers += u32::from(data.is_task());
+        if data.role() == Role::Watch {
             self.watchers += 1;
         } else {
             self.tell_senders(after);
@@ -212,12 +222,15 @@ impl Core {
     pub(super) unsafe fn remove_receiver(&mut self, waiter: WaiterRef) -> bool {
         // SAFETY: the owner asks, so the waiter is in place; it is on the queue that its outcome names.
         unsafe {
-            let is_watcher = waiter.as_ref().data.role() == Role::Watch;
-            let was_queued = match waiter.as_ref().data.outcome() {
-                Outcome::Held(_) => self.held.remove(waiter),
-                _ => self.receivers.remove(waiter),
-            };
-            self.watchers -= u32::from(is_watcher && was_queued);
+            let data = &waiter.as_ref().data;
+            if matches!(data.outcome(), Outcome::Held(_)) {
+                return self.held.remove(waiter);
+            }
+            let was_queued = self.receivers.remove(waiter);
+            if was_queued {
+                self.watchers -= u32::from(data.role() == Role::Watch);
+                self.task_receivers -= u32::from(data.is_task());
+            }
             was_queued
         }
     }
@@ -265,26 +278,24 @@ impl Core {
 
     /// Whether one of them is a task.
     pub(super) fn has_task_receiver(&self) -> bool {
-        // SAFETY: waiters on a queue are in place, and we have the lock (W1, W2).
-        self.receivers
-            .iter()
-            .any(|waiter| unsafe { waiter.as_ref() }.data.is_task())
+        self.task_receivers != 0
     }
 
     /// Wins the receiver that has waited longest.
     #[inline]
     pub(super) fn pop_receiver(&mut self) -> Option<WaiterRef> {
-        Self::pop_live(&mut self.receivers, self.watchers)
+        Self::pop_live(&mut self.receivers, self.watchers, &mut self.task_receivers)
     }
 
     /// Wins the sender that has waited longest.
     #[inline]
     pub(super) fn pop_sender(&mut self) -> Option<WaiterRef> {
-        Self::pop_live(&mut self.senders, self.watchers)
+        Self::pop_live(&mut self.senders, self.watchers, &mut 0)
     }
 
+    /// `tasks` is how many tasks there are on the queue; 0 if nobody counts them.
     #[inline]
-    fn pop_live(queue: &mut Queue, watchers: u32) -> Option<WaiterRef> {
+    fn pop_live(queue: &mut Queue, watchers: u32, tasks: &mut u32) -> Option<WaiterRef> {
         loop {
             let waiter = if watchers == 0 {
                 queue.pop_front()?
@@ -293,7 +304,11 @@ impl Core {
             };
             // SAFETY: waiters on a queue are in place, and stay so until they are readied or their
             // owner has been here (W1); we have the lock (W2).
-            if unsafe { waiter.as_ref() }.data.win() {
+            let data = unsafe { &waiter.as_ref().data };
+            if *tasks != 0 {
+                *tasks -= u32::from(data.is_task());
+            }
+            if data.win() {
                 return Some(waiter);
             }
         }
@@ -314,7 +329,8 @@ impl Core {
     #[inline]
     pub(super) fn tell_receivers(&mut self, after: &mut After) {
         if self.watchers > 0 {
-            Self::tell_watchers(&mut self.receivers, &mut self.watchers, after);
+            let counts = (&mut self.watchers, &mut self.task_receivers);
+            Self::tell_watchers(&mut self.receivers, counts, after);
         }
     }
 
@@ -322,24 +338,34 @@ impl Core {
     #[inline]
     pub(super) fn tell_senders(&mut self, after: &mut After) {
         if self.watchers > 0 {
-            Self::tell_watchers(&mut self.senders, &mut self.watchers, after);
+            let counts = (&mut self.watchers, &mut 0);
+            Self::tell_watchers(&mut self.senders, counts, after);
         }
     }
 
-    /// Wakes the watchers of one queue, which otherwise stays as it is.
+    /// Wakes the watchers of one queue, which otherwise stays as it is. The counts are of its watchers, those of the
+    /// other among them, and of its tasks.
     #[cold]
-    fn tell_watchers(queue: &mut Queue, watchers: &mut u32, after: &mut After) {
-        // What is told makes the operation possible, so hardly anybody else than watchers is on this
-        // queue: searching it anew for each costs nothing.
-        while let Some(waiter) = queue.iter().find(|waiter| {
+    fn tell_watchers(queue: &mut Queue, counts: (&mut u32, &mut u32), after: &mut After) {
+        let (watchers, tasks) = counts;
+        // Hardly anybody else is on this queue, unless the channel was closed: what is told makes the operation
+        // possible. So one way through all of it, which ends where it began.
+        for _ in 0..queue.len() {
+            let Some(waiter) = queue.pop_front() else {
+                break;
+            };
             // SAFETY: waiters on a queue are in place, and we have the lock (W1, W2).
-            unsafe { waiter.as_ref() }.data.role() == Role::Watch
-        }) {
-            // SAFETY: on this queue.
-            unsafe { queue.remove(waiter) };
+            let data = unsafe { &waiter.as_ref().data };
+            if data.role() != Role::Watch {
+                // SAFETY: in place, and on no queue.
+                unsafe { queue.push_back(waiter) };
+                continue;
+            }
             *watchers -= 1;
-            // SAFETY: in place until it is readied.
-            if unsafe { waiter.as_ref() }.data.win() {
+            if *tasks != 0 {
+                *tasks -= u32::from(data.is_task());
+            }
+            if data.win() {
                 // SAFETY: won, and off its queue.
                 unsafe { after.finish(waiter, Outcome::Done) };
             }

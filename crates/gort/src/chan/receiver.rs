@@ -298,7 +298,7 @@ impl<T> Receiver<T> {
         match self.chan() {
             None => 0,
             Some(chan) if chan.timed.is_some() => timed::len(chan),
-            Some(chan) => chan.len::<T>(),
+            Some(chan) => chan.len(),
         }
     }
 

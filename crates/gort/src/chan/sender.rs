@@ -342,7 +342,7 @@ impl<T> Sender<T> {
     /// assert!(tx.is_full());
     /// ```
     pub fn len(&self) -> usize {
-        self.chan().map_or(0, Chan::len::<T>)
+        self.chan().map_or(0, Chan::len)
     }
 
     /// How many values the buffer can hold, or `None` if there is no bound: Go's `cap`.

@@ -220,16 +220,9 @@ impl Chan {
         (self.capacity != usize::MAX).then_some(self.capacity)
     }
 
-    pub(super) fn len<T>(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         let core = self.lock();
-        let mut len = core.buffer.len();
-        let mut returned = core.returned.cast::<Returned<T>>();
-        while !returned.is_null() {
-            len += 1;
-            // SAFETY: on the chain, so alive; we hold the lock.
-            returned = unsafe { (*returned).next };
-        }
-        len
+        core.buffer.len() + core.returned_len
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -386,6 +379,7 @@ impl Chan {
             // The box is emptied here and freed later.
             let (value, memory) = unbox(first);
             core.returned = value.next.cast();
+            core.returned_len -= 1;
             // SAFETY: room for a `T` (the caller's word).
             unsafe { to.write(value.value) };
             after.free(memory);
@@ -529,15 +523,14 @@ impl Chan {
                 after.finish(receiver, Outcome::Done);
             }
         } else {
-            let mut link: *mut *mut Returned<T> = (&raw mut core.returned).cast();
-            // SAFETY: `link` is the chain's head or the `next` of one of its boxes, which live as
-            // long as they are on the chain; we hold the lock.
-            unsafe {
-                while !(*link).is_null() {
-                    link = &raw mut (**link).next;
-                }
-                *link = returned;
+            if core.returned.is_null() {
+                core.returned = returned.cast();
+            } else {
+                // SAFETY: the chain's last box, which lives as long as it is there; we hold the lock.
+                unsafe { (*core.returned_last.cast::<Returned<T>>()).next = returned };
             }
+            core.returned_last = returned.cast();
+            core.returned_len += 1;
             core.tell_receivers(&mut after);
         }
         drop(core);
@@ -644,6 +637,7 @@ impl Chan {
         // SAFETY: of `T`s.
         let values = unsafe { core.buffer.take::<T>() };
         let mut returned = std::mem::replace(&mut core.returned, ptr::null_mut());
+        core.returned_len = 0;
         drop(core);
         while !returned.is_null() {
             // SAFETY: the chain is of `Returned<T>`, each a box of its own, and ours now.

@@ -35,11 +35,12 @@ use std::sync::LazyLock;
 
 use gort_core::{g, runtime, sched};
 
+use crate::sync::raw_semaphore::PERMITS_MAX;
 use crate::sync::{Permit, Semaphore};
 
 /// The places of those that count.
 static PLACES: LazyLock<Semaphore> =
-    LazyLock::new(|| Semaphore::new(runtime::blocking_threads() as u64));
+    LazyLock::new(|| Semaphore::new((runtime::blocking_threads() as u64).min(PERMITS_MAX)));
 
 /// A place among the calls, for goroutines.
 #[track_caller]

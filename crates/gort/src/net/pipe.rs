@@ -7,8 +7,12 @@
 //! A lock and a condition for each direction are enough. Everybody in a direction is woken by every change,
 //! as there are seldom more than two. The current context ends waits, as those for sockets.
 //!
+//! Several writers, and several readers, have their turns in the order in which they began to wait ([`Line`]): one that
+//! comes again at once stands behind those who wait. (Without that the second of two writers on one P never had a turn.)
+//!
 //! Checked by `crates/gort/tests/context` (contexts) and the tests of `net`.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -65,6 +69,35 @@ struct State {
     is_writer_closed: bool,
     read_deadline: Option<Instant>,
     write_deadline: Option<Instant>,
+    readers: Line,
+    writers: Line,
+}
+
+/// Who waits for a turn, first to last, by numbers.
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<u64>,
+    last: u64,
+}
+
+impl Line {
+    /// Whether it is the turn of the one with this number, or of one who comes now.
+    fn is_turn(&self, number: Option<u64>) -> bool {
+        self.waiting.front().copied().or(number) == number
+    }
+
+    /// Puts one that comes now behind all others.
+    fn join(&mut self) -> u64 {
+        self.last += 1;
+        self.waiting.push_back(self.last);
+        self.last
+    }
+
+    /// One has had its turn, or waits no more. True if others wait, who are to be told.
+    fn leave(&mut self, number: Option<u64>) -> bool {
+        self.waiting.retain(|waiting| Some(*waiting) != number);
+        !self.waiting.is_empty()
+    }
 }
 
 struct Offer {
@@ -228,45 +261,44 @@ impl Half {
     #[track_caller]
     fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let mut state = self.state.lock();
-        loop {
-            context::check()?;
-            state.check_reader()?;
-            if buf.is_empty() {
-                return Ok(0);
+        let mut number = None;
+        let result = loop {
+            if let Some(result) = state.read(buf, number).transpose() {
+                break result;
             }
-            check_deadline(state.read_deadline)?;
-            if let Some(offer) = &mut state.offer
-                && offer.taken < offer.bytes.len()
-            {
-                let rest = &offer.bytes[offer.taken..];
-                let len = rest.len().min(buf.len());
-                buf[..len].copy_from_slice(&rest[..len]);
-                offer.taken += len;
-                drop(state);
-                self.changed.notify_all();
-                return Ok(len);
-            }
-            if state.is_writer_closed {
-                return Ok(0);
-            }
+            number.get_or_insert_with(|| state.readers.join());
             let deadline = state.read_deadline;
             self.wait(&mut state, deadline);
+        };
+        let others_wait = state.readers.leave(number);
+        drop(state);
+        if others_wait || result.as_ref().is_ok_and(|len| *len != 0) {
+            self.changed.notify_all();
         }
+        result
     }
 
     #[track_caller]
     fn write(&self, buf: &[u8]) -> io::Result<usize> {
         let mut state = self.state.lock();
-        loop {
-            state.check_write()?;
-            if buf.is_empty() {
-                return Ok(0);
+        let mut number = None;
+        let may_write = loop {
+            let may_write = state.check_write();
+            let is_turn = state.offer.is_none() && state.writers.is_turn(number);
+            if may_write.is_err() || buf.is_empty() || is_turn {
+                break may_write;
             }
-            if state.offer.is_none() {
-                break;
-            }
+            number.get_or_insert_with(|| state.writers.join());
             let deadline = state.write_deadline;
             self.wait(&mut state, deadline);
+        };
+        let others_wait = state.writers.leave(number);
+        if may_write.is_err() || buf.is_empty() {
+            drop(state);
+            if others_wait {
+                self.changed.notify_all();
+            }
+            return may_write.map(|()| 0);
         }
         state.offer = Some(Offer {
             bytes: buf.to_vec(),
@@ -293,6 +325,27 @@ impl Half {
 }
 
 impl State {
+    /// Reads for the reader with this number in the line, or for one who comes now. `None`: it has to wait.
+    fn read(&mut self, buf: &mut [u8], number: Option<u64>) -> io::Result<Option<usize>> {
+        context::check()?;
+        self.check_reader()?;
+        if buf.is_empty() {
+            return Ok(Some(0));
+        }
+        check_deadline(self.read_deadline)?;
+        let is_turn = self.readers.is_turn(number);
+        if let Some(offer) = self.offer.as_mut().filter(|_| is_turn)
+            && offer.taken < offer.bytes.len()
+        {
+            let rest = &offer.bytes[offer.taken..];
+            let len = rest.len().min(buf.len());
+            buf[..len].copy_from_slice(&rest[..len]);
+            offer.taken += len;
+            return Ok(Some(len));
+        }
+        Ok(self.is_writer_closed.then_some(0))
+    }
+
     fn check_reader(&self) -> io::Result<()> {
         match self.is_reader_closed {
             true => Err(closed(ErrorKind::NotConnected)),

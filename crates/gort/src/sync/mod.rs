@@ -43,7 +43,7 @@ mod pool;
 mod raw_mutex;
 mod raw_once;
 mod raw_rw_lock;
-mod raw_semaphore;
+pub(crate) mod raw_semaphore;
 mod raw_wait_group;
 mod recursion;
 mod rw_lock;

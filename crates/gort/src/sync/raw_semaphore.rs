@@ -26,7 +26,7 @@ use super::wait_table::{self, Bucket, Key, Wait, Woken};
 const WAITERS: u64 = 1 << 63;
 
 /// The most permits there can be.
-pub(super) const PERMITS_MAX: u64 = WAITERS - 1;
+pub(crate) const PERMITS_MAX: u64 = WAITERS - 1;
 
 /// Free permits and who waits for some.
 pub(super) struct RawSemaphore {

@@ -19,6 +19,8 @@
 //!   are inside: they are noted once they have entered, until they are about to leave. If there are more, all
 //!   that is known of the lock is forgotten.
 //!
+//! * Of a lock with very many readers only some are noted: when there would be more, those known are forgotten.
+//!
 //! In the child of a `fork` nothing is noted: another thread may have been at the table, and a child that
 //! has no use for the scheduler is to go on.
 //!
@@ -54,6 +56,9 @@ struct Readers {
     /// The writer that waits has a deadline, after which readers may go on.
     writer_may_give_up: bool,
 }
+
+/// Readers of a lock that are noted: each that leaves looks at all.
+const NOTED_MAX: usize = 64;
 
 static LOCKS: Mutex<BTreeMap<Key, Readers>> = Mutex::new(BTreeMap::new());
 
@@ -100,7 +105,12 @@ pub(super) fn entered(lock: Key) {
             at: Location::caller(),
             is_doubtful: false,
         };
-        locks().entry(lock).or_default().inside.push(inside);
+        let mut locks = locks();
+        let readers = &mut locks.entry(lock).or_default().inside;
+        if readers.len() == NOTED_MAX {
+            readers.clear();
+        }
+        readers.push(inside);
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod conversions;
 mod errors;
+mod pipe;
 mod shortage;
 mod support;
 mod udp;
