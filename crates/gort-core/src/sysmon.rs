@@ -106,7 +106,7 @@ fn watch() {
             limits_read_ns = now;
             limits::ask();
         }
-        if SCHED.idle.idle() >= procs {
+        if are_all_idle(procs) {
             deadlock.look(now);
             if calm_since_ns == 0 {
                 calm_since_ns = now;
@@ -127,6 +127,13 @@ fn watch() {
     }
 }
 
+/// Whether nobody holds a P: one above a lowered GOMAXPROCS may still have a holder, and is on no list.
+fn are_all_idle(procs: u32) -> bool {
+    SCHED.idle.idle() >= procs
+        && p::all()
+            .all(|pp| pp.is_idle.load(Ordering::Relaxed) || pp.is_parked.load(Ordering::Relaxed))
+}
+
 fn pause(ns: u64) {
     let time = libc::timespec {
         tv_sec: 0,
@@ -142,7 +149,7 @@ fn sleep_long(procs: u32, deadlock: &mut Watch) {
     // Pairs with the fence in `stir_sysmon`: whoever takes a P after this look sees SYSMON_ASLEEP and
     // wakes us.
     fence(Ordering::SeqCst);
-    while SCHED.idle.idle() >= procs && wake::SYSMON_ASLEEP.load(Ordering::SeqCst) == 1 {
+    while are_all_idle(procs) && wake::SYSMON_ASLEEP.load(Ordering::SeqCst) == 1 {
         let again_ns = deadlock.look(clock::now_ns());
         futex::wait(&wake::SYSMON_ASLEEP, 1, again_ns);
     }
@@ -211,9 +218,11 @@ fn look(lost: &mut LostList, now: u64) -> bool {
             seen.left_ns = None;
             acted |= m::take_back_left(pp);
         }
-        if is_still && is_short && now - seen.still.since_ns >= STILL_MIN_NS {
+        // One that GOMAXPROCS does not cover is to be put away, whoever else is idle.
+        let is_over = pp.is_retired();
+        if is_still && (is_short || is_over) && now - seen.still.since_ns >= STILL_MIN_NS {
             let wants = Wants {
-                a_p: is_wanted || has_work,
+                a_p: is_wanted || has_work || is_over,
                 before_stopped: others_wait,
                 timers: is_due,
                 early: !is_seeded,
@@ -301,7 +310,7 @@ fn longest_sleep(lost: &LostList, now: u64) -> u64 {
     let procs = SCHED.procs.load(Ordering::Relaxed);
     let idle = SCHED.idle.idle();
     let mut limit = SLEEP_MAX_NS;
-    if idle > 0 && idle < procs || lost.is_fresh(now, FRESH_NS) || has_background() {
+    if idle > 0 && !are_all_idle(procs) || lost.is_fresh(now, FRESH_NS) || has_background() {
         limit = SLEEP_MIXED_NS;
     }
     if idle == 0 {

@@ -50,6 +50,8 @@ in_both_modes! {
             ("nothing", 7),
             ("blocking", 7),
             ("socket", 7),
+            ("turn is over", 7),
+            ("turn is taken", 7),
             ("command", 0),
             ("pre_exec", 5),
         ] {

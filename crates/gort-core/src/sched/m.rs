@@ -266,7 +266,10 @@ impl M {
     pub(crate) fn held(&self) -> &'static P {
         match self.p.get() {
             Some(pp) => pp,
-            None => fatal!("S1: M {} runs scheduler code without a P", self.id),
+            None => {
+                fork::check("a goroutine stopped");
+                fatal!("S1: M {} runs scheduler code without a P", self.id)
+            }
         }
     }
 

@@ -60,8 +60,12 @@ pub(crate) struct P {
     pub(crate) sched_tick: AtomicU32,
     /// Switches of any kind. Writer: the holder. Readers: thieves that eye `run_next`.
     pub(crate) switches: AtomicU64,
-    /// What `switches` was when this round of `shake` began.
+    /// How often it was asked what comes next. Not the same: between two questions there may be two switches, as on
+    /// a carrier, and then each question finds the switches odd, or each finds them even. Writer: the holder.
+    pub(super) picks: AtomicU64,
+    /// What `switches` and `picks` were when this round of `shake` began.
     pub(super) round_switches: AtomicU64,
+    pub(super) round_picks: AtomicU64,
     /// The goroutine that runs since this switch is to stop in the signal handler (`preempt`). Writer:
     /// sysmon. Reader: the handler on the holder's thread.
     pub(crate) stop_at: AtomicU64,
@@ -194,7 +198,9 @@ impl P {
             attention: AtomicU32::new(0),
             sched_tick: AtomicU32::new(0),
             switches: AtomicU64::new(0),
+            picks: AtomicU64::new(0),
             round_switches: AtomicU64::new(0),
+            round_picks: AtomicU64::new(0),
             stop_at: AtomicU64::new(u64::MAX),
             give_way_at: AtomicU64::new(u64::MAX),
             resumed_at: AtomicU64::new(u64::MAX),
@@ -323,6 +329,22 @@ impl P {
         own.random ^= own.random >> 7;
         own.random ^= own.random << 17;
         (own.random >> 32) as u32
+    }
+
+    /// Counts a question what comes next; gives the number of this one.
+    #[inline(always)]
+    pub(super) fn count_pick(&self) -> u64 {
+        let picks = self.picks.load(Ordering::Relaxed).wrapping_add(1);
+        self.picks.store(picks, Ordering::Relaxed);
+        picks.wrapping_sub(self.round_picks.load(Ordering::Relaxed))
+    }
+
+    /// Counts a switch: another goroutine goes on with this P. For the holder.
+    #[inline(always)]
+    pub(super) fn count_switch(&self) {
+        let switches = self.switches.load(Ordering::Relaxed);
+        self.switches
+            .store(switches.wrapping_add(1), Ordering::Relaxed);
     }
 
     /// How many switches there were: for what is done at every so many.

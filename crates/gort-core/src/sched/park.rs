@@ -338,8 +338,8 @@ fn yield_inside(gp: GRef) {
     let Some(pp) = mp.p.get() else { return };
     let is_bound = gp.get().kind.get() == Kind::Bound;
     let turns = pp.switches.load(Ordering::Relaxed).wrapping_add(1);
-    // Timers and network are looked at every so often all the same. Not by one with a thread of its own: sysmon
-    // does that, and asks for it.
+    // Timers are looked at every so often all the same (the network by sysmon, as in Go: somebody is in a queue). Not by
+    // one with a thread of its own: sysmon does that, and asks for it.
     let looks_round = pp.turns().wrapping_add(1).is_multiple_of(32) && !is_bound;
     let stays = !looks_round && switch::is_alone(pp) && !shake::is_on();
     if stays || looks_round {
@@ -378,7 +378,7 @@ fn yield_inside(gp: GRef) {
 /// What a goroutine does when it enters the runtime, has been asked for by sysmon, and has its P still: it gives way
 /// if its turn is over (`preempt`).
 pub(crate) fn give_way_if_asked() {
-    let Some(gp) = g::current_goroutine() else {
+    let Some(gp) = g::current_goroutine().filter(|_| !fork::is_forked()) else {
         return;
     };
     // SAFETY: the current goroutine's M is set.

@@ -164,13 +164,15 @@ unsafe fn begin_round(pp: &P) {
     }
     own.random_round = round;
     own.random = p::seed(pp.index.into());
-    // So that each 61st schedule comes where it came the last time, and each 1024th switch. Never back: a tick
+    // So that each 61st schedule comes where it came the last time, and each 1024th pick. Never back: a tick
     // that sysmon has seen before is to it a slice that goes on.
     let tick = pp.sched_tick.load(Ordering::Relaxed);
     let next = tick.checked_next_multiple_of(switch::GLOBAL_TICKS);
     pp.sched_tick.store(next.unwrap_or(0), Ordering::Relaxed);
     let switches = pp.switches.load(Ordering::Relaxed);
     pp.round_switches.store(switches, Ordering::Relaxed);
+    let picks = pp.picks.load(Ordering::Relaxed);
+    pp.round_picks.store(picks, Ordering::Relaxed);
 }
 
 /// A number below `n`.

@@ -16,6 +16,7 @@ use super::m::{M, transition};
 use super::p::{self, P};
 use super::{SCHED, join, shake, wake, yielded};
 use crate::clock::{self, NEVER};
+use crate::fork;
 use crate::g::{G, GRef};
 use crate::thread_state;
 
@@ -39,9 +40,9 @@ pub(crate) enum Action {
 
 /// How often a P looks at the global queue first: 61, as Go's `schedtick`.
 pub(super) const GLOBAL_TICKS: u32 = 61;
-/// And at every so many switches: those who hand over to each other, beside one that a timer wakes, start a slice
+/// And at every so many picks: those who hand over to each other, beside one that a timer wakes, start a slice
 /// per period of the timer, and 61 of these may be long. Some 100 µs of nothing but switches.
-const GLOBAL_SWITCHES: u64 = 1024;
+const GLOBAL_PICKS: u64 = 1024;
 /// How often a switch between goroutines looks at the clock, if the P has timers.
 const TIMER_TICKS: u64 = 16;
 
@@ -99,11 +100,7 @@ pub(super) fn go_on(mp: &'static M, gp: GRef) {
         unsafe { thread_state::set_running_m_of_block(fs, ptr::from_ref(mp) as usize) };
     }
     mp.current.set(Some(gp));
-    let pp = mp.held();
-    pp.switches.store(
-        pp.switches.load(Ordering::Relaxed).wrapping_add(1),
-        Ordering::Relaxed,
-    );
+    mp.held().count_switch();
 }
 
 /// Has the stack of a goroutine fetched that will run here soon, if many wait, and it is likely to be
@@ -144,10 +141,11 @@ unsafe fn fetch_stack(pp: &P) {
     }
 }
 
-/// Whether it is the global queue's turn, before all others.
+/// Whether it is the global queue's turn, before all others. Asked once for each pick.
 #[inline(always)]
 pub(super) fn is_globals_turn(pp: &P, tick: u32) -> bool {
-    tick.is_multiple_of(GLOBAL_TICKS) || pp.turns().is_multiple_of(GLOBAL_SWITCHES)
+    let picks = pp.count_pick();
+    tick.is_multiple_of(GLOBAL_TICKS) || picks.is_multiple_of(GLOBAL_PICKS)
 }
 
 /// Whether the one that gets this turn of the global queue begins a slice. Between hand-overs it does not: it would
@@ -174,10 +172,7 @@ unsafe fn pick(mp: &'static M, pp: &'static P) -> Option<GRef> {
     }
     let tick = pp.sched_tick.load(Ordering::Relaxed);
     if pp.timers.first_ns() != NEVER
-        && pp
-            .switches
-            .load(Ordering::Relaxed)
-            .is_multiple_of(TIMER_TICKS)
+        && pp.picks.load(Ordering::Relaxed).is_multiple_of(TIMER_TICKS)
         && pp.timers.first_ns() <= clock::now_ns()
     {
         return None;
@@ -394,7 +389,10 @@ unsafe fn bury(mp: &'static M, gp: GRef) {
                 unsafe { pp.give_g(gp) };
             }
         }
-        None => fatal!("goroutine {} ended without a P", gp.id()),
+        None => {
+            fork::check("a goroutine ended");
+            fatal!("goroutine {} ended without a P", gp.id())
+        }
     }
 }
 

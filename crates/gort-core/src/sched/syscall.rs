@@ -146,7 +146,10 @@ pub(crate) fn lost() {
     };
     // SAFETY: the current goroutine's M is set.
     unsafe { M::of(gp) }.lose();
-    regain(gp, None);
+    // In the child of a fork there is nobody to give one, and most calls need none.
+    if !fork::is_forked() {
+        regain(gp, None);
+    }
 }
 
 /// Gets a P for the running goroutine `gp`, whose M has none: at once if one is free, else in its turn.
@@ -179,6 +182,8 @@ fn take_free_p(mp: &'static M, old: Option<&'static P>) -> bool {
         return false;
     };
     mp.acquire(pp);
+    // For sysmon: what ran here before does not go on.
+    pp.count_switch();
     // Somebody had counted on an M that looks for work; we have other things to do.
     if was_to_spin && SCHED.idle.stop_spinning_found_work() {
         wake::submitted();

@@ -178,7 +178,8 @@ pub(super) fn post(mp: &'static M, holds: Holds, since_ns: u64) -> bool {
         Holds::P(pp, switches) => pp.switches.load(Ordering::Relaxed) != switches,
         Holds::Nothing => !mp.gate.is_taken(),
     };
-    if has_left {
+    // Or has been here, and counted what was until then.
+    if has_left || mp.came_back_ns.load(Ordering::Relaxed) > since_ns {
         leave_at(mp, 0);
         return true;
     }

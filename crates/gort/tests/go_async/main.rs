@@ -2,6 +2,7 @@
 
 mod identity;
 mod load;
+mod turns;
 mod wakers;
 
 use std::cell::RefCell;

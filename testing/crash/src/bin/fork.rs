@@ -7,7 +7,8 @@ use std::hint::black_box;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use gort::debug::GoroutineInfo;
 use gort::net::{TcpListener, TcpStream};
@@ -39,6 +40,27 @@ fn recurse(depth: u64) -> u64 {
         return 0;
     }
     recurse(depth + 1) + black_box(&frame)[7]
+}
+
+/// The child of a goroutine whose turn is over, or taken away, makes calls that need nobody. What `passes_time` does
+/// has sysmon see to that, for another waits for the turn.
+fn after_its_turn(passes_time: fn()) -> i32 {
+    let (tx, rx) = gort::chan::bounded(1);
+    let is_over = AtomicBool::new(false);
+    gort::scope(|s| {
+        s.go(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                gort::yield_now();
+            }
+        });
+        passes_time();
+        let status = in_child(|| {
+            tx.try_send(1).unwrap();
+            assert_eq!(rx.try_recv(), Ok(1));
+        });
+        is_over.store(true, Ordering::Relaxed);
+        status
+    })
 }
 
 /// A socket that the child drops, as it would at the end of a function. The parent's must go on to wake
@@ -83,7 +105,14 @@ fn with_held_lock() -> i32 {
 
 fn main() {
     let way = std::env::args().nth(1).unwrap_or_default();
-    let status = gort::run(|| {
+    // Who computes is not stopped then: what has come of its turn is for its next call.
+    let config = gort::Config::new().preempt(way != "turn is over");
+    let config = if way.starts_with("turn") {
+        config.procs(1)
+    } else {
+        config
+    };
+    let status = config.run(|| {
         // The parent is as busy as a parent can be.
         let (tx, rx) = gort::chan::bounded::<u32>(1);
         let ticker = gort::time::Ticker::new(Duration::from_millis(1));
@@ -107,6 +136,14 @@ fn main() {
                     gort::blocking(|| gort::blocking(|| ()));
                 }
             }),
+            "turn is over" => after_its_turn(|| {
+                let began = Instant::now();
+                while began.elapsed() < Duration::from_millis(60) {
+                    std::hint::spin_loop();
+                }
+            }),
+            // waits: the thread's sleep is what has the turn taken
+            "turn is taken" => after_its_turn(|| std::thread::sleep(Duration::from_millis(60))),
             "return" => {
                 // The child of a goroutine returns from it: nobody is there to take over.
                 let handle = gort::go(|| {
@@ -149,5 +186,5 @@ fn main() {
         gort::time::sleep(Duration::from_millis(1));
         status
     });
-    std::process::exit(status);
+    std::process::exit(status.unwrap());
 }
