@@ -20,6 +20,11 @@ fn sleeps_in(status: &str) -> u64 {
     status.lines().find_map(of).expect("the kernel counts them")
 }
 
+/// Whether the monitor's thread has come as far as to its name.
+fn is_monitor_there() -> bool {
+    thread_names().iter().any(|name| name == "gort-sysmon")
+}
+
 /// How often the monitor has slept.
 fn monitor_sleeps() -> u64 {
     let tasks = fs::read_dir("/proc/self/task").expect("/proc is mounted");
@@ -38,9 +43,7 @@ fn monitor_sleeps() -> u64 {
 fn s074_the_monitor_runs_without_a_p_from_the_start() {
     child::of(|| {
         gort::Config::new().start().unwrap();
-        until("it runs before the first goroutine", || {
-            thread_names().iter().any(|name| name == "gort-sysmon")
-        });
+        until("it runs before the first goroutine", is_monitor_there);
         gort::run(|| {
             // Ours is the only P, and nothing here gives it up.
             let before = monitor_sleeps();
@@ -79,6 +82,7 @@ fn s075_the_monitor_sleeps_while_the_program_is_idle() {
 fn s075_the_period_grows_to_ten_milliseconds() {
     child::of(|| {
         gort::run(|| {
+            until("the monitor runs", is_monitor_there);
             let looks_per_second = || {
                 let (before, start) = (monitor_sleeps(), Instant::now());
                 while start.elapsed() < Duration::from_secs(1) {
