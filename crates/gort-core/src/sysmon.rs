@@ -219,10 +219,10 @@ fn look(lost: &mut LostList, now: u64) -> bool {
             acted |= m::take_back_left(pp);
         }
         // One that GOMAXPROCS does not cover is to be put away, whoever else is idle.
-        let is_over = pp.is_retired();
-        if is_still && (is_short || is_over) && now - seen.still.since_ns >= STILL_MIN_NS {
+        let is_retired = pp.is_retired();
+        if is_still && (is_short || is_retired) && now - seen.still.since_ns >= STILL_MIN_NS {
             let wants = Wants {
-                a_p: is_wanted || has_work || is_over,
+                a_p: is_wanted || has_work || is_retired,
                 before_stopped: others_wait,
                 timers: is_due,
                 early: !is_seeded,
