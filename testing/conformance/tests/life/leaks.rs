@@ -358,12 +358,19 @@ mod checked {
 
 #[test]
 fn s097_dg07_a_tests_leak_check_waits_for_the_ending_and_ignores_the_known() {
-    let output = Command::new(env::current_exe().expect("a test has a file"))
-        .args(["--ignored", "--test-threads=1", "leaks::checked::"])
-        .output()
-        .expect("a test binary can be run again");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(!output.status.success(), "{text}");
+    let run = || {
+        let output = Command::new(env::current_exe().expect("a test has a file"))
+            .args(["--ignored", "--test-threads=1", "leaks::checked::"])
+            .output()
+            .expect("a test binary can be run again");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(!output.status.success(), "{text}");
+        text
+    };
+    // The thread that computes is asked for its stack, and may have no processor for as long as that is waited for.
+    let mut runs = (0..20).map(|_| run());
+    let text = runs.find(|text| !text.contains("stack unavailable"));
+    let text = text.expect("the stack of one that computes can be had");
     assert!(
         text.contains("leaks::checked::a_leaks ... FAILED"),
         "{text}"

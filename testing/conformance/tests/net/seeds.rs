@@ -310,7 +310,7 @@ fn s153_a_deadline_that_has_been_moved_is_another_round() {
         let (client, _server) = pair();
         let client = Arc::new(client);
         // The first may pass before it can be moved, on a busy machine.
-        for ms in [50, 500, 5_000] {
+        for ms in [50, 500, 5_000, 50_000] {
             let old = Instant::now() + Duration::from_millis(ms);
             client.set_read_deadline(Some(old)).unwrap();
             let name = "s153 reads";

@@ -186,23 +186,23 @@ fn sc13_a_goroutine_that_ends_locked_takes_its_thread_along() {
     }
 }
 
-/// How nice the calling thread is.
-fn nice() -> i32 {
-    // SAFETY: asks for a number. (That of the thread, on Linux.)
-    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+/// The timer slack of the calling thread: like how nice it is, but nobody has begun this process with the most of it.
+fn slack() -> i32 {
+    // SAFETY: asks for a number of this thread.
+    unsafe { libc::prctl(libc::PR_GET_TIMERSLACK, 0, 0, 0, 0) }
 }
 
 #[test]
 fn sc14_what_a_locked_goroutine_changes_about_its_thread_stays_there() {
     child::of(|| {
         gort::run(|| {
-            let ours = nice();
+            let ours = slack();
             for _ in 0..20 {
                 let theirs = gort::go(move || {
                     std::mem::forget(gort::lock_os_thread());
                     // SAFETY: changes a number of this thread.
-                    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, ours + 1) };
-                    nice()
+                    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, ours + 1, 0, 0, 0) };
+                    slack()
                 });
                 assert_eq!(theirs.join().unwrap(), ours + 1);
             }
@@ -213,7 +213,7 @@ fn sc14_what_a_locked_goroutine_changes_about_its_thread_stays_there() {
                     let wait = release.1.clone();
                     gort::go(move || {
                         gort::blocking(|| assert!(wait.recv().is_err()));
-                        nice()
+                        slack()
                     })
                 })
                 .collect();
@@ -436,6 +436,8 @@ fn sc21_deep_stacks_are_used_again() {
     child::of(|| {
         gort::run(|| {
             const BATCH: usize = 32;
+            // Each P keeps some for itself.
+            gort::runtime::set_gomaxprocs(gort::runtime::gomaxprocs().min(4));
             let batches = sized(64, 20, 256);
             let batch = || {
                 let handles: Vec<_> = (0..BATCH).map(|_| gort::go(|| deep(128))).collect();
