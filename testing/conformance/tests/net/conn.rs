@@ -261,23 +261,24 @@ fn ne19_ten_acceptors_on_one_listener_and_close_ends_them() {
 #[test]
 fn ne22_the_port_is_free_when_close_returns() {
     // A process of its own: where others start children, those have the listener too, until they run their programs.
-    child::of(|| gort::run(closes_and_listens_again)).passes();
-}
-
-fn closes_and_listens_again() {
-    // An address of this process's own: elsewhere another socket may be given the port meanwhile.
-    let [_, high, middle, low] = std::process::id().to_be_bytes();
-    let own = Ipv4Addr::new(127, 64 | high & 63, middle, low);
-    let mut listener = Arc::new(TcpListener::bind((own, 0)).unwrap());
-    let addr = listener.local_addr().unwrap();
-    for _ in 0..50 {
-        let acceptor = gort::go({
-            let listener = Arc::clone(&listener);
-            move || listener.accept().map(drop)
+    child::of(|| {
+        gort::run(|| {
+            // An address of this process's own: elsewhere another socket may be given the port meanwhile.
+            let [_, high, middle, low] = std::process::id().to_be_bytes();
+            let own = Ipv4Addr::new(127, 64 | high & 63, middle, low);
+            let mut listener = Arc::new(TcpListener::bind((own, 0)).unwrap());
+            let addr = listener.local_addr().unwrap();
+            for _ in 0..50 {
+                let acceptor = gort::go({
+                    let listener = Arc::clone(&listener);
+                    move || listener.accept().map(drop)
+                });
+                until_parked(&acceptor);
+                listener.close().unwrap();
+                listener = Arc::new(TcpListener::bind(addr).unwrap());
+                assert_closed(acceptor.join().unwrap());
+            }
         });
-        until_parked(&acceptor);
-        listener.close().unwrap();
-        listener = Arc::new(TcpListener::bind(addr).unwrap());
-        assert_closed(acceptor.join().unwrap());
-    }
+    })
+    .passes();
 }
