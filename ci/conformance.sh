@@ -59,7 +59,7 @@ run() {
     configuration=$1
     shift
     echo "conformance: $configuration ($*)"
-    env "$@" timeout --kill-after=10 600 \
+    env "$@" timeout --kill-after=10 1800 \
         cargo test $packages --tests --no-fail-fast -- --show-output $filters \
         >"$out/$configuration.txt" 2>"$out/$configuration.stderr" ||
         echo "conformance: $configuration: not all passed"

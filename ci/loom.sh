@@ -17,7 +17,7 @@ export RUSTFLAGS="${RUSTFLAGS:-} --cfg loom"
 # Apart from the ordinary build, which these flags would throw out.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/loom
 # For one test binary, in seconds. A model that takes longer is a failure.
-limit=${LOOM_TIMEOUT:-240}
+limit=${LOOM_TIMEOUT:-720}
 
 models=(loom_claim loom_gate loom_idle loom_local loom_poll_slot loom_status loom_wait_list loom_wake_word chan hazard map slab sync token)
 

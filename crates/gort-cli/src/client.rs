@@ -472,10 +472,19 @@ mod tests {
     /// Runs the load of 4 connections against a server of one goroutine per connection that does
     /// `serve` with it.
     fn errors_against(serve: fn(TcpStream) -> io::Result<()>) -> Vec<String> {
-        errors_of(Exchange::Echo { message_bytes: 100 }, serve)
+        errors_of(UNTIL_AN_ERROR, Exchange::Echo { message_bytes: 100 }, serve)
     }
 
-    fn errors_of(exchange: Exchange, serve: fn(TcpStream) -> io::Result<()>) -> Vec<String> {
+    /// For servers that make no mistake before the end.
+    const SHORT: Duration = Duration::from_millis(50);
+    /// For others: the first ends a connection.
+    const UNTIL_AN_ERROR: Duration = Duration::from_secs(60);
+
+    fn errors_of(
+        duration: Duration,
+        exchange: Exchange,
+        serve: fn(TcpStream) -> io::Result<()>,
+    ) -> Vec<String> {
         gort::run(|| {
             let listener = gort::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
             let address = listener.local_addr().expect("bound");
@@ -489,7 +498,7 @@ mod tests {
                 address,
                 conns: 4,
                 exchange,
-                duration: Duration::from_millis(50),
+                duration,
             };
             let outcome = run(&plan).expect("4 goroutines fit");
             listener.close().expect("close");
@@ -501,15 +510,19 @@ mod tests {
 
     #[test]
     fn an_honest_echo_has_no_errors() {
-        let errors = errors_against(|mut stream| {
-            let mut buffer = [0; 33];
-            loop {
-                match stream.read(&mut buffer)? {
-                    0 => return Ok(()),
-                    len => stream.write_all(&buffer[..len])?,
+        let errors = errors_of(
+            SHORT,
+            Exchange::Echo { message_bytes: 100 },
+            |mut stream| {
+                let mut buffer = [0; 33];
+                loop {
+                    match stream.read(&mut buffer)? {
+                        0 => return Ok(()),
+                        len => stream.write_all(&buffer[..len])?,
+                    }
                 }
-            }
-        });
+            },
+        );
         assert_eq!(errors, [] as [String; 0]);
     }
 
@@ -536,15 +549,20 @@ mod tests {
 
     #[test]
     fn a_byte_too_many_is_found() {
-        let errors = errors_against(|mut stream| {
-            let mut buffer = [0; 100];
-            loop {
-                match stream.read(&mut buffer)? {
-                    0 => return stream.write_all(b"!"),
-                    len => stream.write_all(&buffer[..len])?,
+        // It comes at the end.
+        let errors = errors_of(
+            SHORT,
+            Exchange::Echo { message_bytes: 100 },
+            |mut stream| {
+                let mut buffer = [0; 100];
+                loop {
+                    match stream.read(&mut buffer)? {
+                        0 => return stream.write_all(b"!"),
+                        len => stream.write_all(&buffer[..len])?,
+                    }
                 }
-            }
-        });
+            },
+        );
         assert_eq!(errors, ["bytes that nobody sent"]);
     }
 
@@ -642,9 +660,9 @@ mod tests {
 
     #[test]
     fn an_honest_http_server_has_no_errors_even_if_it_closes() {
-        let errors = errors_of(http(), |stream| serve_http(stream, &[GOOD]));
+        let errors = errors_of(SHORT, http(), |stream| serve_http(stream, &[GOOD]));
         assert_eq!(errors, [] as [String; 0]);
-        let errors = errors_of(http(), |mut stream| {
+        let errors = errors_of(SHORT, http(), |mut stream| {
             let last = GOOD.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
             stream.read_exact(&mut [0; 4])?;
             stream.write_all(GOOD.as_bytes())?;
@@ -656,19 +674,19 @@ mod tests {
 
     #[test]
     fn answers_that_are_others_are_found() {
-        let errors = errors_of(http(), |stream| {
+        let errors = errors_of(UNTIL_AN_ERROR, http(), |stream| {
             let other = "HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\nno";
             serve_http(stream, &[GOOD, GOOD, other])
         });
         let expected = "an answer with status 503 and 2 bytes instead of 200 and 2";
         assert_eq!(errors, [expected]);
-        let errors = errors_of(http(), |stream| {
+        let errors = errors_of(UNTIL_AN_ERROR, http(), |stream| {
             let longer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok!";
             serve_http(stream, &[GOOD, longer])
         });
         let expected = "an answer with status 200 and 3 bytes instead of 200 and 2";
         assert_eq!(errors, [expected]);
-        let errors = errors_of(http(), |mut stream| {
+        let errors = errors_of(UNTIL_AN_ERROR, http(), |mut stream| {
             stream.read_exact(&mut [0; 4])?;
             stream.write_all(&GOOD.as_bytes()[..GOOD.len() - 1])
         });

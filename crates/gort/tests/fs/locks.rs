@@ -22,24 +22,29 @@ fn assert_would_block(result: Result<(), TryLockError>) {
     }
 }
 
-#[gort::test]
+#[test]
 fn one_has_it_alone_or_many_share_it() {
-    let folder = Folder::new();
-    let (one, other) = two(&folder);
-    one.lock().unwrap();
-    assert_would_block(other.try_lock());
-    assert_would_block(other.try_lock_shared());
-    // What shares the open file shares the lock.
-    one.try_clone().unwrap().try_lock().unwrap();
-    one.lock_shared().unwrap();
-    other.lock_shared().unwrap();
-    assert_would_block(one.try_lock());
-    other.unlock().unwrap();
-    one.try_lock().unwrap();
-    drop(one);
-    other.try_lock_shared().unwrap();
-    other.unlock().unwrap();
-    other.unlock().unwrap();
+    // Where others start children, those have the open file and its lock too, until they run their programs.
+    alone("locks::one_has_it_alone_or_many_share_it", || {
+        gort::run(|| {
+            let folder = Folder::new();
+            let (one, other) = two(&folder);
+            one.lock().unwrap();
+            assert_would_block(other.try_lock());
+            assert_would_block(other.try_lock_shared());
+            // What shares the open file shares the lock.
+            one.try_clone().unwrap().try_lock().unwrap();
+            one.lock_shared().unwrap();
+            other.lock_shared().unwrap();
+            assert_would_block(one.try_lock());
+            other.unlock().unwrap();
+            one.try_lock().unwrap();
+            drop(one);
+            other.try_lock_shared().unwrap();
+            other.unlock().unwrap();
+            other.unlock().unwrap();
+        })
+    });
 }
 
 /// One P: whoever held it while it waits would keep the other from ever coming.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use gort::io::{self, BufRead, BufReader, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use gort::io::{PipeReader, PipeWriter};
+use gort_test_support::alone;
 
 use crate::support::{assert_kind, in_both_worlds};
 
@@ -60,37 +61,41 @@ fn a_long_write_parks_until_all_is_read() {
 
 #[test]
 fn close_deadline_and_the_other_end_wake_who_waits() {
-    in_both_worlds(|world| {
-        let (reader, writer) = io::pipe().unwrap();
-        let parked = reader.try_clone().unwrap();
-        let parked = world.go(move || (&parked).read(&mut [0]));
-        reader.close().unwrap();
-        reader.close().unwrap();
-        assert_closed(parked.join());
-        assert_closed((&reader).read(&mut []));
-        assert_eq!(reader.as_raw_fd(), -1);
-        assert_kind((&writer).write(b"x"), ErrorKind::BrokenPipe);
+    // Where others start children, those have the pipe's ends too, until they run their programs.
+    let name = "pipe::close_deadline_and_the_other_end_wake_who_waits";
+    alone(name, || {
+        in_both_worlds(|world| {
+            let (reader, writer) = io::pipe().unwrap();
+            let parked = reader.try_clone().unwrap();
+            let parked = world.go(move || (&parked).read(&mut [0]));
+            reader.close().unwrap();
+            reader.close().unwrap();
+            assert_closed(parked.join());
+            assert_closed((&reader).read(&mut []));
+            assert_eq!(reader.as_raw_fd(), -1);
+            assert_kind((&writer).write(b"x"), ErrorKind::BrokenPipe);
 
-        let (reader, writer) = io::pipe().unwrap();
-        let soon = || Some(Instant::now() + Duration::from_millis(5));
-        reader.set_deadline(soon()).unwrap();
-        assert_kind((&reader).read(&mut [0]), ErrorKind::TimedOut);
-        reader.set_deadline(None).unwrap();
-        writer.set_deadline(soon()).unwrap();
-        assert_kind((&writer).write_all(&[0; 1 << 20]), ErrorKind::TimedOut);
-        writer.set_deadline(None).unwrap();
-        // It is full now: this write waits until nobody can read any more.
-        let parked = world.go(move || (&writer).write_all(&[0; 1 << 20]));
-        drop(reader);
-        assert_kind(parked.join(), ErrorKind::BrokenPipe);
+            let (reader, writer) = io::pipe().unwrap();
+            let soon = || Some(Instant::now() + Duration::from_millis(5));
+            reader.set_deadline(soon()).unwrap();
+            assert_kind((&reader).read(&mut [0]), ErrorKind::TimedOut);
+            reader.set_deadline(None).unwrap();
+            writer.set_deadline(soon()).unwrap();
+            assert_kind((&writer).write_all(&[0; 1 << 20]), ErrorKind::TimedOut);
+            writer.set_deadline(None).unwrap();
+            // It is full now: this write waits until nobody can read any more.
+            let parked = world.go(move || (&writer).write_all(&[0; 1 << 20]));
+            drop(reader);
+            assert_kind(parked.join(), ErrorKind::BrokenPipe);
 
-        let (reader, writer) = io::pipe().unwrap();
-        reader.set_nonblocking(true).unwrap();
-        assert_kind((&reader).read(&mut [0]), ErrorKind::WouldBlock);
-        reader.set_nonblocking(false).unwrap();
-        let parked = world.go(move || (&reader).read(&mut [0]));
-        drop(writer);
-        assert_eq!(parked.join().unwrap(), 0);
+            let (reader, writer) = io::pipe().unwrap();
+            reader.set_nonblocking(true).unwrap();
+            assert_kind((&reader).read(&mut [0]), ErrorKind::WouldBlock);
+            reader.set_nonblocking(false).unwrap();
+            let parked = world.go(move || (&reader).read(&mut [0]));
+            drop(writer);
+            assert_eq!(parked.join().unwrap(), 0);
+        })
     });
 }
 

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use gort::net::UdpSocket;
+use gort_test_support::alone;
 
 use crate::support::{assert_closed, assert_kind, has_ipv6, in_both_worlds};
 
@@ -99,11 +100,15 @@ fn an_empty_buffer_takes_a_datagram_too() {
 
 #[test]
 fn a_refusal_is_reported_to_a_connected_socket() {
-    in_both_worlds(|_| {
-        let (a, b) = pair();
-        drop(b);
-        a.send(b"x").unwrap();
-        assert_kind(a.recv(&mut [0; 10]), ErrorKind::ConnectionRefused);
+    // Where others start children, those have the socket too, until they run their programs.
+    let name = "udp::a_refusal_is_reported_to_a_connected_socket";
+    alone(name, || {
+        in_both_worlds(|_| {
+            let (a, b) = pair();
+            drop(b);
+            a.send(b"x").unwrap();
+            assert_kind(a.recv(&mut [0; 10]), ErrorKind::ConnectionRefused);
+        })
     });
 }
 

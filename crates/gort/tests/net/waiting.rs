@@ -183,17 +183,21 @@ fn a_timeout_covers_the_wait_for_a_turn() {
 
 #[test]
 fn connecting_waits_and_reports_a_refusal() {
-    in_both_worlds(|_| {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
-        let limit = Duration::from_secs(30);
-        TcpStream::connect_timeout(&addr, limit).unwrap();
-        drop(listener);
-        assert_kind(TcpStream::connect(addr), ErrorKind::ConnectionRefused);
-        assert_kind(
-            TcpStream::connect_timeout(&addr, limit),
-            ErrorKind::ConnectionRefused,
-        );
+    // Where others start children, those have the listener too, until they run their programs.
+    let name = "waiting::connecting_waits_and_reports_a_refusal";
+    alone(name, || {
+        in_both_worlds(|_| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let addr = listener.local_addr().unwrap();
+            let limit = Duration::from_secs(30);
+            TcpStream::connect_timeout(&addr, limit).unwrap();
+            drop(listener);
+            assert_kind(TcpStream::connect(addr), ErrorKind::ConnectionRefused);
+            assert_kind(
+                TcpStream::connect_timeout(&addr, limit),
+                ErrorKind::ConnectionRefused,
+            );
+        })
     });
 }
 

@@ -283,33 +283,37 @@ fn a_forgotten_flight_is_not_joined_any_more() {
 
 type Ended = Result<(u32, bool), gort::JoinError>;
 
-/// Starts a run that ends with `end`, and one that waits for it. They give how each ended.
-fn run_and_wait(end: fn() -> u32) -> (Arc<SingleFlight<u32, u32>>, [Ended; 2]) {
+/// Starts a run that ends with `end`, and one that waits for it, by these names. They give how each ended.
+fn run_and_wait(
+    [runs, waits]: [&str; 2],
+    end: fn() -> u32,
+) -> (Arc<SingleFlight<u32, u32>>, [Ended; 2]) {
     let flights = Arc::new(SingleFlight::new());
     let gate = Arc::new(Mutex::new(()));
     let closed = gate.lock();
     let runner = {
         let (flights, gate) = (flights.clone(), gate.clone());
-        go_named("ends-badly", move || {
+        go_named(runs, move || {
             flights.run(1, || {
                 drop(gate.lock());
                 end()
             })
         })
     };
-    eventually_parked("ends-badly", "sync.Mutex.Lock");
+    eventually_parked(runs, "sync.Mutex.Lock");
     let waiter = {
         let flights = flights.clone();
-        go_named("waits-for-it", move || flights.run(1, || unreachable!()))
+        go_named(waits, move || flights.run(1, || unreachable!()))
     };
-    eventually_parked("waits-for-it", "sync.WaitGroup.Wait");
+    eventually_parked(waits, "sync.WaitGroup.Wait");
     drop(closed);
     (flights, [runner.join(), waiter.join()])
 }
 
 #[gort::test]
 fn a_panic_reaches_the_runner_and_those_who_wait() {
-    let (flights, [runner, waiter]) = run_and_wait(|| panic!("on purpose"));
+    let (flights, [runner, waiter]) =
+        run_and_wait(["panics", "waits-for-panic"], || panic!("on purpose"));
     assert_eq!(text_of(&*runner.unwrap_err().into_panic()), "on purpose");
     assert_eq!(
         text_of(&*waiter.unwrap_err().into_panic()),
@@ -320,7 +324,7 @@ fn a_panic_reaches_the_runner_and_those_who_wait() {
 
 #[gort::test]
 fn a_goexit_ends_the_runner_and_those_who_wait() {
-    let (flights, [runner, waiter]) = run_and_wait(|| gort::goexit());
+    let (flights, [runner, waiter]) = run_and_wait(["exits", "waits-for-exit"], || gort::goexit());
     assert!(runner.unwrap_err().is_goexit());
     assert!(waiter.unwrap_err().is_goexit());
     assert_eq!(flights.run(1, || 5), (5, false));
