@@ -281,6 +281,9 @@ fn judge() -> Verdict {
     if census.is_any_about {
         return Verdict::Alive;
     }
+    if census.is_any_held {
+        return Verdict::Unsure;
+    }
     // b
     if ps_taken_if_all_idle() != Some(ps_taken) || thread::own() != threads_ours {
         return Verdict::Unsure;
@@ -306,6 +309,8 @@ struct Census {
     goroutines: usize,
     /// A goroutine is not parked. It will need a P to become so.
     is_any_about: bool,
+    /// A parked goroutine is held by somebody who walks its stack, or puts it away. It is let go without a P.
+    is_any_held: bool,
     threads_in_run: u32,
 }
 
@@ -319,6 +324,7 @@ fn count_parked() -> Census {
             State::Waiting if g.kind.get() == Kind::Thread => census.threads_in_run += 1,
             State::Waiting if g.has_flag(flags::SYSTEM) => {}
             State::Waiting => census.goroutines += 1,
+            State::Traced => census.is_any_held = true,
             // It is about to leave `run`, and counts as any other thread.
             _ if g.kind.get() == Kind::Thread => {}
             _ => census.is_any_about = true,

@@ -110,7 +110,7 @@ in_both_modes! {
     }
 
     fn a_thread_that_ends_leaves_a_deadlock(program) {
-        for before in ["nothing", "locked"] {
+        for before in ["nothing", "locked", "looks", "looks", "looks"] {
             let ended = program(env!("CARGO_BIN_EXE_deadlock_after_thread")).arg(before).run();
             ended.assert_status(2);
             ended.assert_says(ALL_ASLEEP);
