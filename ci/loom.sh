@@ -19,7 +19,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/loom
 # For one test binary, in seconds. A model that takes longer is a failure.
 limit=${LOOM_TIMEOUT:-720}
 
-models=(loom_claim loom_gate loom_idle loom_local loom_poll_slot loom_status loom_wait_list loom_wake_word chan hazard map slab sync token)
+models=(loom_claim loom_gate loom_idle loom_local loom_poll_slot loom_sleep_word loom_status loom_wait_list loom_wake_word chan hazard map slab sync token)
 
 # The package of a test binary.
 package_of() {
@@ -51,6 +51,7 @@ faults=(
     "local_head loom_local owner_and_thief_take_each_item_once"
     "local_head loom_local two_thieves_and_the_owner_take_each_item_once"
     "poll_fence loom_poll_slot a_deadline_is_seen_before_the_park_or_sees_who_parks"
+    "sleep_word_end loom_sleep_word what_was_put_away_comes_back_whole_and_once"
     "wake_word_begin loom_wake_word no_call_is_lost_and_each_park_has_one_ready"
     "chan_refill chan a_receive_lets_a_sender_in"
     "chan_retry chan a_broken_promise_is_for_others"

@@ -31,6 +31,7 @@
 
 pub mod context;
 pub mod guard;
+pub mod hibernate;
 mod pool;
 pub mod stack;
 mod sys;

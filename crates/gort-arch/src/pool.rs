@@ -25,6 +25,7 @@ use core::sync::atomic::{
 };
 
 use crate::guard;
+use crate::hibernate;
 use crate::stack::{Class, ClassReport, PAGE, Slot, StackError, Why};
 use crate::sys::{Ranges, SlowLock};
 
@@ -73,6 +74,10 @@ struct Chunk {
     len: AtomicUsize,
     /// Address of `len` links: index + 1 of the next free slot, or 0.
     links: AtomicUsize,
+    /// Address of `len` words for the slots' users, 0 at first.
+    words: AtomicUsize,
+    /// Whether the memory of its slots can be put away (`hibernate`).
+    is_ready_for_sleep: AtomicBool,
 }
 
 static ARENAS: [Arena; Class::COUNT] = [const {
@@ -91,6 +96,8 @@ static ARENAS: [Arena; Class::COUNT] = [const {
                 first_index: AtomicUsize::new(0),
                 len: AtomicUsize::new(0),
                 links: AtomicUsize::new(0),
+                words: AtomicUsize::new(0),
+                is_ready_for_sleep: AtomicBool::new(false),
             }
         }; CHUNKS_MAX],
     }
@@ -201,6 +208,29 @@ pub(crate) fn find(addr: usize) -> Option<Slot> {
             let index = chunk.first_index.load(Relaxed) + in_chunk;
             (index < arena.carved.load(Relaxed)).then(|| chunk.slot(in_chunk, class))
         })
+}
+
+/// The word of a slot, and whether its memory can be put away. Async-signal-safe.
+pub(crate) fn word(slot: Slot) -> (&'static AtomicUsize, bool) {
+    let class = slot.class();
+    let arena = &ARENAS[class.index()];
+    let mut chunks = arena.chunks().rev();
+    let chunk = chunks
+        .find(|chunk| chunk.contains(slot.base(), class))
+        .expect("a slot comes from a chunk of its class");
+    let in_chunk = (slot.base() - chunk.base.load(Relaxed)) >> class.log2();
+    let is_ready = chunk.is_ready_for_sleep.load(Relaxed);
+    (chunk.word(in_chunk), is_ready)
+}
+
+/// Makes the memory of all slots, those of later chunks too, such that it can be put away; see `hibernate`.
+pub(crate) fn make_ready_for_sleep() {
+    let _lock = GROWTH.lock();
+    for class in (0..Class::COUNT).filter_map(Class::from_index) {
+        for chunk in ARENAS[class.index()].chunks() {
+            chunk.make_ready_for_sleep(class);
+        }
+    }
 }
 
 /// Calls `f` with every slot that was ever handed out.
@@ -381,13 +411,14 @@ impl Arena {
         let room = (u32::MAX - 1) as usize - mapped;
         let first_chunk = FIRST_CHUNK_SLOTS.min(FIRST_CHUNK_BYTES / slot_bytes).max(1);
         let mut len = mapped.max(first_chunk).min(room);
-        let (start, links_bytes) = loop {
+        let (start, words, base) = loop {
             if len == 0 {
                 return Err(StackError(Why::TooManyChunks { slot_bytes }));
             }
-            let links_bytes = (len * size_of::<u32>()).next_multiple_of(PAGE);
-            match map(links_bytes + len * slot_bytes) {
-                Ok(start) => break (start, links_bytes),
+            let words = (len * size_of::<u32>()).next_multiple_of(PAGE);
+            let base = words + (len * size_of::<usize>()).next_multiple_of(PAGE);
+            match map(base + len * slot_bytes) {
+                Ok(start) => break (start, start + words, start + base),
                 Err(errno) if len == 1 => {
                     return Err(StackError(Why::NoSpace { slot_bytes, errno }));
                 }
@@ -395,10 +426,12 @@ impl Arena {
             }
         };
         let chunk = &self.chunks[chunk_count];
-        chunk.base.store(start + links_bytes, Relaxed);
+        chunk.base.store(base, Relaxed);
         chunk.first_index.store(mapped, Relaxed);
         chunk.len.store(len, Relaxed);
         chunk.links.store(start, Relaxed);
+        chunk.words.store(words, Relaxed);
+        chunk.make_ready_for_sleep(class);
         self.chunk_count.store(chunk_count + 1, Release);
         self.mapped.store(mapped + len, Relaxed);
         Ok(())
@@ -420,6 +453,23 @@ impl Chunk {
         // SAFETY: `map_chunk` mapped `len` links there, zero at first, never unmapped (S3), and they
         // are only ever used as atomics. `in_chunk` is below `len`.
         unsafe { &*links.add(in_chunk) }
+    }
+
+    fn word(&self, in_chunk: usize) -> &'static AtomicUsize {
+        assert!(in_chunk < self.len.load(Relaxed));
+        let words = self.words.load(Relaxed) as *const AtomicUsize;
+        // SAFETY: as of the links, which lie before them.
+        unsafe { &*words.add(in_chunk) }
+    }
+
+    /// With `GROWTH` held.
+    fn make_ready_for_sleep(&self, class: Class) {
+        let bytes = self.len.load(Relaxed) << class.log2();
+        if !self.is_ready_for_sleep.load(Relaxed)
+            && hibernate::register(self.base.load(Relaxed), bytes)
+        {
+            self.is_ready_for_sleep.store(true, Relaxed);
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::fs;
 use gort::chan;
 use gort_arch::guard::GuardKind;
 use gort_arch::tls;
+use gort_core::hibernate;
 use gort_core::os::{cgroup, probe};
 use gort_core::runtime::Report;
 use lexopt::prelude::*;
@@ -158,6 +159,7 @@ fn examine() -> Vec<Fact> {
         max_map_count(&report),
         overcommit(),
         userfaultfd(),
+        hibernation(),
         membarrier(),
         netpoll(&report),
         gomaxprocs(&report),
@@ -306,8 +308,22 @@ fn userfaultfd() -> Fact {
         Ok(()) => Fact::ok("userfaultfd", "can be had"),
         Err(err) => Fact::off(
             "userfaultfd",
-            format!("refused: {err}; parked goroutines cannot hibernate"),
+            format!("refused: {err}"),
             "Linux 5.11 or newer, and a seccomp profile that allows userfaultfd",
+        ),
+    }
+}
+
+fn hibernation() -> Fact {
+    match hibernate::probe() {
+        Ok(()) => Fact::ok(
+            "hibernation",
+            "can be had (Config::hibernate, GORT_HIBERNATE=10s)",
+        ),
+        Err(why) => Fact::off(
+            "hibernation",
+            format!("parked goroutines keep their memory: {why}"),
+            "Linux 6.6 or newer with userfaultfd, and goroutines with stacks of their own (see thread-locals)",
         ),
     }
 }

@@ -31,6 +31,11 @@ pub fn deadline_after(duration: Duration) -> u64 {
     }
 }
 
+/// A duration in nanoseconds; the longest are [`NEVER`].
+pub(crate) fn to_ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(NEVER)
+}
+
 /// Resolution of the time since a park: 10 ms. Reading a clock at each park would cost more than the
 /// park's bookkeeping.
 ///

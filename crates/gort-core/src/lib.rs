@@ -51,6 +51,7 @@ pub mod deadlock;
 pub mod dump;
 mod halt;
 pub mod hang;
+pub mod hibernate;
 pub mod notify;
 pub mod overflow;
 pub mod preempt;

@@ -25,6 +25,7 @@ use crate::clock::{self, NEVER};
 use crate::fatal::write_line;
 use crate::fork;
 use crate::g::{self, GRef, Kind, slab};
+use crate::hibernate;
 use crate::os::{futex, signal};
 use crate::reporter::{self, Job};
 use crate::sched::m::{self, M};
@@ -44,13 +45,15 @@ pub(crate) fn start() {
 /// The handler. Async-signal-safe.
 extern "C" fn on_fault(signo: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel's siginfo; its address is there for the faults that the kernel sends.
-    let address = unsafe {
-        if (*info).si_code > 0 {
-            Some((*info).si_addr() as usize)
-        } else {
-            None
-        }
+    let (code, address) = unsafe {
+        let code = (*info).si_code;
+        (code, (code > 0).then(|| (*info).si_addr() as usize))
     };
+    // SAFETY: a handler's own argument.
+    let is_of_code = unsafe { signal::is_fetch(context) };
+    if address.is_some_and(|address| hibernate::resolve(signo, code, address, is_of_code)) {
+        return;
+    }
     if let Some((gp, bytes)) = address.and_then(overflowed) {
         report(gp, bytes);
     }

@@ -19,7 +19,8 @@ use crate::sched::join::Outcome;
 use crate::sched::{self, SCHED, SpawnOptions, callbacks, m, p, shake, syscall, wake};
 use crate::timer::{self, Hooks, Timers};
 use crate::{
-    deadlock, fork, netpoll, overflow, preempt, report, reporter, settings, stall, sysmon,
+    deadlock, fork, hibernate, netpoll, overflow, preempt, report, reporter, settings, stall,
+    sysmon,
 };
 
 pub use crate::deadlock::DeadlockPolicy;
@@ -66,6 +67,8 @@ pub struct Config {
     pub deadlock: Option<DeadlockPolicy>,
     /// How many threads calls into the file system may block at once.
     pub blocking_threads: Option<usize>,
+    /// After how long a parked goroutine's stack gives its memory back; zero for never.
+    pub hibernate: Option<Duration>,
 }
 
 impl Config {
@@ -191,7 +194,7 @@ pub fn is_shut() -> bool {
 /// # Errors
 ///
 /// It runs already with other settings, a setting is nonsense, or a thread cannot be had.
-pub fn start(config: Config) -> Result<(), ConfigError> {
+pub fn start(mut config: Config) -> Result<(), ConfigError> {
     fork::check("the runtime was started");
     let mut settings = SETTINGS.lock();
     if let Some(known) = &*settings {
@@ -202,6 +205,9 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
             || config.preempt.is_some() && config.preempt != known.config.preempt
             || config.signals.is_some() && config.signals != known.config.signals
             || config.deadlock.is_some() && config.deadlock != known.config.deadlock
+            || config
+                .hibernate
+                .is_some_and(|after| after != known.config.hibernate.unwrap_or_default())
             || config
                 .blocking_threads
                 .is_some_and(|n| n != known.config.blocking_threads());
@@ -248,11 +254,25 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     let mut fresh = p::make(procs);
     p::add(&mut SCHED.global.lock(), &mut fresh);
     let takes_signals = config.signals != Some(false);
+    let hibernate_after = hibernate_after(config.hibernate);
+    config.hibernate = Some(hibernate_after);
     *settings = Some(Settings { config, source });
     limits::set_followed(source.is_limit());
     guard_forks();
     if takes_signals {
         overflow::start();
+    }
+    if !hibernate_after.is_zero() {
+        let started = if takes_signals {
+            hibernate::start(hibernate_after)
+        } else {
+            Err("Config::signals(false) leaves SIGBUS and SIGSEGV alone".to_owned())
+        };
+        if let Err(why) = started {
+            crate::fatal::write_line(format_args!(
+                "gort: parked stacks keep their memory, though Config::hibernate or GORT_HIBERNATE asks for less: {why}"
+            ));
+        }
     }
     // Under the lock: who finds the settings made may start goroutines.
     settings::set_started();
@@ -271,21 +291,48 @@ pub fn start(config: Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Variables whose names are settled, but not yet what they turn on. Silence would look like a result.
+/// A variable whose name is settled, but not yet what it turns on. Silence would look like a result.
 fn read_wishes() {
-    for (name, instead) in [
-        ("GORT_TRACE", "nothing is traced"),
-        ("GORT_HIBERNATE", "parked stacks keep their memory"),
-    ] {
-        let Some(text) = std::env::var_os(name) else {
-            continue;
-        };
-        let text = text.to_string_lossy();
-        if !matches!(text.trim(), "" | "0" | "off") {
-            crate::fatal::write_line(format_args!(
-                "gort: {name}={text} is not there yet; {instead}"
-            ));
-        }
+    let Some(text) = std::env::var_os("GORT_TRACE") else {
+        return;
+    };
+    let text = text.to_string_lossy();
+    if !matches!(text.trim(), "" | "0" | "off") {
+        crate::fatal::write_line(format_args!(
+            "gort: GORT_TRACE={text} is not there yet; nothing is traced"
+        ));
+    }
+}
+
+/// After how long parked stacks give their memory back; zero for never.
+fn hibernate_after(asked: Option<Duration>) -> Duration {
+    if let Some(asked) = asked {
+        return asked;
+    }
+    let Some(text) = std::env::var_os("GORT_HIBERNATE") else {
+        return Duration::ZERO;
+    };
+    let text = text.to_string_lossy();
+    parse_duration(text.trim()).unwrap_or_else(|| {
+        crate::fatal::write_line(format_args!(
+            "gort: GORT_HIBERNATE={text} is not a time as 500ms, 10s or 2m, or off; parked stacks keep their memory"
+        ));
+        Duration::ZERO
+    })
+}
+
+/// A whole number of milliseconds, seconds or minutes; zero for none.
+fn parse_duration(text: &str) -> Option<Duration> {
+    if matches!(text, "" | "0" | "off") {
+        return Some(Duration::ZERO);
+    }
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().ok()?;
+    match &text[digits.len()..] {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
+        _ => None,
     }
 }
 
@@ -329,13 +376,19 @@ pub fn begin_program() {
 
 /// Has children of `fork` know what they are.
 fn guard_forks() {
+    unsafe extern "C" fn before() {
+        hibernate::before_fork();
+    }
+    unsafe extern "C" fn in_parent() {
+        hibernate::after_fork();
+    }
     unsafe extern "C" fn in_child() {
         fork::set_forked();
         settings::set_stopped();
         shake::set_always_on();
     }
-    // SAFETY: the handler is async-signal-safe, as a child of many threads demands.
-    let error = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    // SAFETY: the child's handler is async-signal-safe, as a child of many threads demands.
+    let error = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
     if error != 0 {
         fatal!("no memory for a handler of forks: error {error}");
     }

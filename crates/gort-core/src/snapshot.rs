@@ -2,13 +2,14 @@
 //! that it exists, but for the coarse clock that parkers copy.
 
 use std::panic::Location;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gort_queue::status::State;
 
 use crate::clock;
 use crate::g::{GRef, Kind, flags, slab};
+use crate::hibernate;
 use crate::sched::{self, SCHED, p};
 use crate::trace::{self, Stack, Tracer};
 use crate::wait_reason::WaitReason;
@@ -155,6 +156,18 @@ fn stack_of_parked_elsewhere(gp: GRef, id: u64, tracer: &mut Tracer) -> Option<S
     }
 }
 
+/// As `GRef::created_by`, but who hibernates goes on so.
+fn created_by(gp: GRef) -> Option<u64> {
+    let word = [AtomicUsize::new(0)];
+    match gp.creator_place() {
+        Some(place) if hibernate::peek(place, &word) == 1 => {
+            let [word] = word;
+            Some(word.into_inner() as u64).filter(|&id| id != 0)
+        }
+        _ => gp.created_by(),
+    }
+}
+
 /// Neither allocates nor locks: its goroutine may be held.
 fn describe(gp: GRef, now_ns: u64) -> Option<Goroutine> {
     let g = gp.get();
@@ -183,7 +196,7 @@ fn describe(gp: GRef, now_ns: u64) -> Option<Goroutine> {
         waited: waiting
             .then(|| clock::since_coarse(g.parked_coarse.load(Ordering::Relaxed), now_ns)),
         created_at: gp.created_at(),
-        created_by: gp.created_by(),
+        created_by: created_by(gp),
         parked_at: parked_at.filter(|_| waiting),
         last_parked_at: parked_at,
         locked_to_thread: g.wants_own_m(),

@@ -11,7 +11,8 @@
 //! - Where goroutines were stopped, a P is asked once a slice to give one of them a turn (T2 of
 //!   `sched::stopped`).
 //! - The network, if nobody has polled it for 10 ms; 1 ms while goroutines compute that others come before.
-//! - Once a second somebody is asked to read the process's limits again (`limits`).
+//! - Once a second somebody is asked to read the process's limits again (`limits`), and another one to look for
+//!   goroutines that are parked for long (`hibernate`).
 //!
 //! It sleeps 20 µs between looks, doubling after 50 looks that changed nothing, up to 10 ms (Go's
 //! periods); while a P is idle and another busy at most 1 ms, as then a goroutine may be waiting in
@@ -23,6 +24,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use crate::clock;
 use crate::deadlock::Watch;
+use crate::hibernate;
 use crate::limits;
 use crate::netpoll;
 use crate::os::{futex, thread};
@@ -105,12 +107,14 @@ fn watch() {
         if now - limits_read_ns >= LIMITS_NS {
             limits_read_ns = now;
             limits::ask();
+            hibernate::ask();
         }
         if are_all_idle(procs) {
             deadlock.look(now);
             if calm_since_ns == 0 {
                 calm_since_ns = now;
             } else if now - calm_since_ns > CALM_NS && !lost.is_fresh(now, STALL_NS) {
+                hibernate::ask();
                 sleep_long(procs, &mut deadlock);
                 calm_since_ns = 0;
                 quiet_looks = 0;

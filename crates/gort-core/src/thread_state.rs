@@ -186,6 +186,12 @@ pub(crate) unsafe fn created_by(fs: usize) -> u64 {
     unsafe { created_by_word(fs) }.load(Ordering::Relaxed)
 }
 
+/// Where that number lies.
+#[inline(always)]
+pub(crate) fn created_by_place(fs: usize) -> usize {
+    fs.wrapping_add_signed(words::current_offset()) + words::CREATED_BY
+}
+
 /// Its writers come one after the other, as the block's goroutines do; readers may come at any time.
 ///
 /// # Safety
@@ -193,7 +199,7 @@ pub(crate) unsafe fn created_by(fs: usize) -> u64 {
 /// As [`created_by`].
 #[inline(always)]
 unsafe fn created_by_word(fs: usize) -> &'static AtomicU64 {
-    let word = fs.wrapping_add_signed(words::current_offset()) + words::CREATED_BY;
+    let word = created_by_place(fs);
     // SAFETY: the second of two words in the static TLS area, aligned to 8 as the first. Slots are never unmapped
     // (S3 of `gort_arch::stack`), and nobody else touches the word.
     unsafe { AtomicU64::from_ptr(word as *mut u64) }

@@ -28,6 +28,7 @@ use gort_queue::status::State;
 
 use crate::clock;
 use crate::g::{self, GRef, Kind, flags};
+use crate::hibernate;
 use crate::os::thread;
 use crate::sched;
 
@@ -63,6 +64,8 @@ pub(crate) struct Tracer {
     /// Copies of a stack.
     first: Vec<AtomicUsize>,
     second: Vec<AtomicUsize>,
+    /// A copy of the stack of one that hibernates.
+    words: Vec<usize>,
     /// How many threads may still be waited for in vain.
     silences_left: u32,
 }
@@ -74,12 +77,18 @@ impl Tracer {
             seen: HashSet::new(),
             first: Vec::new(),
             second: Vec::new(),
+            words: Vec::new(),
             silences_left: SILENCES_MAX,
         }
     }
 
     /// Keeps `gp` parked, if it is, until the result is dropped. `None` as well if another tracer has it for long.
     pub(crate) fn hold(&mut self, gp: GRef) -> Option<Held<'_>> {
+        // Not while it is held.
+        if hibernate::is_started() {
+            self.first.resize_with(WORDS_MAX, Default::default);
+            self.words.resize(WORDS_MAX, 0);
+        }
         let status = &gp.get().status;
         let mut give_up_ns = None;
         while !status.try_trace() {
@@ -117,10 +126,11 @@ impl Tracer {
             let len = ((slot.top() as usize - sp) / size_of::<usize>()).min(WORDS_MAX);
             self.first.resize_with(len, Default::default);
             self.second.resize_with(len, Default::default);
-            if thread::copy_words(sp, &self.first) != len
-                || thread::copy_words(sp, &self.second) != len
-            {
-                return None;
+            for words in [&self.first, &self.second] {
+                let is_away = hibernate::peek(sp, words) == len;
+                if !is_away && thread::copy_words(sp, words) != len {
+                    return None;
+                }
             }
             fence(Ordering::Acquire);
             let words: Vec<usize> = self.first.iter().map(value).collect();
@@ -135,6 +145,19 @@ impl Tracer {
             return Some(self.keep(walk));
         }
         None
+    }
+
+    /// Walks the stack of one that hibernates, which goes on so. It is held; `None` if it does not.
+    fn walk_away(&mut self, sp: usize) -> Option<Walk> {
+        let slot = stack::find(sp).filter(|slot| sp < slot.top() as usize)?;
+        let len = ((slot.top() as usize - sp) / size_of::<usize>()).min(self.first.len());
+        if len == 0 || hibernate::peek(sp, &self.first[..len]) != len {
+            return None;
+        }
+        for (word, found) in self.words.iter_mut().zip(&self.first[..len]) {
+            *word = value(found);
+        }
+        Some(arch::parked_copy(sp, &self.words[..len], &mut self.buffer))
     }
 
     /// The caller's stack.
@@ -191,9 +214,13 @@ impl Held<'_> {
         if g.kind.get() != Kind::Stackful {
             return None;
         }
+        let sp = g.sp.load(Ordering::Relaxed);
+        if let Some(walk) = self.tracer.walk_away(sp) {
+            return Some(walk);
+        }
         // SAFETY: Traced, so it has left its stack for good until we let go of it, and the change to
         // Traced has acquired what the switch saved (G2).
-        Some(unsafe { arch::parked(g.sp.load(Ordering::Relaxed), &mut self.tracer.buffer) })
+        Some(unsafe { arch::parked(sp, &mut self.tracer.buffer) })
     }
 }
 

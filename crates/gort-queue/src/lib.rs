@@ -15,6 +15,7 @@
 //! | `poll_slot`  | one direction of one file descriptor                   | the waiter and pollers  |
 //! | `idle`       | when a submitter must wake another M                   | submitters and spinners |
 //! | `gate`       | when a P can be taken from an M that is not looking    | the M and sysmon        |
+//! | `sleep_word` | whether a parked stack's memory is put away            | its keeper and who touches it |
 //! | `wake_word`  | which call of a future's waker readies its goroutine   | the poll and callers    |
 //!
 //! Checked by unit tests in each file, and by the loom models in `tests/`, which `ci/loom.sh` runs
@@ -27,6 +28,7 @@ pub mod idle;
 pub mod list;
 pub mod local;
 pub mod poll_slot;
+pub mod sleep_word;
 pub mod status;
 pub mod timer_heap;
 pub mod wait_list;

@@ -10,6 +10,9 @@
 //! says how much that is, 4.3 KB. Times the number, it is what they need: 43 GB for ten million, 11 GB for
 //! 2,500,000. There is no other limit; where the memory is used up, the kernel kills, as in Go. Under `ulimit -v`
 //! main panics instead, and says what there is too little of.
+//!
+//! With `GORT_HIBERNATE=10ms` those that wait give most of that back, until they are woken: the program says down to
+//! what.
 
 #![forbid(unsafe_code)]
 
@@ -17,9 +20,9 @@ use std::fs;
 
 use gort::chan;
 use gort::debug::WaitReason;
-use gort::runtime::num_goroutine;
+use gort::runtime::{metrics, num_goroutine};
 use gort::sync::WaitGroup;
-use gort::time::Instant;
+use gort::time::{Duration, Instant, sleep};
 
 /// Bytes of memory in use.
 fn resident() -> u64 {
@@ -50,6 +53,21 @@ fn main() {
     let bytes = resident().saturating_sub(before) / count.max(1) as u64;
     println!("{} alive, for {}", num_goroutine(), WaitReason::ChanReceive);
     println!("started in {:?}, {bytes} bytes each", start.elapsed());
+
+    let start = Instant::now();
+    let is_patient = |hibernating| hibernating != 0 || start.elapsed() < Duration::from_secs(1);
+    while std::env::var_os("GORT_HIBERNATE").is_some() {
+        match metrics().hibernating {
+            hibernating if hibernating < count && is_patient(hibernating) => {
+                sleep(Duration::from_millis(1));
+            }
+            hibernating => {
+                let bytes = resident().saturating_sub(before) / count.max(1) as u64;
+                println!("{hibernating} hibernate, {bytes} bytes each");
+                break;
+            }
+        }
+    }
 
     let start = Instant::now();
     tx.close();

@@ -51,7 +51,8 @@ fn a_value_that_cannot_be_honoured_is_named_once() {
         ("GORT_SHAKE_MIGRATE", "yes", "it is ignored"),
         ("GORT_STALL", "loud", "stalls are not logged"),
         ("GORT_TRACE", "out.trace", "nothing is traced"),
-        ("GORT_HIBERNATE", "1s", "parked stacks keep their memory"),
+        ("GORT_HIBERNATE", "soon", "parked stacks keep their memory"),
+        ("GORT_HIBERNATE", "10", "parked stacks keep their memory"),
     ] {
         let lines = said_with(name, value);
         let is_right = |line: &String| {
@@ -83,6 +84,7 @@ fn a_value_that_is_honoured_is_not_mentioned() {
         ("GORT_STALL", "log"),
         ("GORT_TRACE", ""),
         ("GORT_HIBERNATE", "0"),
+        ("GORT_HIBERNATE", "off"),
     ] {
         assert_eq!(said_with(name, value), [""; 0], "{name}={value}");
     }

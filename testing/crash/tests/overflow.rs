@@ -102,6 +102,11 @@ in_both_modes! {
         assert_eq!(ended.stderr.matches("overflowed its stack").count(), 1, "{ended}");
     }
 
+    fn a_stack_that_was_put_away_has_its_guard(program) {
+        let hibernates = program(env!("CARGO_BIN_EXE_overflow")).arg("hibernated");
+        assert_reported(&hibernates.var("GORT_HIBERNATE", "10ms").run(), "overflowed its stack of ");
+    }
+
     fn a_plain_threads_overflow_is_stds_to_report(program) {
         let ended = program(env!("CARGO_BIN_EXE_overflow")).arg("plain_thread").run();
         ended.assert_signal(libc::SIGABRT);

@@ -86,6 +86,38 @@ fn without_membarrier_and_userfaultfd_all_works() {
     assert!(text.starts_with("own: "), "{text}");
 }
 
+/// The line that says why stacks are not put away.
+const KEEPS: &str = "gort: parked stacks keep their memory, ";
+
+#[test]
+fn with_hibernation_all_works() {
+    let hibernates = [MIGRATE[0], MIGRATE[1], ("GORT_HIBERNATE", "10ms")];
+    let text = run(torture(), &SAMPLE, &hibernates);
+    assert!(text.starts_with("own: "), "{text}");
+    if let Some(line) = text.lines().find(|line| line.contains(KEEPS)) {
+        println!("skipped: {line}");
+    }
+}
+
+#[test]
+fn where_stacks_cannot_be_put_away_one_line_says_why() {
+    let asked = ("GORT_HIBERNATE", "10ms");
+    for (program, why) in [
+        (without("userfaultfd"), "the kernel gives no userfaultfd"),
+        (torture(), "goroutines have threads"),
+    ] {
+        let mode = if why.contains("threads") {
+            "thread"
+        } else {
+            "own"
+        };
+        let text = run(program, &SAMPLE, &[asked, ("GORT_TLS", mode)]);
+        assert!(text.starts_with(mode), "{text}");
+        assert_eq!(text.matches(KEEPS).count(), 1, "{text}");
+        assert!(text.contains(why), "{text}");
+    }
+}
+
 #[test]
 fn without_pidfds_children_are_waited_for_by_threads() {
     let cases = ["children_of_gort_are_waited_for"];

@@ -76,6 +76,7 @@ const LAYERS: [Layers; 2] = [
             "halt",
             "cancel",
             "on_thread",
+            "hibernate",
             // A descriptor's locks park their waiters.
             "poll_fd",
             "symbol",

@@ -87,6 +87,8 @@ pub(crate) mod flags {
     pub(crate) const OWN_SIGNALS: u8 = 32;
     /// It waits for a P in the signal handler of its M: only that M may run it on.
     pub(crate) const PREEMPTED: u8 = 64;
+    /// Others may use what lies on its stack, in system calls too: see [`lend`](super::lend).
+    pub(crate) const LENDS: u8 = 128;
 }
 
 /// A label: key and value.
@@ -332,6 +334,14 @@ impl GRef {
         }
     }
 
+    /// Where its creator's number lies, if that is on its stack.
+    pub(crate) fn creator_place(self) -> Option<usize> {
+        let g = self.get();
+        let fs = g.fs.load(Ordering::Relaxed);
+        let is_there = g.kind.get() == Kind::Stackful && fs != 0;
+        is_there.then(|| thread_state::created_by_place(fs))
+    }
+
     /// Where and by whom it was started.
     pub fn creation(self) -> Option<Creation> {
         let at = self.created_at()?;
@@ -405,6 +415,28 @@ pub fn ensure_current_unlocked<L>(locked: L) -> Option<L> {
 #[inline]
 pub fn current_goroutine() -> Option<GRef> {
     running_here().filter(|gp| gp.is_goroutine())
+}
+
+/// The current goroutine's stack is lent until this is dropped, on the same goroutine.
+#[derive(Debug)]
+pub(crate) struct Lends(Option<GRef>);
+
+/// Says that others get to use what lies on the current goroutine's stack: it does not hibernate meanwhile. They
+/// would not notice, but for one thing: a system call that is handed an address there fails.
+pub(crate) fn lend() -> Lends {
+    let gp = current_goroutine().filter(|gp| !gp.get().has_flag(flags::LENDS));
+    if let Some(gp) = gp {
+        gp.get().set_flag(flags::LENDS, true);
+    }
+    Lends(gp)
+}
+
+impl Drop for Lends {
+    fn drop(&mut self) {
+        if let Some(gp) = self.0 {
+            gp.get().set_flag(flags::LENDS, false);
+        }
+    }
 }
 
 /// The number of the current goroutine; 0 on a plain thread.

@@ -110,6 +110,7 @@ where
         scope: PhantomData,
         env: PhantomData,
     };
+    let _lends = g::lend();
     let result = panic::catch_unwind(AssertUnwindSafe(|| f(&scope)));
     scope.data.wait();
     match result {

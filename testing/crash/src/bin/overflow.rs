@@ -84,6 +84,29 @@ fn install_users() {
     }
 }
 
+/// One of several whose stacks, side by side, were put away with the guards between them.
+fn after_hibernation() {
+    const COUNT: usize = 20;
+    let (gate, parked) = gort::chan::bounded::<()>(0);
+    let all: Vec<_> = (0..COUNT)
+        .map(|number| {
+            let parked = parked.clone();
+            gort::go(move || {
+                parked.recv().unwrap_err();
+                if number == COUNT / 2 {
+                    recurse(0);
+                }
+            })
+        })
+        .collect();
+    while gort_core::hibernate::is_started() && gort::runtime::metrics().hibernating < COUNT {
+        // waits: the keeper looks
+        gort::time::sleep(std::time::Duration::from_millis(1));
+    }
+    drop(gate);
+    all.into_iter().for_each(|one| drop(one.join()));
+}
+
 fn main() {
     let way = std::env::args().nth(1).unwrap_or_default();
     if way == "users_handler_before" {
@@ -121,6 +144,7 @@ fn main() {
             }
             gort::go(|| recurse(0)).join().unwrap();
         }
+        "hibernated" => after_hibernation(),
         "plain_thread" => {
             let thread = std::thread::Builder::new().name("plain".into());
             drop(thread.spawn(|| recurse(0)).unwrap().join());

@@ -41,7 +41,7 @@ pub(super) fn calls() -> Vec<Call> {
             "Config::start, of a runtime that runs",
             "runtime::Config::start runtime::Config::procs runtime::Config::stack_size runtime::Config::panic runtime::Config::tls \
              runtime::Config::preempt runtime::Config::signals runtime::Config::deadlock \
-             runtime::Config::blocking_threads",
+             runtime::Config::blocking_threads runtime::Config::hibernate",
             Nothing,
             || {
                 gort::go(|| ()).join().unwrap();
@@ -55,6 +55,7 @@ pub(super) fn calls() -> Vec<Call> {
                         .preempt(false)
                         .signals(false)
                         .blocking_threads(63)
+                        .hibernate(Duration::from_secs(63))
                         .deadlock(DeadlockPolicy::Off);
                     let refused = other.start().unwrap_err();
                     assert!(matches!(refused, ConfigError::AlreadyStarted));

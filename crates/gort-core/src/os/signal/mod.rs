@@ -475,6 +475,56 @@ pub(crate) fn block_all() {
     }
 }
 
+/// No signal comes to this thread until this is dropped.
+pub(crate) struct Blocked {
+    before: u64,
+}
+
+/// Keeps every signal from this thread for a while, libc's own ones too. Async-signal-safe.
+pub(crate) fn blocked() -> Blocked {
+    let (all, mut before) = (!0_u64, 0_u64);
+    // Not through libc's function, which tells the scheduler of it.
+    // SAFETY: reads one set of 8 bytes and writes another.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const all,
+            &raw mut before,
+            size_of::<u64>(),
+        )
+    };
+    Blocked { before }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        set_mask(libc::SIG_SETMASK, self.before);
+    }
+}
+
+/// Whether a fault, whose handler has this context, was the attempt to run code where it cannot be run.
+/// Async-signal-safe.
+///
+/// # Safety
+///
+/// The third argument of a running handler of SIGSEGV or SIGBUS.
+pub(crate) unsafe fn is_fetch(context: *const c_void) -> bool {
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    {
+        /// A bit of the processor's error code.
+        const INSTRUCTION: i64 = 1 << 4;
+        // SAFETY: the kernel's context.
+        let context = unsafe { &*context.cast::<libc::ucontext_t>() };
+        context.uc_mcontext.gregs[libc::REG_ERR as usize] & INSTRUCTION != 0
+    }
+    #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+    {
+        let _ = context;
+        false
+    }
+}
+
 fn empty_set() -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
     // SAFETY: `sigemptyset` writes the whole set.
