@@ -171,9 +171,7 @@ fn created_by(gp: GRef) -> Option<u64> {
 /// Neither allocates nor locks: its goroutine may be held.
 fn describe(gp: GRef, now_ns: u64) -> Option<Goroutine> {
     let g = gp.get();
-    let state = match g.status.load() {
-        // Somebody looks at it, maybe we.
-        State::Traced => State::Waiting,
+    let state = match g.status.load_shown() {
         // In a handler, where it stands in the queue.
         State::Runnable if g.has_flag(flags::PREEMPTED) => State::Preempted,
         state => state,

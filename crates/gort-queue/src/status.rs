@@ -196,6 +196,16 @@ impl Status {
         state_of(self.0.load(Ordering::Acquire))
     }
 
+    /// The state at this moment as dumps show it: who is Traced waits, or if it was readied meanwhile, is about to be
+    /// queued by its tracer.
+    pub fn load_shown(&self) -> State {
+        match self.0.load(Ordering::Acquire) {
+            TRACED => State::Waiting,
+            TRACED_NOTIFIED => State::Runnable,
+            word => state_of(word),
+        }
+    }
+
     /// Changes `from` to `to`.
     ///
     /// # Panics
@@ -552,6 +562,18 @@ mod tests {
         assert!(status.take_notified());
         assert!(!status.take_notified(), "a token is taken once");
         assert!(status.stop());
+    }
+
+    #[test]
+    fn who_is_traced_is_shown_as_what_it_is_without() {
+        let status = Status::new(Running);
+        assert_eq!(status.load_shown(), Running);
+        assert!(status.stop() && status.try_trace());
+        assert_eq!((status.load(), status.load_shown()), (Traced, Waiting));
+        assert_eq!(status.ready(), Readied::Deferred);
+        assert_eq!((status.load(), status.load_shown()), (Traced, Runnable));
+        assert!(!status.end_trace());
+        assert_eq!(status.load_shown(), Runnable);
     }
 
     #[test]
