@@ -86,7 +86,7 @@ pub const FRAME_BYTES: usize = backend::FRAME_BYTES;
 #[inline]
 pub fn prefetch(sp: usize, fs: usize) {
     /// What is parked a few calls deep, and the thread-locals of std and libc.
-    const FRAME_LINES: usize = 8;
+    const FRAME_LINES: usize = 12;
     const LOCAL_LINES: usize = 4;
     for line in 0..FRAME_LINES {
         prefetch_line(sp.wrapping_add(line * LINE));

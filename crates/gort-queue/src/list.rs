@@ -33,6 +33,14 @@ pub unsafe trait Linked {
     ///
     /// `this` points to a live item, and nobody else reads or writes its link at the same time.
     unsafe fn set_next(this: NonNull<Self>, next: *mut Self);
+
+    /// A long walk goes from `before` to `item` now: a hint, by which an item that lies as far on may be fetched into
+    /// the caches. The next item's address is known only once this one's memory is there, so a walk through memory that
+    /// is in no cache waits for one miss after the other.
+    #[inline(always)]
+    fn walks(before: NonNull<Self>, item: NonNull<Self>) {
+        let _ = (before, item);
+    }
 }
 
 /// A FIFO of items that are linked through themselves.
@@ -140,9 +148,14 @@ impl<T: Linked> List<T> {
             return std::mem::take(self);
         }
         let mut front = List::new();
-        let Some(last) = self.iter().take(count).last() else {
+        let mut items = self.iter().take(count);
+        let Some(mut last) = items.next() else {
             return front;
         };
+        for item in items {
+            T::walks(last, item);
+            last = item;
+        }
         front.head = self.head;
         front.tail = last;
         front.len = count;
@@ -254,6 +267,8 @@ mod tests {
     struct Item {
         value: usize,
         next: Cell<*mut Item>,
+        /// Whom a walk has come from.
+        reached_from: Cell<Option<usize>>,
     }
 
     // SAFETY: `next` is the plain cell behind both functions, and only lists call `set_next`.
@@ -266,6 +281,12 @@ mod tests {
             // SAFETY: `this` is alive (the caller's word).
             unsafe { this.as_ref() }.next.set(next);
         }
+        fn walks(before: NonNull<Self>, item: NonNull<Self>) {
+            // SAFETY: a walk goes from item to item of a list, all of which are alive.
+            unsafe { item.as_ref() }
+                .reached_from
+                .set(Some(value(before)));
+        }
     }
 
     fn items(count: usize) -> Vec<Item> {
@@ -273,6 +294,7 @@ mod tests {
             .map(|value| Item {
                 value,
                 next: Cell::new(std::ptr::null_mut()),
+                reached_from: Cell::new(None),
             })
             .collect()
     }
@@ -320,6 +342,19 @@ mod tests {
         list.append(rest);
         list.append(front);
         assert_eq!(values(&list), [2, 0, 1]);
+    }
+
+    #[test]
+    fn a_walk_tells_each_step() {
+        let items = items(5);
+        let mut list = List::new();
+        for item in &items {
+            // SAFETY: each item is on no list yet and outlives `list`.
+            unsafe { list.push_back(NonNull::from(item)) };
+        }
+        assert_eq!(values(&list.split_off_front(3)), [0, 1, 2]);
+        let reached_from: Vec<_> = items.iter().map(|item| item.reached_from.get()).collect();
+        assert_eq!(reached_from, [None, Some(0), Some(1), None, None]);
     }
 
     #[test]

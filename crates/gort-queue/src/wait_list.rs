@@ -1,4 +1,4 @@
-//! A FIFO of waiters whose nodes lie on the waiters' own stacks; any of them can leave in O(1).
+//! A FIFO of waiters whose nodes are the waiters' own; any of them can leave in O(1).
 //!
 //! Channels and locks keep their waiters in such lists. The order is that of arrival; a waiter that
 //! gives up (timeout, another `select` arm won) takes itself out of the middle.
@@ -29,9 +29,23 @@ pub struct Node<T> {
 
 /// The part of a node that belongs to the list it is in, and is guarded by that list's lock.
 struct Links<T> {
+    /// In no list: [`NOWHERE`](Self::NOWHERE). A flag of its own would be a word of each waiter's cache line.
     prev: Option<NonNull<Node<T>>>,
     next: Option<NonNull<Node<T>>>,
-    is_linked: bool,
+}
+
+impl<T> Links<T> {
+    /// Where no node is.
+    const NOWHERE: Option<NonNull<Node<T>>> = Some(NonNull::dangling());
+    const UNLINKED: Self = Self {
+        prev: Self::NOWHERE,
+        next: None,
+    };
+
+    #[inline]
+    fn is_linked(&self) -> bool {
+        self.prev != Self::NOWHERE
+    }
 }
 
 impl<T> Node<T> {
@@ -39,7 +53,7 @@ impl<T> Node<T> {
         /// A node that is in no list.
         pub fn new(data: T) -> Self {
             Self {
-                links: UnsafeCell::new(Links { prev: None, next: None, is_linked: false }),
+                links: UnsafeCell::new(Links::UNLINKED),
                 _pin: PhantomPinned,
                 data,
             }
@@ -53,7 +67,7 @@ impl<T> Node<T> {
     /// The caller holds the lock of every list that the node may be in (W1).
     pub unsafe fn is_linked(&self) -> bool {
         // SAFETY: the lock (the caller's word) keeps writers of the links out.
-        self.links.with(|links| unsafe { (*links).is_linked })
+        self.links.with(|links| unsafe { (*links).is_linked() })
     }
 }
 
@@ -164,8 +178,8 @@ impl<T> WaitList<T> {
         // SAFETY: `node` is alive and the lock is held (the caller's word).
         let (prev, next) = unsafe {
             match with_links(node, |links| {
-                let neighbours = (links.prev.take(), links.next.take());
-                std::mem::take(&mut links.is_linked).then_some(neighbours)
+                let old = std::mem::replace(links, Links::UNLINKED);
+                old.is_linked().then_some((old.prev, old.next))
             }) {
                 Some(neighbours) => neighbours,
                 None => return false,
@@ -207,12 +221,8 @@ impl<T> WaitList<T> {
         // SAFETY: `node` is alive and in no list, and the lock is held (the caller's word).
         unsafe {
             with_links(node, |links| {
-                assert!(!links.is_linked, "a waiter is in two lists (W3)");
-                *links = Links {
-                    prev,
-                    next,
-                    is_linked: true,
-                };
+                assert!(!links.is_linked(), "a waiter is in two lists (W3)");
+                *links = Links { prev, next };
             });
         }
         match prev {

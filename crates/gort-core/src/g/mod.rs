@@ -15,6 +15,9 @@
 //!     then the M that runs it, then (Dead) the context that took over its M.
 //! G5. A G goes back to the free list when both have happened: its goroutine has left its stack for
 //!     good, and its join handle is gone (see `sched::join`).
+//! G6. The wait room of a G is for who is that G, for one wait at a time: from when something is written
+//!     there until the wait is over and has been read from it, nothing runs that might begin another. Others reach
+//!     it under the lock of what is waited for, or having won the wait.
 //!
 //! Elsewhere: the closure's frame (`sched::entry`), result and joiner (`sched::join`), stopping and
 //! waking (`sched::park`).
@@ -30,6 +33,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use gort_arch::context;
 use gort_queue::claim::Claim;
 use gort_queue::list::Linked;
 use gort_queue::status::{State, Status};
@@ -171,6 +175,31 @@ unsafe impl Linked for G {
         // SAFETY: as in `next`.
         unsafe { this.as_ref() }.next.set(next);
     }
+
+    /// Descriptors that were made one after the other lie side by side, and are often queued in that order.
+    #[inline(always)]
+    fn walks(before: NonNull<Self>, item: NonNull<Self>) {
+        /// Steps that a fetch takes, roughly.
+        const AHEAD: usize = 8;
+        let (before, item) = (before.addr().get(), item.addr().get());
+        let guess = item.wrapping_add(item.wrapping_sub(before).wrapping_mul(AHEAD));
+        context::prefetch_line(guess);
+        context::prefetch_line(guess.wrapping_add(size_of::<G>() / 2));
+    }
+}
+
+/// A cache line beside each descriptor, for the node by which its goroutine or thread waits in a queue (G6).
+///
+/// Not on the stack, for the same reason as the descriptor: who wakes a crowd goes from one node to the next.
+/// Not in the descriptor, for most that wait are not in a queue of this kind; a room that is never used is
+/// not in memory.
+#[repr(C, align(64))]
+pub struct WaitRoom(UnsafeCell<MaybeUninit<[u8; 64]>>);
+
+impl fmt::Debug for WaitRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("WaitRoom { .. }")
+    }
 }
 
 impl G {
@@ -257,6 +286,12 @@ impl GRef {
     #[inline]
     pub fn claim(self) -> &'static Claim {
         &self.get().claim
+    }
+
+    /// Room for the node of one wait (G6). Never freed.
+    #[inline]
+    pub fn wait_room(self) -> NonNull<WaitRoom> {
+        slab::room_of(self.0)
     }
 
     /// Whether it is a goroutine (and not a plain thread).

@@ -4,6 +4,8 @@
 //! `Cold` facts stay with their descriptor when its goroutine ends (on a system stack nothing may be
 //! freed) and are cleaned by the next spawn that gets it. One lock keeps dumps from reading a name
 //! that is just being replaced.
+//!
+//! In each chunk there is a wait room for each descriptor (G6), behind all of them.
 
 use std::fmt;
 use std::io;
@@ -13,12 +15,16 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use gort_queue::list::List;
 use gort_queue::status::State;
 
-use super::{Cold, G, GRef, flags};
+use super::{Cold, G, GRef, WaitRoom, flags};
 use crate::clock;
 use crate::lock::Mutex;
 
-/// Gs per chunk; 512 KiB a chunk.
+/// Gs per chunk, and rooms. A chunk is 768 KiB: the Gs, then the rooms in the same order.
 const CHUNK_LEN: usize = 4096;
+const GS_BYTES: usize = CHUNK_LEN * size_of::<G>();
+const CHUNK_BYTES: usize = GS_BYTES + CHUNK_LEN * size_of::<WaitRoom>();
+/// So that a G's address says where its room is.
+const CHUNK_ALIGN: usize = GS_BYTES.next_power_of_two();
 /// Chunks there can be: 268 million goroutines, far past any machine's memory.
 const CHUNKS_MAX: usize = 65_536;
 
@@ -130,8 +136,57 @@ pub(crate) fn renew(gp: GRef) {
     g.join.store(0, Ordering::Relaxed);
 }
 
+/// Memory for a chunk, untouched.
+#[cold]
+#[inline(never)]
+fn map_chunk() -> Option<NonNull<G>> {
+    let len = CHUNK_BYTES + CHUNK_ALIGN;
+    // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nothing.
+    let start = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            -1,
+            0,
+        )
+    };
+    if start == libc::MAP_FAILED {
+        return None;
+    }
+    let start: *mut u8 = start.cast();
+    let before = start.align_offset(CHUNK_ALIGN);
+    // What does not begin or end on the boundary goes back. If the kernel refuses that (a mapping too many), it
+    // stays, untouched.
+    let give_back = |from: usize, to: usize| {
+        if from < to {
+            // SAFETY: within the mapping above, outside the chunk, and used by nobody.
+            unsafe { libc::munmap(start.add(from).cast(), to - from) };
+        }
+    };
+    give_back(0, before);
+    give_back(before + CHUNK_BYTES, len);
+    NonNull::new(start.wrapping_add(before).cast())
+}
+
+/// The room of a descriptor.
+#[inline]
+pub(super) fn room_of(gp: NonNull<G>) -> NonNull<WaitRoom> {
+    let in_chunk = gp.addr().get() % CHUNK_ALIGN;
+    let index = in_chunk / size_of::<G>();
+    // SAFETY: all descriptors are in chunks (`grow`), each with its room.
+    unsafe {
+        gp.byte_sub(in_chunk)
+            .byte_add(GS_BYTES)
+            .cast::<WaitRoom>()
+            .add(index)
+    }
+}
+
 /// Makes up to `count` descriptors, puts all but one on `list` and returns that one.
 #[cold]
+#[inline(never)]
 fn grow(list: &mut List<G>, count: usize) -> Result<NonNull<G>, NoDescriptor> {
     let made = MADE.load(Ordering::Relaxed);
     let (chunk_index, first) = (made / CHUNK_LEN, made % CHUNK_LEN);
@@ -139,21 +194,8 @@ fn grow(list: &mut List<G>, count: usize) -> Result<NonNull<G>, NoDescriptor> {
         return Err(NoDescriptor { made });
     }
     if first == 0 {
-        // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nothing.
-        let chunk = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                CHUNK_LEN * size_of::<G>(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                -1,
-                0,
-            )
-        };
-        if chunk == libc::MAP_FAILED {
-            return Err(NoDescriptor { made });
-        }
-        CHUNKS[chunk_index].store(chunk.cast(), Ordering::Release);
+        let chunk = map_chunk().ok_or(NoDescriptor { made })?;
+        CHUNKS[chunk_index].store(chunk.as_ptr(), Ordering::Release);
     }
     let chunk = CHUNKS[chunk_index].load(Ordering::Relaxed);
     let count = count.min(CHUNK_LEN - first).max(1);
@@ -243,4 +285,38 @@ fn clean_cold(gp: GRef) {
         )
     });
     drop(stale);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_descriptor_has_a_room_of_its_own() {
+        // More than a chunk.
+        const COUNT: usize = CHUNK_LEN + 100;
+        let mut list = List::new();
+        while list.len() < COUNT {
+            let missing = COUNT - list.len();
+            allocate_many(&mut list, missing).expect("there is memory for some thousands");
+        }
+        let gs: Vec<_> = list.iter().collect();
+        let mut lines: Vec<usize> = Vec::new();
+        for gp in &gs {
+            lines.extend([gp.addr().get(), gp.addr().get() + 64]);
+            lines.push(room_of(*gp).addr().get());
+        }
+        assert!(lines.iter().all(|line| line.is_multiple_of(64)));
+        lines.sort_unstable();
+        assert!(lines.is_sorted_by(|a, b| a < b), "two share a cache line");
+        for (index, gp) in gs.iter().enumerate() {
+            // SAFETY: the room is that of a descriptor that this test has taken, in mapped memory.
+            unsafe { room_of(*gp).cast::<usize>().write(index) };
+        }
+        for (index, gp) in gs.iter().enumerate() {
+            // SAFETY: as above; written above.
+            assert_eq!(unsafe { room_of(*gp).cast::<usize>().read() }, index);
+        }
+        free_many(list);
+    }
 }

@@ -289,8 +289,12 @@ fn take_slots(class: Class, for_p: bool) -> Result<Slot, StackError> {
     // The first is the warmest, or the lowest: the next to take.
     for index in (1..count).rev() {
         match pp {
+            // Not the P that had none, perhaps, but another, which has many.
             // SAFETY: our M holds the P; the slot was just handed to us.
-            Some(pp) => unsafe { pp.give_slot(slot(index)) },
+            Some(pp) => unsafe {
+                pp.make_room_for_slot(class);
+                pp.give_slot(slot(index));
+            },
             None => stack::release_batch(&[slot(index)]),
         }
     }

@@ -13,6 +13,7 @@
 //! - `syscall`: giving up the P around a call that blocks the thread; threads of one's own.
 //! - `entry`, `join`, `scope`: a goroutine's beginning, end, result.
 //! - `stackless`, `carriers`: goroutines that are futures, and the stacks on which they are polled.
+//! - `fetch`: what will run soon is brought into the caches.
 //! - `yielded`: each P's part of the global queue, for those that yield.
 //! - `shake`: unusual choices, for tests.
 //!
@@ -35,6 +36,7 @@ mod arrival;
 pub mod callbacks;
 pub(crate) mod carriers;
 pub mod entry;
+mod fetch;
 pub(crate) mod find_work;
 pub mod join;
 pub(crate) mod m;

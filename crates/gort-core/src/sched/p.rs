@@ -114,8 +114,7 @@ struct SlotCache {
 }
 
 impl SlotCache {
-    /// Of a full one, the colder half. The array goes as it is: this is called on a goroutine's stack, where a
-    /// copy might need another page.
+    /// Of a full one, the colder half.
     #[cold]
     #[inline(never)]
     fn give_half_back(&mut self) {
@@ -416,17 +415,33 @@ impl P {
         Some(unsafe { cache.slots[cache.len].assume_init() })
     }
 
-    /// Takes a slot that is idle: its goroutine has left it for good. Allocates and frees nothing.
+    /// Sees to it that there is room for a slot of this class.
+    ///
+    /// # Safety
+    ///
+    /// The caller's M holds this P.
+    #[inline]
+    pub(crate) unsafe fn make_room_for_slot(&self, class: Class) {
+        // SAFETY: as the caller promises.
+        let cache = unsafe { &mut self.own().slots[class.index()] };
+        if cache.len == SLOTS_CACHED {
+            cache.give_half_back();
+        }
+    }
+
+    /// Takes a slot that is idle: its goroutine has left it for good, or none has come. Allocates and frees nothing.
+    ///
+    /// # Panics
+    ///
+    /// If there is no room: [`make_room_for_slot`](Self::make_room_for_slot) comes first.
     ///
     /// # Safety
     ///
     /// The caller's M holds this P, and nobody stands on the slot's stack or block.
+    #[inline]
     pub(crate) unsafe fn give_slot(&self, slot: Slot) {
         // SAFETY: as the caller promises.
         let cache = unsafe { &mut self.own().slots[slot.class().index()] };
-        if cache.len == SLOTS_CACHED {
-            cache.give_half_back();
-        }
         cache.slots[cache.len].write(slot);
         cache.len += 1;
     }

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use super::m::{M, transition};
 use super::p::{self, P};
-use super::{SCHED, join, shake, wake, yielded};
+use super::{SCHED, fetch, join, shake, wake, yielded};
 use crate::clock::{self, NEVER};
 use crate::fork;
 use crate::g::{G, GRef};
@@ -103,44 +103,6 @@ pub(super) fn go_on(mp: &'static M, gp: GRef) {
     mp.held().count_switch();
 }
 
-/// Has the stack of a goroutine fetched that will run here soon, if many wait, and it is likely to be
-/// out of the caches. Of a crowd that was woken at once, each would otherwise begin with one miss after
-/// the other.
-///
-/// # Safety
-///
-/// The caller's M holds `pp`.
-#[inline]
-unsafe fn fetch_ahead(pp: &P) {
-    /// The descriptor says where the stack is, so it is fetched some switches earlier.
-    const DESCRIPTOR: u32 = 8;
-    // SAFETY: the holder owns the queue.
-    if let Some(later) = unsafe { pp.run_queue.peek_ring(DESCRIPTOR) } {
-        context::prefetch_line(later.as_ptr() as usize);
-        context::prefetch_line(later.as_ptr() as usize + size_of::<G>() / 2);
-        // SAFETY: as the caller promises.
-        unsafe { fetch_stack(pp) };
-    }
-}
-
-/// # Safety
-///
-/// The caller's M holds `pp`.
-#[inline(never)]
-unsafe fn fetch_stack(pp: &P) {
-    /// Some switches ahead, or the fetch is not over when the stack is needed.
-    const STACK: u32 = 2;
-    // SAFETY: the holder owns the queue.
-    let Some(soon) = (unsafe { pp.run_queue.peek_ring(STACK) }) else {
-        return;
-    };
-    // A thief may have it by now, or even have run it to its end: then the fetch was in vain.
-    let g = p::from_queue(soon).get();
-    if g.parked_coarse.load(Ordering::Relaxed) != clock::coarse_now() {
-        context::prefetch(g.sp.load(Ordering::Relaxed), g.fs.load(Ordering::Relaxed));
-    }
-}
-
 /// Whether it is the global queue's turn, before all others. Asked once for each pick.
 #[inline(always)]
 pub(super) fn is_globals_turn(pp: &P, tick: u32) -> bool {
@@ -199,7 +161,7 @@ unsafe fn pick(mp: &'static M, pp: &'static P) -> Option<GRef> {
     if !inherits {
         pp.sched_tick.store(tick.wrapping_add(1), Ordering::Relaxed);
         // SAFETY: the caller's M holds `pp`.
-        unsafe { fetch_ahead(pp) };
+        unsafe { fetch::at_pick(pp, tick) };
     }
     if gp.get().wants_system_stack() {
         mp.next_g.set(Some(gp));
@@ -273,6 +235,14 @@ pub(super) unsafe fn leave_to(mp: &'static M, gp: GRef, action: Action, next: Op
 /// As `leave`; nothing on the goroutine's stack is needed any more.
 pub(crate) unsafe fn leave_for_good(mp: &'static M, gp: GRef) -> ! {
     assert_alone_inside(mp, gp);
+    if let Some(pp) = mp.p.get() {
+        // SAFETY: `slot` holds the slot the spawner put there, until `bury`.
+        let slot = unsafe { Slot::from_raw(gp.get().slot.get()) };
+        // Here and not in `bury`, which runs on the stack of whoever comes next: that one may have been parked where
+        // its page is nearly full, and would need another.
+        // SAFETY: the caller's M holds `pp`.
+        unsafe { pp.make_room_for_slot(slot.class()) };
+    }
     mp.left.set(Some(gp));
     mp.action.set(Action::Exit);
     let next = pick_direct(mp);

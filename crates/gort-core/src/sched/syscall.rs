@@ -112,16 +112,22 @@ impl SignalOnWay {
 
 /// For a park inside `blocking`: parking takes a P, so the call is left for its length and announced
 /// again when the goroutine goes on. True if that was needed, and `park` has run. The caller is inside.
+#[inline(always)]
 pub(super) fn park_inside_blocking(gp: GRef, park: impl FnOnce()) -> bool {
     // SAFETY: the current goroutine's M is set.
-    if unsafe { M::of(gp) }.p.get().is_some() {
-        return false;
+    let is_needed = unsafe { M::of(gp) }.p.get().is_none();
+    if is_needed {
+        park_with_p(gp, park);
     }
+    is_needed
+}
+
+#[cold]
+fn park_with_p(gp: GRef, park: impl FnOnce()) {
     take_p_again(gp, None);
     park();
     // The guard of `blocking` will look for the P that it gave up first: a hint as good as another.
     give_up_p(gp);
-    true
 }
 
 /// Syscall to Running, as soon as there is a P; `old` is the one that is best.

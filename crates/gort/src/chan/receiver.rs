@@ -14,7 +14,7 @@ use gort_core::{clock, g};
 
 use super::error::{RecvError, RecvTimeoutError, TryRecvError};
 use super::state::{Chan, ChanId, Locked, Taken};
-use super::waiter::{After, Outcome, Party, Role, Waiter};
+use super::waiter::{After, Outcome, Waiter};
 use super::{Wait, spin, timed, wait_for_nothing};
 
 /// The receiving end of a channel.
@@ -429,9 +429,9 @@ unsafe fn recv_into(
             }
         };
 
-        let me = Waiter::new(Party::G(gp), round, 1, Role::Value, to);
-        let waiter = NonNull::from(&me);
-        // SAFETY: `me` stays in place until this pass ends: we park until somebody has taken it off
+        // SAFETY: ours, and idle: an earlier pass has seen the outcome of its own.
+        let waiter = unsafe { Waiter::in_room(gp, round, to) };
+        // SAFETY: the room is left alone until this pass ends (W5): we park until somebody has taken the waiter off
         // its queue and readied us, or take it off ourselves (W1). In the first case the promise was
         // won just now; in the second there is nothing to receive (S1).
         unsafe {
@@ -450,7 +450,8 @@ unsafe fn recv_into(
             unsafe { chan.lock().remove_receiver(waiter) };
             return Err(TryRecvError::Empty);
         }
-        match me.data.outcome() {
+        // SAFETY: in place; readied, so ours alone (W2).
+        match unsafe { waiter.as_ref() }.data.outcome() {
             Outcome::Done => {
                 timed::rearm(chan);
                 return Ok(());

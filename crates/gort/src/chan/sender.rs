@@ -14,7 +14,7 @@ use gort_core::{clock, g};
 use super::core::Promised;
 use super::error::{SendError, SendTimeoutError, TrySendError};
 use super::state::{Chan, ChanId, Locked, Offered};
-use super::waiter::{After, Outcome, Party, Role, Waiter};
+use super::waiter::{After, Outcome, Waiter};
 use super::{Wait, spin, wait_for_nothing};
 
 /// The sending end of a channel.
@@ -431,18 +431,20 @@ unsafe fn send_from<T>(chan: &Chan, from: *mut T, wait: Wait, locked: Locked<'_>
             continue;
         }
         let round = wait.deadline_ns().map(|_| gp.claim().open());
-        let me = Waiter::new(Party::G(gp), round, 1, Role::Value, from.cast());
-        // SAFETY: `me` stays in place until this pass ends: we park until somebody has taken it off
+        // SAFETY: ours, and idle: an earlier pass has not queued one.
+        let waiter = unsafe { Waiter::in_room(gp, round, from.cast()) };
+        // SAFETY: the room is left alone until this pass ends (W5): we park until somebody has taken the waiter off
         // its queue and readied us, or take it off ourselves (W1). The buffer is full (S2).
-        unsafe { core.queue_sender(NonNull::from(&me), &mut after) };
+        unsafe { core.queue_sender(waiter, &mut after) };
         drop(core);
         after.act_queued();
         if wait.park(WaitReason::ChanSend, round) == Woken::TimedOut {
             // SAFETY: a sender of this channel.
-            unsafe { chan.lock().remove_sender(NonNull::from(&me)) };
+            unsafe { chan.lock().remove_sender(waiter) };
             return Sent::Full;
         }
-        match me.data.outcome() {
+        // SAFETY: in place; readied, so ours alone (W2).
+        match unsafe { waiter.as_ref() }.data.outcome() {
             Outcome::Done => return Sent::Done,
             Outcome::Closed => return Sent::Closed,
             outcome => unreachable!("a sender with a value was woken with {outcome:?}"),

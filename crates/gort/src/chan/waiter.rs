@@ -1,7 +1,9 @@
 //! Who waits on a channel, and what is left to do for them once the lock is gone.
 //!
-//! A [`Waiter`] is one place in one queue of one channel. It lies on the stack of the parked
-//! goroutine or thread, or inside the pinned future; a select has one per arm. The value passes
+//! A [`Waiter`] is one place in one queue of one channel. That of a send or receive lies in the room
+//! that each goroutine's or thread's descriptor has for it ([`GRef::wait_room`]): who wakes many finds them
+//! close together, and not each in the page of another stack. A select has one for each arm, on its stack; a
+//! future has it inside itself, pinned. The value passes
 //! through it: a sender's slot holds the value until a receiver takes it, a receiver's is where a
 //! sender puts it. Behind a waiter is a [`Party`]: a `G` (which a plain thread has too), or the task
 //! that polls a future.
@@ -18,17 +20,19 @@
 //! W4. Whoever wins a claim, or takes an uncontested waiter off its queue, sets the outcome and then
 //!     wakes the party, once.
 //! W5. From when its waiter is queued until it parks, a `G` runs no code of others. A waker may park for
-//!     something else: W4's wake-up would end that, and the waiter it had there would be left behind.
+//!     something else: W4's wake-up would end that, and the waiter it had there would be left behind. And the
+//!     room is in use until its owner has read the outcome (G6 of `gort_core::g`).
 //!
 //! Elsewhere: which waiter meets which (`state`), the claim word itself (`gort_queue::claim`).
 
 use std::cell::Cell;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
 use std::task::Waker;
 
-use gort_core::g::GRef;
+use gort_core::g::{GRef, WaitRoom};
 use gort_core::lock::Mutex;
 use gort_core::runtime;
 use gort_core::sched;
@@ -73,7 +77,10 @@ pub(super) enum Outcome {
 }
 
 /// Names a held receiver for as long as its channel lives.
+///
+/// Packed, so that a waiter is one cache line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(Rust, packed(4))]
 pub(super) struct Ticket(pub(super) u64);
 
 /// Who is woken.
@@ -129,18 +136,29 @@ pub(super) type WaiterRef = NonNull<Node<Waiter>>;
 /// A place in a queue. See the module's page.
 pub(super) struct Waiter {
     party: Party,
-    /// The round of the party's claim, if contested (W3).
-    round: Option<Round>,
-    /// What a claim is won with, if contested. Not 0.
-    code: u32,
+    /// If contested (W3).
+    contest: Option<Contest>,
     role: Role,
     outcome: Cell<Outcome>,
     /// Where the value is or goes. Nothing, for a promise or a watcher.
     slot: *mut (),
 }
 
+/// How a party is won that has other waiters as well, or a timeout.
+#[derive(Clone, Copy)]
+struct Contest {
+    /// The round of the party's claim.
+    round: Round,
+    /// What the claim is won with.
+    code: NonZeroU32,
+}
+
+const _: () = assert!(size_of::<Node<Waiter>>() <= size_of::<WaitRoom>());
+const _: () = assert!(align_of::<Node<Waiter>>() <= align_of::<WaitRoom>());
+
 impl Waiter {
     /// A waiter for `party`, whose claim it is won by if there is a round (W3): with `code`, not 0.
+    #[inline]
     pub(super) fn new(
         party: Party,
         round: Option<Round>,
@@ -148,14 +166,31 @@ impl Waiter {
         role: Role,
         slot: *mut (),
     ) -> Node<Self> {
+        let contest = round.map(|round| Contest {
+            round,
+            code: NonZeroU32::new(code).expect("0 wins no claim"),
+        });
         Node::new(Self {
             party,
-            round,
-            code,
+            contest,
             role,
             outcome: Cell::new(Outcome::Waiting),
             slot,
         })
+    }
+
+    /// The waiter of a send or receive, in the room of `gp`.
+    ///
+    /// # Safety
+    ///
+    /// `gp` is the current goroutine or thread, and waits for nothing yet: the waiter in its room, if there was one, is
+    /// on no queue, and its outcome is not wanted any more (G6 of `gort_core::g`).
+    #[inline]
+    pub(super) unsafe fn in_room(gp: GRef, round: Option<Round>, slot: *mut ()) -> WaiterRef {
+        let room = gp.wait_room().cast::<Node<Self>>();
+        // SAFETY: the room is large enough and aligned (above), and ours until the wait is over (the caller's word).
+        unsafe { room.write(Self::new(Party::G(gp), round, 1, Role::Value, slot)) };
+        room
     }
 
     pub(super) fn role(&self) -> Role {
@@ -180,7 +215,7 @@ impl Waiter {
 
     /// Whether others may wake the party too (W3).
     pub(super) fn is_contested(&self) -> bool {
-        self.round.is_some()
+        self.contest.is_some()
     }
 
     /// Whether this is the only waiter of a future.
@@ -198,14 +233,15 @@ impl Waiter {
 
     /// Whether the party still waits on this one; it may stop at any moment if contested.
     pub(super) fn is_live(&self) -> bool {
-        self.round.is_none_or(|round| self.claim().is_open(round))
+        self.contest
+            .is_none_or(|contest| self.claim().is_open(contest.round))
     }
 
     /// Wins the party, if nobody else has (W3).
     pub(super) fn win(&self) -> bool {
-        let claim = |round| self.claim().try_claim(round, self.code);
-        self.round
-            .is_none_or(|round| claim(round) || cfg!(gort_fault = "chan_win"))
+        self.contest.is_none_or(|Contest { round, code }| {
+            self.claim().try_claim(round, code.get()) || cfg!(gort_fault = "chan_win")
+        })
     }
 }
 
@@ -308,9 +344,11 @@ impl After {
         self.memory = Some(memory);
     }
 
-    /// Does it all, and never unwinds. No lock may be held.
+    /// Does it all, once, and never unwinds. No lock may be held. What is to be freed goes with the drop.
+    ///
+    /// Not by value: to move something so large, written word by word just now, is dearer than what is done here.
     #[inline]
-    pub(super) fn act(mut self) {
+    pub(super) fn act(&mut self) {
         self.ready_all();
         for waker in &mut self.wakers {
             if let Some(waker) = waker.take() {
@@ -322,7 +360,7 @@ impl After {
     /// The same for a `G` that has a waiter queued, and parks next (W5), or is not to be kept: others call the
     /// wakers.
     #[inline]
-    pub(super) fn act_queued(mut self) {
+    pub(super) fn act_queued(&mut self) {
         self.ready_all();
         for waker in &mut self.wakers {
             if let Some(waker) = waker.take() {
@@ -348,7 +386,7 @@ impl After {
 
     #[inline]
     fn ready_all(&mut self) {
-        if let Some(gp) = self.gp {
+        if let Some(gp) = self.gp.take() {
             sched::ready(gp);
         }
         if !self.more.is_empty() {
