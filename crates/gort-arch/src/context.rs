@@ -81,18 +81,13 @@ pub unsafe fn prepare(
 /// What [`prepare`] writes below `top`, in bytes.
 pub const FRAME_BYTES: usize = backend::FRAME_BYTES;
 
-/// Has the processor fetch what a suspended context touches when it goes on: its latest frames, and the
-/// thread-locals next to `fs`. A hint that does nothing else, whatever the addresses are.
+/// Has the processor fetch the latest frames of a suspended context. A hint that does nothing else, whatever `sp` is.
 #[inline]
-pub fn prefetch(sp: usize, fs: usize) {
-    /// What is parked a few calls deep, and the thread-locals of std and libc.
-    const FRAME_LINES: usize = 12;
-    const LOCAL_LINES: usize = 4;
+pub fn prefetch(sp: usize) {
+    /// Of who is parked a few calls deep, as in a channel: from its switch up to its first frame.
+    const FRAME_LINES: usize = 10;
     for line in 0..FRAME_LINES {
         prefetch_line(sp.wrapping_add(line * LINE));
-    }
-    for line in 0..=LOCAL_LINES {
-        prefetch_line(fs.wrapping_sub(line * LINE));
     }
 }
 

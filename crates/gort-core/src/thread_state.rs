@@ -237,7 +237,13 @@ pub(crate) fn set_running_m(mp: usize) {
 /// `fs` is the FS base of a prepared block that is not in use.
 #[inline(always)]
 pub(crate) unsafe fn set_running_m_of_block(fs: usize, mp: usize) {
-    let word = fs.wrapping_add_signed(words::running_m_offset()) as *mut usize;
+    let word = running_m_place(fs) as *mut usize;
     // SAFETY: the word lies in the static TLS area of the caller's idle block.
     unsafe { word.write(mp) };
+}
+
+/// Where that word lies in the block with FS base `fs`.
+#[inline(always)]
+pub(crate) fn running_m_place(fs: usize) -> usize {
+    fs.wrapping_add_signed(words::running_m_offset())
 }

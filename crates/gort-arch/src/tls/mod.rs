@@ -242,6 +242,13 @@ pub unsafe fn hand_over(m: &mut ThreadTls, from_fs: usize, to_fs: usize) {
     unsafe { imp::lend(from_fs, to_fs, m.tid) }
 }
 
+/// Has the processor fetch what it touches of a goroutine's block when the goroutine goes on, and ends. A hint that does
+/// nothing else, whatever `fs` is.
+#[inline]
+pub fn prefetch(fs: usize) {
+    imp::prefetch(fs);
+}
+
 /// Ends the thread that the goroutine is to libc: runs the destructors of `thread_local!`s and of
 /// pthread keys, and frees what libc keeps for it. User code runs here, and may park.
 ///

@@ -35,6 +35,8 @@ pub(super) unsafe fn take_back(_from: usize, _to: usize) {
     unreachable!("{NONE}")
 }
 
+pub(super) fn prefetch(_fs: usize) {}
+
 pub(super) unsafe fn run_destructors() {
     unreachable!("{NONE}")
 }

@@ -10,12 +10,15 @@
 //! | [`PAGES`] at once, at each such many picks | a line of each one's page | the miss in the TLB; see below |
 //! | [`LINES`] | the frames, the thread-locals, the wait room | not before the caches would lose them again |
 //!
-//! A fetch of a line is in nobody's way. But one whose page is not in the TLB does not retire before the page
-//! table has been walked, and neither does what comes after it; the walk is a miss for itself, and the next
-//! atomic operation waits for both. With one such page at each pick half of all the time was spent on that
-//! instruction. Several next to each other are walked side by side. (100,000 goroutines woken by
-//! the close of a channel, 1 P, medians of 9 interleaved rounds: 744 ns each with the page fetched together with the
-//! lines, 501 ns with pages by eights and wait rooms off the stack.)
+//! A fetch of a line is in nobody's way, while there are few. But one whose page is not in the TLB does not retire
+//! before the page table has been walked, and neither does what comes after it; the walk is a miss for itself, and the
+//! next atomic operation waits for both. With one such page at each pick half of all the time was spent on that
+//! instruction. Several next to each other are walked side by side.
+//!
+//! What is left is the number of lines, some 10 ns each on the machine of DESIGN.md, however early they are fetched: 10 of
+//! frames for who waits in a channel, 5 of the thread-local block, the descriptor's 2, the wait room's. (Goroutines woken by
+//! the close of a channel until they have ended, 1 P, medians of 11 interleaved rounds: 100,000 of them
+//! 790 ns each with page and lines fetched together, and wait rooms on the stack, and 476 ns now; of 20,000, 840 and 515.)
 //!
 //! Who has been at work until now is in the caches anyway, and left alone.
 //!
@@ -24,11 +27,12 @@
 
 use std::sync::atomic::Ordering;
 
-use gort_arch::context;
+use gort_arch::{context, tls};
 
 use super::p::{self, P};
 use crate::clock;
 use crate::g::{G, GRef};
+use crate::thread_state;
 use crate::wait_reason::WaitReason;
 
 /// See the table above.
@@ -67,7 +71,10 @@ unsafe fn fetch_stacks(pp: &P, tick: u32) {
     // SAFETY: as above.
     if let Some(soon) = unsafe { cold(pp, LINES) } {
         let g = soon.get();
-        context::prefetch(g.sp.load(Ordering::Relaxed), g.fs.load(Ordering::Relaxed));
+        let fs = g.fs.load(Ordering::Relaxed);
+        context::prefetch(g.sp.load(Ordering::Relaxed));
+        tls::prefetch(fs);
+        context::prefetch_line(thread_state::running_m_place(fs));
         if IN_ROOM.contains(&g.reason.load(Ordering::Relaxed)) {
             context::prefetch_line(soon.wait_room().as_ptr() as usize);
         }
@@ -98,6 +105,8 @@ unsafe fn fetch_pages(pp: &P, first: u32) {
 unsafe fn cold(pp: &P, index: u32) -> Option<GRef> {
     // SAFETY: the holder owns the queue.
     let gp = p::from_queue(unsafe { pp.run_queue.peek_ring(index) }?);
-    let parked_at = gp.get().parked_coarse.load(Ordering::Relaxed);
-    (parked_at != clock::coarse_now()).then_some(gp)
+    let g = gp.get();
+    let is_cold = g.parked_coarse.load(Ordering::Relaxed) != clock::coarse_now();
+    // Those without a stack of ours have no block.
+    (is_cold && g.fs.load(Ordering::Relaxed) != 0).then_some(gp)
 }

@@ -317,17 +317,24 @@ pub(crate) fn signals_changed() {
 }
 
 /// At a goroutine's end: its thread's signals are again what an M has.
+#[inline]
 pub(super) fn restore_signals(gp: GRef) {
-    let _inside = inside::enter();
+    // Set by nobody but this goroutine, and handlers on its stack.
     if gp.get().has_flag(flags::OWN_SIGNALS) {
-        gp.get().set_flag(flags::OWN_SIGNALS, false);
-        // SAFETY: the current goroutine's M is set.
-        let mp = unsafe { M::of(gp) };
-        // SAFETY: locked since the change, so still on the M they were found on, whose stack stays.
-        unsafe { mp.signals.get().restore() };
-        if os_thread_locks() == 0 {
-            release_os_thread(gp);
-        }
+        restore_own_signals(gp);
+    }
+}
+
+#[cold]
+fn restore_own_signals(gp: GRef) {
+    let _inside = inside::enter();
+    gp.get().set_flag(flags::OWN_SIGNALS, false);
+    // SAFETY: the current goroutine's M is set.
+    let mp = unsafe { M::of(gp) };
+    // SAFETY: locked since the change, so still on the M they were found on, whose stack stays.
+    unsafe { mp.signals.get().restore() };
+    if os_thread_locks() == 0 {
+        release_os_thread(gp);
     }
 }
 

@@ -18,7 +18,9 @@ use core::sync::atomic::{
     compiler_fence, fence,
 };
 
+use super::glibc::Glibc;
 use super::template::{DTV, DtvEntry, MALLOC_WORDS_MAX, Template};
+use crate::context;
 use crate::stack::{Slot, StackError, Why};
 
 /// What every switch reads, in one cache line. Written once by [`set`], before the first goroutine.
@@ -31,6 +33,8 @@ struct Hot {
     /// Bit 0: more than two words. Bit 1: write the M's thread id.
     unusual: AtomicU8,
     tid: AtomicUsize,
+    /// Offset of the value of the first pthread key. For [`prefetch`] only.
+    keys: AtomicUsize,
 }
 
 const MORE_WORDS: u8 = 1;
@@ -43,6 +47,7 @@ static HOT: Hot = Hot {
     words: [const { AtomicIsize::new(CANARY) }; MALLOC_WORDS_MAX],
     unusual: AtomicU8::new(0),
     tid: AtomicUsize::new(0),
+    keys: AtomicUsize::new(0),
 };
 
 /// The template in use, null before [`set`]. Replaced, never freed, when a library is loaded whose
@@ -90,7 +95,7 @@ fn random_tid() -> u32 {
 }
 
 /// Sets what the functions here work with. Before the first slot.
-pub(super) fn set(template: Template, list: usize, tid: usize, thread_tid: bool) {
+pub(super) fn set(template: Template, libc: &Glibc, thread_tid: bool) {
     for (hot, word) in HOT.words.iter().zip(&template.malloc_words) {
         hot.store(*word, Relaxed);
     }
@@ -101,8 +106,9 @@ pub(super) fn set(template: Template, list: usize, tid: usize, thread_tid: bool)
     };
     HOT.unusual
         .store(more | if thread_tid { THREAD_TID } else { 0 }, Relaxed);
-    HOT.tid.store(tid, Relaxed);
-    LIST.store(list, Relaxed);
+    HOT.tid.store(libc.tid, Relaxed);
+    HOT.keys.store(libc.first_key(), Relaxed);
+    LIST.store(libc.list, Relaxed);
     NEXT_TID.store(random_tid(), Relaxed);
     REAL_FENCES.store(!membarrier(REGISTER_PRIVATE_EXPEDITED), Relaxed);
     replace(template);
@@ -298,6 +304,16 @@ unsafe fn write_dtv(template: &Template, dtv: *mut [usize; 2], fs: usize) {
         // SAFETY: `index` is below the length that the caller vouches for.
         unsafe { *dtv.add(index) = [value, 0] };
     }
+}
+
+/// Has the processor fetch what is touched of a block when its goroutine goes on, and ends: the head of the control block,
+/// malloc's words, what the destructors look at. A hint, whatever `fs` is.
+pub(in crate::tls) fn prefetch(fs: usize) {
+    context::prefetch_line(fs);
+    for word in &HOT.words[..2] {
+        context::prefetch_line(fs.wrapping_add_signed(word.load(Relaxed)));
+    }
+    context::prefetch_line(fs.wrapping_add(HOT.keys.load(Relaxed)));
 }
 
 /// Malloc's words from one block to another, and the M's thread id if that is wanted.

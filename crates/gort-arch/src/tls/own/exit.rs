@@ -87,7 +87,7 @@ unsafe fn run_key_destructors(libc: &Glibc, fs: usize) {
     // What is still set after four rounds is lost, as it is on a thread; the slot starts clean.
     // SAFETY: the first block lies in `struct pthread` right before the pointers.
     unsafe {
-        let first = (fs + libc.specific - KEYS_PER_BLOCK * size_of::<KeyData>()) as *mut KeyData;
+        let first = (fs + libc.first_key()) as *mut KeyData;
         for index in 0..KEYS_PER_BLOCK {
             if !(*first.add(index)).data.is_null() {
                 (*first.add(index)).data = null_mut();
@@ -106,7 +106,7 @@ unsafe fn run_key_destructors(libc: &Glibc, fs: usize) {
 /// `fs` is the block of the goroutine that calls.
 unsafe fn sets_no_key(libc: &Glibc, fs: usize) -> bool {
     let made = keys_made(libc);
-    let first = fs + libc.specific - KEYS_PER_BLOCK * size_of::<KeyData>();
+    let first = fs + libc.first_key();
     let end = first + made * size_of::<KeyData>();
     if made > KEYS_PER_BLOCK || (end - 1) / PAGE != fs / PAGE {
         return false;
@@ -147,7 +147,7 @@ fn keys_made(libc: &Glibc) -> usize {
 /// `fs` is the block of the goroutine that calls.
 unsafe fn key_block(libc: &Glibc, fs: usize, block: usize) -> Option<*mut KeyData> {
     let entries = match block {
-        0 => (fs + libc.specific - KEYS_PER_BLOCK * size_of::<KeyData>()) as *mut KeyData,
+        0 => (fs + libc.first_key()) as *mut KeyData,
         // SAFETY: `specific` is an array of that many pointers in this `struct pthread`.
         _ => unsafe {
             ((fs + libc.specific) as *const *mut KeyData)

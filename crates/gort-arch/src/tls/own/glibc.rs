@@ -45,6 +45,13 @@ unsafe impl Send for Glibc {}
 // SAFETY: as above; they are only read, racing with `pthread_key_create` and `dlopen` as libc itself does.
 unsafe impl Sync for Glibc {}
 
+impl Glibc {
+    /// `struct pthread.specific_1stblock`: the values of the first keys, relative to FS.
+    pub(super) fn first_key(&self) -> usize {
+        self.specific - KEYS_PER_BLOCK * size_of::<KeyData>()
+    }
+}
+
 /// An entry of `__pthread_keys`.
 #[repr(C)]
 #[derive(Debug)]

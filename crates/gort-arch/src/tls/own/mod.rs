@@ -19,7 +19,7 @@ use crate::stack::{self, Slot};
 use glibc::Glibc;
 use template::Template;
 
-pub(super) use block::{clean, lend, renew, take_back};
+pub(super) use block::{clean, lend, prefetch, renew, take_back};
 pub(super) use context::fs_base;
 pub(super) use exit::run_destructors;
 pub(super) use loaded::check_loaded;
@@ -92,8 +92,8 @@ pub(super) fn init() -> Result<Support, String> {
         rest,
         libc.align,
     );
+    block::set(template, &libc, tid == Tid::Thread);
     GLIBC.set(libc).expect("tls::init runs once");
-    block::set(template, libc.list, libc.tid, tid == Tid::Thread);
     loaded::start();
     dlopen::start();
     interpose::start(tid == Tid::Unique);
