@@ -41,10 +41,12 @@ fn start_symbolizer() {
         );
     }
     let mut text = [0_u8; 256];
-    let pc = take_all as fn() -> Vec<File> as *const libc::c_void;
+    // It takes what it is given for a return address, and looks up the byte before.
+    let pc = (take_all as fn() -> Vec<File> as *const libc::c_void).wrapping_byte_add(1);
     // SAFETY: a format, and room for so many bytes; the address is only looked up.
     unsafe { __sanitizer_symbolize_pc(pc, c"%f".as_ptr(), text.as_mut_ptr().cast(), text.len()) };
-    assert!(text.windows(8).any(|name| name == b"take_all"), "no names");
+    let text = String::from_utf8_lossy(&text);
+    assert!(text.contains("take_all"), "no names: {text:?}");
 }
 
 /// The number of EMFILE.
