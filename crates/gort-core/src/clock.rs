@@ -23,12 +23,9 @@ pub fn now_ns() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// The point `duration` from now; [`NEVER`] where that does not fit.
+/// The point `duration` from now; [`NEVER`] where that does not fit, which is the highest.
 pub fn deadline_after(duration: Duration) -> u64 {
-    match u64::try_from(duration.as_nanos()) {
-        Ok(ns) => now_ns().saturating_add(ns),
-        Err(_) => NEVER,
-    }
+    now_ns().saturating_add(to_ns(duration))
 }
 
 /// A duration in nanoseconds; the longest are [`NEVER`].

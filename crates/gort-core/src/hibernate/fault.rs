@@ -17,7 +17,7 @@ use gort_arch::stack;
 use gort_queue::sleep_word::{SleepWord, Touched};
 
 use super::record::{Record, retire};
-use super::{AWAY, counters};
+use super::{AWAY, counters, is_started};
 use crate::clock::NEVER;
 use crate::fork;
 use crate::os::{futex, signal};
@@ -93,6 +93,9 @@ fn bring_back(word: &SleepWord) {
 /// Copies words from `address` on, aligned, as far as there are some in the same slot, if that is put away: and leaves it so.
 /// Says how many. Async-signal-safe.
 pub(crate) fn peek(address: usize, words: &[AtomicUsize]) -> usize {
+    if !is_started() {
+        return 0;
+    }
     let word = stack::find(address).and_then(arch::word);
     let Some(word) = word.map(SleepWord::from_atomic) else {
         return 0;
