@@ -394,9 +394,9 @@ impl Core {
 
 /// Fetches into the caches what a walk along a long queue is likely to come to.
 ///
-/// The next waiter's address is known only once this one's memory is there, and each lies in another
-/// page, so a walk waits for one miss after the other. But stacks that were made one after the other lie
-/// side by side, and often wait in that order: then the distance of two waiters says where a later one
+/// The next waiter's address is known only once this one's memory is there, so a walk waits for one miss after the
+/// other. But wait rooms that were made one after the other lie side by side, and so do the stacks on which selects
+/// have their waiters; and they often wait in that order. Then the distance of two waiters says where a later one
 /// is. A wrong guess costs nothing but the fetch.
 pub(super) struct Ahead {
     /// The latest waiters, in a ring.
@@ -405,7 +405,7 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// As many as stacks have colours, so that the distance repeats exactly.
+    /// As many as stacks have colours, so that the distance repeats exactly there too.
     const DISTANCE: usize = 16;
 
     pub(super) const fn new() -> Self {
