@@ -181,15 +181,21 @@ pub mod timer {
 }
 
 pub mod g {
-    use std::cell::Cell;
+    use std::cell::{Cell, UnsafeCell};
     use std::fmt;
+    use std::mem::MaybeUninit;
     use std::ptr::{self, NonNull};
 
     use gort_queue::claim::Claim;
     use loom::sync::{Condvar, Mutex};
 
+    /// Larger than elsewhere: the cells of a waiter are checked here.
+    #[repr(align(64))]
+    pub struct WaitRoom(UnsafeCell<MaybeUninit<[u8; 512]>>);
+
     /// A loom thread, as a goroutine.
     pub struct G {
+        room: WaitRoom,
         pub(super) claim: Claim,
         /// Whether it has been readied, and not yet parked for that.
         pub(super) is_ready: Mutex<bool>,
@@ -219,6 +225,7 @@ pub mod g {
             return GRef(known);
         }
         let new = Box::new(G {
+            room: WaitRoom(UnsafeCell::new(MaybeUninit::uninit())),
             claim: Claim::new(),
             is_ready: Mutex::new(false),
             readied: Condvar::new(),
@@ -246,6 +253,9 @@ pub mod g {
         }
         pub fn claim(&self) -> &Claim {
             &self.get().claim
+        }
+        pub fn wait_room(&self) -> NonNull<WaitRoom> {
+            NonNull::from(&self.get().room)
         }
         /// So that nobody spins.
         pub fn is_goroutine(self) -> bool {
