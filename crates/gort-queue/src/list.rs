@@ -299,6 +299,16 @@ mod tests {
             .collect()
     }
 
+    /// A list of them all, in order. They outlive it.
+    fn list_of(items: &[Item]) -> List<Item> {
+        let mut list = List::new();
+        for item in items {
+            // SAFETY: each item is on no list yet and outlives `list`.
+            unsafe { list.push_back(NonNull::from(item)) };
+        }
+        list
+    }
+
     fn value(item: NonNull<Item>) -> usize {
         // SAFETY: the tests keep their items alive in a `Vec` that does not move.
         unsafe { item.as_ref() }.value
@@ -313,10 +323,7 @@ mod tests {
         let items = items(5);
         let mut list = List::new();
         assert!(list.is_empty() && list.pop_front().is_none());
-        for item in &items {
-            // SAFETY: each item is on no list yet and outlives `list`.
-            unsafe { list.push_back(NonNull::from(item)) };
-        }
+        list.append(list_of(&items));
         assert_eq!((list.len(), values(&list)), (5, vec![0, 1, 2, 3, 4]));
         assert_eq!(
             list.into_iter().map(value).collect::<Vec<_>>(),
@@ -327,11 +334,7 @@ mod tests {
     #[test]
     fn split_off_front_takes_no_more_than_there_is() {
         let items = items(3);
-        let mut list = List::new();
-        for item in &items {
-            // SAFETY: each item is on no list yet and outlives `list`.
-            unsafe { list.push_back(NonNull::from(item)) };
-        }
+        let mut list = list_of(&items);
         assert!(list.split_off_front(0).is_empty());
         let front = list.split_off_front(2);
         assert_eq!((values(&front), values(&list)), (vec![0, 1], vec![2]));
@@ -347,11 +350,7 @@ mod tests {
     #[test]
     fn a_walk_tells_each_step() {
         let items = items(5);
-        let mut list = List::new();
-        for item in &items {
-            // SAFETY: each item is on no list yet and outlives `list`.
-            unsafe { list.push_back(NonNull::from(item)) };
-        }
+        let mut list = list_of(&items);
         assert_eq!(values(&list.split_off_front(3)), [0, 1, 2]);
         let reached_from: Vec<_> = items.iter().map(|item| item.reached_from.get()).collect();
         assert_eq!(reached_from, [None, Some(0), Some(1), None, None]);

@@ -182,9 +182,7 @@ unsafe impl Linked for G {
         /// Steps that a fetch takes, roughly.
         const AHEAD: usize = 8;
         let (before, item) = (before.addr().get(), item.addr().get());
-        let guess = item.wrapping_add(item.wrapping_sub(before).wrapping_mul(AHEAD));
-        context::prefetch_line(guess);
-        context::prefetch_line(guess.wrapping_add(size_of::<G>() / 2));
+        G::prefetch(item.wrapping_add(item.wrapping_sub(before).wrapping_mul(AHEAD)));
     }
 }
 
@@ -225,6 +223,13 @@ impl G {
             cold: AtomicPtr::new(ptr::null_mut()),
             result: UnsafeCell::new(MaybeUninit::uninit()),
         }
+    }
+
+    /// Has the processor fetch the descriptor at an address, if there is one. A hint that does nothing else.
+    #[inline(always)]
+    pub(crate) fn prefetch(address: usize) {
+        context::prefetch_line(address);
+        context::prefetch_line(address.wrapping_add(size_of::<G>() / 2));
     }
 
     pub(crate) fn has_flag(&self, flag: u8) -> bool {

@@ -50,10 +50,9 @@ const IN_ROOM: [u8; 2] = [WaitReason::ChanReceive as u8, WaitReason::ChanSend as
 /// The caller's M holds `pp`.
 #[inline]
 pub(super) unsafe fn at_pick(pp: &P, tick: u32) {
-    // SAFETY: the holder owns the queue, here and below.
+    // SAFETY: the holder owns the queue.
     if let Some(later) = unsafe { pp.run_queue.peek_ring(DESCRIPTOR) } {
-        context::prefetch_line(later.as_ptr() as usize);
-        context::prefetch_line(later.as_ptr() as usize + size_of::<G>() / 2);
+        G::prefetch(later.addr().get());
         // SAFETY: as the caller promises.
         unsafe { fetch_stacks(pp, tick) };
     }
@@ -66,7 +65,7 @@ pub(super) unsafe fn at_pick(pp: &P, tick: u32) {
 unsafe fn fetch_stacks(pp: &P, tick: u32) {
     if tick.is_multiple_of(PAGES) {
         // SAFETY: as the caller promises.
-        unsafe { fetch_pages(pp, LINES) };
+        unsafe { fetch_pages(pp) };
     }
     // SAFETY: as above.
     if let Some(soon) = unsafe { cold(pp, LINES) } {
@@ -81,13 +80,13 @@ unsafe fn fetch_stacks(pp: &P, tick: u32) {
     }
 }
 
-/// The pages of those in the ring from `first` on.
+/// The pages of those whose lines are fetched next.
 ///
 /// # Safety
 ///
 /// As [`at_pick`].
-unsafe fn fetch_pages(pp: &P, first: u32) {
-    for index in first..first + PAGES {
+unsafe fn fetch_pages(pp: &P) {
+    for index in LINES..LINES + PAGES {
         // SAFETY: as the caller promises.
         if let Some(soon) = unsafe { cold(pp, index) } {
             context::prefetch_line(soon.get().sp.load(Ordering::Relaxed));
