@@ -15,7 +15,8 @@
 //!   goroutines that are parked for long (`hibernate`).
 //!
 //! It sleeps 20 µs between looks, doubling after 50 looks that changed nothing, up to 10 ms (Go's
-//! periods); while a P is idle and another busy at most 1 ms, as then a goroutine may be waiting in
+//! periods), and after 10 where the last thing was to ask somebody to stop. So a busy machine, where that is all there
+//! is, is not disturbed all the time: a look costs who computes up to 17 µs, if both are on one processor. While a P is idle and another busy at most 1 ms, as then a goroutine may be waiting in
 //! the busy one's `run_next`. When all Ps are idle for a second it sleeps until somebody gets to work.
 //!
 //! It allocates nothing and takes no lock that user code can hold.
@@ -45,6 +46,8 @@ const SLEEP_MAX_NS: u64 = 10_000_000;
 const SLEEP_MIXED_NS: u64 = 1_000_000;
 /// Looks at the least interval before it doubles.
 const QUICK_LOOKS: u32 = 50;
+/// And where somebody was asked to stop: until [`ASKED_NS`] are over.
+const QUICK_LOOKS_ASKED: u32 = (ASKED_NS / SLEEP_MIN_NS) as u32;
 /// How long a goroutine may run before its P is asked to yield; Go's `forcePreemptNS`.
 const SLICE_NS: u64 = 10_000_000;
 /// How long the network may go unpolled.
@@ -90,14 +93,15 @@ fn watch() {
     thread::set_slice(SLICE_OF_SYSMON_NS);
     let mut deadlock = Watch::new();
     let mut lost = LostList::new();
-    let mut quiet_looks = 0u32;
+    let mut quick_looks = QUICK_LOOKS;
     let mut sleep_ns = SLEEP_MIN_NS;
     let mut calm_since_ns = 0u64;
     let mut limits_read_ns = clock::now_ns();
     loop {
-        if quiet_looks == 0 {
+        if quick_looks > 0 {
+            quick_looks -= 1;
             sleep_ns = SLEEP_MIN_NS;
-        } else if quiet_looks > QUICK_LOOKS {
+        } else {
             sleep_ns = (sleep_ns * 2).min(SLEEP_MAX_NS);
         }
         pause(sleep_ns.min(longest_sleep(&lost, clock::now_ns())));
@@ -117,17 +121,13 @@ fn watch() {
                 hibernate::ask();
                 sleep_long(procs, &mut deadlock);
                 calm_since_ns = 0;
-                quiet_looks = 0;
+                quick_looks = QUICK_LOOKS;
                 continue;
             }
         } else {
             calm_since_ns = 0;
         }
-        quiet_looks = if look(&mut lost, now) {
-            0
-        } else {
-            quiet_looks.saturating_add(1)
-        };
+        quick_looks = quick_looks.max(look(&mut lost, now).quick_looks());
     }
 }
 
@@ -136,6 +136,48 @@ fn are_all_idle(procs: u32) -> bool {
     SCHED.idle.idle() >= procs
         && p::all()
             .all(|pp| pp.is_idle.load(Ordering::Relaxed) || pp.is_parked.load(Ordering::Relaxed))
+}
+
+/// What came of a look.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    /// All is as it was.
+    Quiet,
+    /// Somebody was asked to stop, and is looked after until that should have happened.
+    Asked,
+    /// A P or a goroutine has changed places.
+    Acted,
+}
+
+impl Outcome {
+    fn note(&mut self, other: Outcome) {
+        *self = (*self).max(other);
+    }
+
+    /// How many looks follow at the least interval.
+    fn quick_looks(self) -> u32 {
+        match self {
+            Outcome::Quiet => 0,
+            Outcome::Asked => QUICK_LOOKS_ASKED,
+            Outcome::Acted => QUICK_LOOKS,
+        }
+    }
+}
+
+fn acted_if(acted: bool) -> Outcome {
+    if acted {
+        Outcome::Acted
+    } else {
+        Outcome::Quiet
+    }
+}
+
+fn asked_if(asked: bool) -> Outcome {
+    if asked {
+        Outcome::Asked
+    } else {
+        Outcome::Quiet
+    }
 }
 
 fn pause(ns: u64) {
@@ -169,9 +211,9 @@ fn has_background() -> bool {
     stopped::len() != 0 || p::all().any(P::is_in_background)
 }
 
-/// One look at everything. True if it changed anything.
-fn look(lost: &mut LostList, now: u64) -> bool {
-    let mut acted = poll_network(now) | lost.look();
+/// One look at everything.
+fn look(lost: &mut LostList, now: u64) -> Outcome {
+    let mut outcome = acted_if(poll_network(now)).max(asked_if(lost.look()));
     let mut unserved = false;
     // With a P to spare somebody comes for the work; nobody has to lose one.
     let is_short = SCHED.idle.idle() == 0;
@@ -205,7 +247,7 @@ fn look(lost: &mut LostList, now: u64) -> bool {
         } else if now - seen.since_ns >= SLICE_NS && (has_work || is_wanted) {
             pp.ask(attention::YIELD);
             seen.since_ns = now;
-            acted = true;
+            outcome.note(Outcome::Asked);
         }
         if is_running && is_due {
             pp.ask(attention::TIMERS);
@@ -220,7 +262,7 @@ fn look(lost: &mut LostList, now: u64) -> bool {
             seen.left_ns = None;
         } else if now - *seen.left_ns.get_or_insert(now) >= LEFT_SLICES * SLICE_NS {
             seen.left_ns = None;
-            acted |= m::take_back_left(pp);
+            outcome.note(acted_if(m::take_back_left(pp)));
         }
         // One that GOMAXPROCS does not cover is to be put away, whoever else is idle.
         let is_retired = pp.is_retired();
@@ -232,7 +274,7 @@ fn look(lost: &mut LostList, now: u64) -> bool {
                 early: !is_seeded,
                 slice_ns,
             };
-            acted |= take_back(pp, seen, wants, lost, now);
+            outcome.note(take_back(pp, seen, wants, lost, now));
         }
         // Work that was here at the last look, and no switch since: its P does not get to it.
         unserved |= is_due || has_work && seen.had_work && switches == seen.switches;
@@ -243,9 +285,9 @@ fn look(lost: &mut LostList, now: u64) -> bool {
     unserved |= SCHED.has_work();
     if unserved && SCHED.idle.idle() != 0 && SCHED.idle.should_wake() {
         wake::wake_slow();
-        acted = true;
+        outcome.note(Outcome::Acted);
     }
-    acted
+    outcome
 }
 
 /// What is wanted of a P that makes no switch.
@@ -264,7 +306,13 @@ struct Wants {
 }
 
 /// Stops the goroutine of a P that has made no switch for a while, or takes the P, if that is due.
-fn take_back(pp: &'static P, seen: &mut Seen, wants: Wants, lost: &mut LostList, now: u64) -> bool {
+fn take_back(
+    pp: &'static P,
+    seen: &mut Seen,
+    wants: Wants,
+    lost: &mut LostList,
+    now: u64,
+) -> Outcome {
     let thread = preempt::look_at_thread(pp, &mut seen.cpu, now);
     let sleeps = thread == Thread::Sleeps;
     // At two looks: a thread that maps memory or takes a page fault is back at once.
@@ -281,10 +329,10 @@ fn take_back(pp: &'static P, seen: &mut Seen, wants: Wants, lost: &mut LostList,
         } else if is_to_stop {
             preempt::ask_to_give_way(pp, seen.switches);
         }
-        return asked;
+        return asked_if(asked);
     }
     if was_asked && !is_asleep && now - seen.asked_ns < ASKED_NS {
-        return false;
+        return Outcome::Quiet;
     }
     // Due at the last look too, and no switch since.
     let is_early = wants.early && (wants.a_p && is_asleep || wants.timers && seen.was_due);
@@ -301,7 +349,7 @@ fn take_back(pp: &'static P, seen: &mut Seen, wants: Wants, lost: &mut LostList,
     } else if is_to_stop {
         preempt::ask_to_give_way(pp, seen.switches);
     }
-    taken
+    acted_if(taken)
 }
 
 /// Whether somebody waits for a P, other than the stopped.
