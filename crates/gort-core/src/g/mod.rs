@@ -129,6 +129,9 @@ pub struct G {
     pub(crate) reason: AtomicU8,
     /// Writer: the owner (G4). Readers: dumps and counters.
     pub(crate) flags: AtomicU8,
+    /// The era of its P ([`P::era`](crate::sched::p::P::era)) when it last went on, or was made. Writers: its M; the
+    /// spawner. Reader: who guesses whether its stack is in the caches.
+    pub(crate) ran_in: AtomicU8,
     pub(crate) claim: Claim,
     /// The stack pointer of a stopped stackful goroutine. Writers: the owner (G4), in the switch.
     /// Readers: also those who only guess that they will run it next. Of kinds without a stack of ours: the
@@ -208,6 +211,7 @@ impl G {
             kind: KindCell(AtomicU8::new(Kind::Stackful as u8)),
             reason: AtomicU8::new(0),
             flags: AtomicU8::new(0),
+            ran_in: AtomicU8::new(0),
             claim: Claim::new(),
             sp: AtomicUsize::new(0),
             fs: AtomicUsize::new(0),

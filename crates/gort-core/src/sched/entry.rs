@@ -271,7 +271,11 @@ fn take_cached(class: Class, system: bool) -> Taken {
         let id = if system { 0 } else { pp.next_id() };
         Taken {
             slot: pp.take_slot(class),
-            descriptor: pp.take_g().ok().map(|gp| (gp, id)),
+            descriptor: pp.take_g().ok().map(|gp| {
+                // Its stack is about to be written.
+                gp.get().ran_in.store(pp.era(), Ordering::Relaxed);
+                (gp, id)
+            }),
         }
     }
 }

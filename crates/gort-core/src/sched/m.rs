@@ -75,6 +75,8 @@ pub(crate) struct M {
     /// The goroutine that was just left, and what is to be done for it; see `switch`.
     pub(crate) left: Cell<Option<GRef>>,
     pub(crate) action: Cell<Action>,
+    /// The thread-local block that is fetched at the next switch, or 0 (`fetch`).
+    pub(super) block_soon: Cell<usize>,
     /// A goroutine taken from a queue that only the system stack can see off (it wants another M).
     pub(crate) next_g: Cell<Option<GRef>>,
     /// When it last took work from another P; 0 for never.
@@ -204,6 +206,7 @@ impl M {
             current: CurrentG(AtomicPtr::new(ptr::null_mut())),
             left: Cell::new(None),
             action: Cell::new(Action::None),
+            block_soon: Cell::new(0),
             next_g: Cell::new(None),
             stole_ns: Cell::new(0),
             spinning: Cell::new(false),

@@ -187,6 +187,9 @@ pub(super) fn seed(index: u64) -> u64 {
     (mixed ^ (mixed >> 31)).max(1)
 }
 
+/// See [`P::era`].
+const ERA_SWITCHES: u64 = 64;
+
 impl P {
     fn new(index: usize) -> P {
         P {
@@ -344,6 +347,12 @@ impl P {
         let switches = self.switches.load(Ordering::Relaxed);
         self.switches
             .store(switches.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// A clock of switches, one step in [`ERA_SWITCHES`], which begins anew after 256 steps. For the holder.
+    #[inline(always)]
+    pub(crate) fn era(&self) -> u8 {
+        (self.switches.load(Ordering::Relaxed) / ERA_SWITCHES) as u8
     }
 
     /// How many switches there were: for what is done at every so many.

@@ -100,7 +100,9 @@ pub(super) fn go_on(mp: &'static M, gp: GRef) {
         unsafe { thread_state::set_running_m_of_block(fs, ptr::from_ref(mp) as usize) };
     }
     mp.current.set(Some(gp));
-    mp.held().count_switch();
+    let pp = mp.held();
+    pp.count_switch();
+    gp.get().ran_in.store(pp.era(), Ordering::Relaxed);
 }
 
 /// Whether it is the global queue's turn, before all others. Asked once for each pick.
@@ -125,6 +127,7 @@ pub(super) fn turn_begins_slice(tick: u32) -> bool {
 /// `mp` is the caller's M and holds `pp`.
 #[inline]
 unsafe fn pick(mp: &'static M, pp: &'static P) -> Option<GRef> {
+    fetch::before_pick(mp);
     if pp.attention.load(Ordering::Relaxed) != 0 {
         return None;
     }
@@ -161,7 +164,7 @@ unsafe fn pick(mp: &'static M, pp: &'static P) -> Option<GRef> {
     if !inherits {
         pp.sched_tick.store(tick.wrapping_add(1), Ordering::Relaxed);
         // SAFETY: the caller's M holds `pp`.
-        unsafe { fetch::at_pick(pp, tick) };
+        unsafe { fetch::at_pick(mp, pp, tick) };
     }
     if gp.get().wants_system_stack() {
         mp.next_g.set(Some(gp));
