@@ -32,8 +32,23 @@ static SCAN: SlowLock = SlowLock::new();
 /// The template as it was at start, on which each scan builds.
 static AT_START: AtomicPtr<Template> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Loads what libc would load by itself: the unwinder, and the name services of `nsswitch.conf`.
+/// The last entry of the loader's list at start, which is never unloaded. The loader puts what it loads at the end: while
+/// nothing comes after it, all is as it was. Null if the last one may be unloaded: then the loader is asked each time.
+static LAST: AtomicPtr<LinkMap> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Loads what libc would load by itself: the unwinder, and the name services of `nsswitch.conf`. What is last on the
+/// loader's list after that is kept, if that does not keep a library of the program's.
 pub(super) fn preload() {
+    let before = last();
+    load_foreseen();
+    let after = last();
+    // What came after the loader itself is ours.
+    if before.is_loader() && (after.is_same(&before) || after.pin()) {
+        LAST.store(after.map.cast_mut(), Release);
+    }
+}
+
+fn load_foreseen() {
     let mut names = vec!["libgcc_s.so.1".to_owned()];
     if let Ok(text) = std::fs::read_to_string("/etc/nsswitch.conf") {
         names.extend(name_services(&text).map(|service| format!("libnss_{service}.so.2")));
@@ -71,9 +86,18 @@ pub(super) fn start() {
 
 pub(in crate::tls) fn check_loaded() {
     let seen = SEEN.load(Acquire);
-    if seen != 0 && adds() != seen {
+    if seen != 0 && !is_unchanged() && adds() != seen {
         scan(false);
     }
+}
+
+/// Whether nothing is loaded that was not at start. Says no where that is not known.
+#[inline]
+fn is_unchanged() -> bool {
+    let last = LAST.load(Acquire);
+    // SAFETY: null, or an entry that is never unloaded. The loader writes its `next` beside us: an aligned word, read
+    // as one. A load that is over on this thread, or on one whose work we see, is in it.
+    !last.is_null() && unsafe { AtomicPtr::from_ptr(&raw mut (*last).next).load(Acquire) }.is_null()
 }
 
 /// [`check_loaded`] after a load, `before` which there were so many ([`adds`]). Looks also if another has looked
@@ -234,8 +258,65 @@ struct LinkMap {
     addr: usize,
     name: *const c_char,
     dynamic: *const c_void,
-    next: *const LinkMap,
+    next: *mut LinkMap,
     previous: *const LinkMap,
+}
+
+/// What was last on the loader's list when it was looked at. The entry may be gone since.
+struct Last {
+    map: *const LinkMap,
+    addr: usize,
+    name: CString,
+}
+
+impl Last {
+    fn is_same(&self, other: &Last) -> bool {
+        self.map == other.map
+    }
+
+    /// The loader itself: its address is what the kernel has told the process.
+    fn is_loader(&self) -> bool {
+        // SAFETY: `getauxval` has no preconditions.
+        let base = unsafe { libc::getauxval(libc::AT_BASE) } as usize;
+        base != 0 && self.addr == base
+    }
+
+    /// Has it stay loaded for good. False if it cannot be had by its name.
+    fn pin(&self) -> bool {
+        // SAFETY: loads nothing; a reference to what is loaded is never given back.
+        let handle =
+            unsafe { libc::dlopen(self.name.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD) };
+        // libc's handles are the entries.
+        handle.cast_const() == self.map.cast()
+    }
+}
+
+/// Looks at the end of the loader's list.
+fn last() -> Last {
+    unsafe extern "C" fn look(
+        _info: *mut libc::dl_phdr_info,
+        _size: libc::size_t,
+        last: *mut c_void,
+    ) -> c_int {
+        let mut map = MAIN_MAP.load(Acquire).cast_const();
+        // SAFETY: the loader's lock is held during this call, so its list does not change; it begins with `MAIN_MAP`,
+        // and names are terminated. `last` is the pointer we gave.
+        unsafe {
+            while !(*map).next.is_null() {
+                map = (*map).next;
+            }
+            *last.cast::<Option<Last>>() = Some(Last {
+                map,
+                addr: (*map).addr,
+                name: CStr::from_ptr((*map).name).to_owned(),
+            });
+        }
+        1
+    }
+    let mut last = None::<Last>;
+    // SAFETY: `look` has the right type and gets a pointer to `last` for the length of the call.
+    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut last).cast()) };
+    last.expect("the program itself is on the list")
 }
 
 /// How far below FS the thread-locals of module `id` begin, if they have a fixed place.
