@@ -36,8 +36,7 @@ static AT_START: AtomicPtr<Template> = AtomicPtr::new(core::ptr::null_mut());
 /// nothing comes after it, all is as it was. Null if the last one may be unloaded: then the loader is asked each time.
 static LAST: AtomicPtr<LinkMap> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Loads what libc would load by itself: the unwinder, and the name services of `nsswitch.conf`. What is last on the
-/// loader's list after that is kept, if that does not keep a library of the program's.
+/// Loads what is foreseen, and keeps what is last on the loader's list after that, if it is no library of the program's.
 pub(super) fn preload() {
     let before = last();
     load_foreseen();
@@ -48,6 +47,7 @@ pub(super) fn preload() {
     }
 }
 
+/// What libc would load by itself: the unwinder, and the name services of `nsswitch.conf`.
 fn load_foreseen() {
     let mut names = vec!["libgcc_s.so.1".to_owned()];
     if let Ok(text) = std::fs::read_to_string("/etc/nsswitch.conf") {
