@@ -15,8 +15,9 @@
 //!   goroutines that are parked for long (`hibernate`).
 //!
 //! It sleeps 20 µs between looks, doubling after 50 looks that changed nothing, up to 10 ms (Go's
-//! periods), and after 10 where the last thing was to ask somebody to stop. So a busy machine, where that is all there
-//! is, is not disturbed all the time: a look costs who computes up to 17 µs, if both are on one processor. While a P is idle and another busy at most 1 ms, as then a goroutine may be waiting in
+//! periods), and after 10 where all that came of the last was that more may be to do soon ([`Outcome`]). So a busy
+//! machine is not disturbed all the time: a look costs who computes up to 17 µs, if both are on one processor.
+//! While a P is idle and another busy it sleeps at most 1 ms, as then a goroutine may be waiting in
 //! the busy one's `run_next`. When all Ps are idle for a second it sleeps until somebody gets to work.
 //!
 //! It allocates nothing and takes no lock that user code can hold.
@@ -46,8 +47,8 @@ const SLEEP_MAX_NS: u64 = 10_000_000;
 const SLEEP_MIXED_NS: u64 = 1_000_000;
 /// Looks at the least interval before it doubles.
 const QUICK_LOOKS: u32 = 50;
-/// And where somebody was asked to stop: until [`ASKED_NS`] are over.
-const QUICK_LOOKS_ASKED: u32 = (ASKED_NS / SLEEP_MIN_NS) as u32;
+/// And where more is to be seen soon: until [`ASKED_NS`] are over.
+const QUICK_LOOKS_PENDING: u32 = (ASKED_NS / SLEEP_MIN_NS) as u32;
 /// How long a goroutine may run before its P is asked to yield; Go's `forcePreemptNS`.
 const SLICE_NS: u64 = 10_000_000;
 /// How long the network may go unpolled.
@@ -143,8 +144,9 @@ fn are_all_idle(procs: u32) -> bool {
 enum Outcome {
     /// All is as it was.
     Quiet,
-    /// Somebody was asked to stop, and is looked after until that should have happened.
-    Asked,
+    /// Somebody was asked to stop, and loses its P if it does not; or its thread sleeps, and it loses its P if that still
+    /// sleeps at the next look.
+    Pending,
     /// A P or a goroutine has changed places.
     Acted,
 }
@@ -158,7 +160,7 @@ impl Outcome {
     fn quick_looks(self) -> u32 {
         match self {
             Outcome::Quiet => 0,
-            Outcome::Asked => QUICK_LOOKS_ASKED,
+            Outcome::Pending => QUICK_LOOKS_PENDING,
             Outcome::Acted => QUICK_LOOKS,
         }
     }
@@ -172,9 +174,9 @@ fn acted_if(acted: bool) -> Outcome {
     }
 }
 
-fn asked_if(asked: bool) -> Outcome {
-    if asked {
-        Outcome::Asked
+fn pending_if(pending: bool) -> Outcome {
+    if pending {
+        Outcome::Pending
     } else {
         Outcome::Quiet
     }
@@ -213,7 +215,7 @@ fn has_background() -> bool {
 
 /// One look at everything.
 fn look(lost: &mut LostList, now: u64) -> Outcome {
-    let mut outcome = acted_if(poll_network(now)).max(asked_if(lost.look()));
+    let mut outcome = acted_if(poll_network(now)).max(pending_if(lost.look()));
     let mut unserved = false;
     // With a P to spare somebody comes for the work; nobody has to lose one.
     let is_short = SCHED.idle.idle() == 0;
@@ -247,7 +249,7 @@ fn look(lost: &mut LostList, now: u64) -> Outcome {
         } else if now - seen.since_ns >= SLICE_NS && (has_work || is_wanted) {
             pp.ask(attention::YIELD);
             seen.since_ns = now;
-            outcome.note(Outcome::Asked);
+            outcome.note(Outcome::Pending);
         }
         if is_running && is_due {
             pp.ask(attention::TIMERS);
@@ -316,7 +318,8 @@ fn take_back(
     let thread = preempt::look_at_thread(pp, &mut seen.cpu, now);
     let sleeps = thread == Thread::Sleeps;
     // At two looks: a thread that maps memory or takes a page fault is back at once.
-    let is_asleep = std::mem::replace(&mut seen.was_asleep, sleeps) && sleeps;
+    let was_asleep = std::mem::replace(&mut seen.was_asleep, sleeps);
+    let is_asleep = sleeps && was_asleep;
     let still_ns = now - seen.still.since_ns;
     let is_over = (wants.a_p || wants.timers) && still_ns >= wants.slice_ns
         || wants.before_stopped && pp.is_in_background() && still_ns >= BACKGROUND_NS;
@@ -329,7 +332,7 @@ fn take_back(
         } else if is_to_stop {
             preempt::ask_to_give_way(pp, seen.switches);
         }
-        return asked_if(asked);
+        return pending_if(asked);
     }
     if was_asked && !is_asleep && now - seen.asked_ns < ASKED_NS {
         return Outcome::Quiet;
@@ -349,7 +352,7 @@ fn take_back(
     } else if is_to_stop {
         preempt::ask_to_give_way(pp, seen.switches);
     }
-    acted_if(taken)
+    acted_if(taken).max(pending_if(sleeps && !was_asleep))
 }
 
 /// Whether somebody waits for a P, other than the stopped.

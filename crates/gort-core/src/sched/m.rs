@@ -75,7 +75,7 @@ pub(crate) struct M {
     /// The goroutine that was just left, and what is to be done for it; see `switch`.
     pub(crate) left: Cell<Option<GRef>>,
     pub(crate) action: Cell<Action>,
-    /// The thread-local block that is fetched at the next switch, or 0 (`fetch`).
+    /// The thread-local block that the next pick fetches, or 0 (`fetch`).
     pub(super) block_soon: Cell<usize>,
     /// A goroutine taken from a queue that only the system stack can see off (it wants another M).
     pub(crate) next_g: Cell<Option<GRef>>,
