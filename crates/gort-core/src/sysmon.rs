@@ -119,7 +119,6 @@ fn watch() {
             if calm_since_ns == 0 {
                 calm_since_ns = now;
             } else if now - calm_since_ns > CALM_NS && !lost.is_fresh(now, STALL_NS) {
-                hibernate::ask();
                 sleep_long(procs, &mut deadlock);
                 calm_since_ns = 0;
                 quick_looks = QUICK_LOOKS;
@@ -197,6 +196,8 @@ fn sleep_long(procs: u32, deadlock: &mut Watch) {
     // Pairs with the fence in `stir_sysmon`: whoever takes a P after this look sees SYSMON_ASLEEP and
     // wakes us.
     fence(Ordering::SeqCst);
+    // After both: who brings a stack back from here on asks by itself (`hibernate::ask_for_sysmon`).
+    hibernate::ask();
     while are_all_idle(procs) && wake::SYSMON_ASLEEP.load(Ordering::SeqCst) == 1 {
         let again_ns = deadlock.look(clock::now_ns());
         futex::wait(&wake::SYSMON_ASLEEP, 1, again_ns);

@@ -362,6 +362,49 @@ fn exit_code(pid: i32) -> i32 {
     libc::WEXITSTATUS(status)
 }
 
+/// A thread touches what parked goroutines have lent, and nobody runs: sysmon sleeps, and asks nobody to look again.
+#[test]
+fn what_is_touched_while_nobody_runs_is_put_away_again() {
+    alone(
+        "what_is_touched_while_nobody_runs_is_put_away_again",
+        || {
+            if !start() {
+                return;
+            }
+            let (gate, parked) = chan::bounded::<()>(0);
+            let (tell, told) = chan::unbounded();
+            let all: Vec<_> = (0..2_000_u64)
+                .map(|number| {
+                    let (tell, parked) = (tell.clone(), parked.clone());
+                    gort::go(move || {
+                        let local = std::hint::black_box(number);
+                        tell.send(&raw const local as usize).unwrap();
+                        assert!(parked.recv().is_err());
+                    })
+                })
+                .collect();
+            let addresses: Vec<_> = all.iter().map(|_| told.recv().unwrap()).collect();
+            let touch = |address: usize| {
+                // SAFETY: a local of a goroutine that is parked until the gate is closed.
+                let number = unsafe { (address as *const u64).read_volatile() };
+                assert!(number < all.len() as u64);
+            };
+            until_away(all.len());
+            for _ in 0..20 {
+                addresses.iter().copied().for_each(touch);
+                // As soon as the first is away, while the keeper is at the others.
+                for &address in &addresses[..10] {
+                    until_is_away(address);
+                    touch(address);
+                }
+                until_away(all.len());
+            }
+            drop(gate);
+            all.into_iter().for_each(|one| one.join().unwrap());
+        },
+    );
+}
+
 /// Forks fall in between, again and again.
 #[test]
 fn forks_and_the_keeper_meet() {

@@ -80,6 +80,7 @@ fn bring_back(word: &SleepWord) {
                 if word.finish() {
                     futex::wake(word.futex(), u32::MAX >> 1);
                 }
+                super::ask_for_sysmon();
                 AWAY.fetch_sub(1, Ordering::Relaxed);
                 counters::BYTES.fetch_sub(record.bytes(), Ordering::Relaxed);
                 // SAFETY: ours, and its pages are there.

@@ -30,7 +30,7 @@
 mod fault;
 mod record;
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::Duration;
 
 use gort_arch::guard::{self, GuardKind};
@@ -42,7 +42,7 @@ use gort_queue::status::State;
 use crate::clock::{self, NEVER};
 use crate::g::{GRef, Kind, flags, slab};
 use crate::os::{futex, thread};
-use crate::sched;
+use crate::sched::{self, wake};
 use record::{Draft, PAGES_MAX, Record, Records};
 
 pub(crate) use fault::{peek, resolve};
@@ -172,8 +172,8 @@ pub(crate) fn start(after: Duration) -> Result<(), String> {
     Ok(())
 }
 
-/// Has the keeper look: it need not know when goroutines park. Sysmon asks once a second, and when it is about to sleep
-/// for long; and tests do. Neither allocates nor locks.
+/// Has the keeper look: it need not know when goroutines park. Sysmon asks once a second, and when it begins to sleep
+/// for long; then those do who bring pages back ([`ask_for_sysmon`]). Tests do too. Neither allocates nor locks.
 #[doc(hidden)]
 pub fn ask() {
     if !is_started() {
@@ -181,6 +181,19 @@ pub fn ask() {
     }
     ASKED.fetch_add(1, Ordering::Release);
     futex::wake(&raw const ASKED, 1);
+}
+
+/// Has the keeper look if sysmon sleeps, as it will not ask. For who has brought pages back, perhaps without waking their
+/// goroutine, as a thread that has borrowed from it.
+///
+/// Sysmon tells that it sleeps, and then asks; we finish the word, and then see whether it sleeps. A SeqCst fence is
+/// between the two on either side: so either sysmon's ask comes after the word was finished, and the keeper finds it,
+/// or we see that it sleeps.
+fn ask_for_sysmon() {
+    fence(Ordering::SeqCst);
+    if wake::SYSMON_ASLEEP.load(Ordering::Relaxed) != 0 {
+        ask();
+    }
 }
 
 /// A goroutine that may be put away.
@@ -232,8 +245,8 @@ impl Keeper {
         static PAUSE: AtomicU32 = AtomicU32::new(0);
         thread::begin_own();
         let mut look_ns = 0;
+        let mut seen = ASKED.load(Ordering::Acquire);
         loop {
-            let seen = ASKED.load(Ordering::Acquire);
             let period_ns = (self.after_ns / 2).max(PERIOD_MIN_NS);
             let period_ns = period_ns.max(LOOK_SHARE * look_ns);
             let until_ns = clock::now_ns().saturating_add(period_ns);
@@ -244,6 +257,8 @@ impl Keeper {
             while clock::now_ns() < until_ns {
                 futex::wait(&PAUSE, 0, until_ns);
             }
+            // Before the look: it may be past those that were asked for meanwhile.
+            seen = ASKED.load(Ordering::Acquire);
             let begin_ns = clock::now_ns();
             self.put_away_ns = 0;
             self.look(begin_ns);
