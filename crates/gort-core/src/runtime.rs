@@ -15,6 +15,7 @@ use gort_arch::tls::{self, Mode};
 use crate::clock;
 use crate::limits::{self, Usable};
 use crate::lock::Mutex;
+use crate::os::signal;
 use crate::sched::join::Outcome;
 use crate::sched::{self, SCHED, SpawnOptions, callbacks, m, p, shake, syscall, wake};
 use crate::timer::{self, Hooks, Timers};
@@ -637,6 +638,9 @@ where
     // SAFETY: what `f` borrows outlives this call, and the join below returns only after the
     // goroutine has dropped closure and result and run its destructors; nothing between can unwind.
     let handle = unsafe { sched::spawn_unchecked(f, options, None) }?;
+    // std has one for the main thread, which `std::process::exit` unmaps, whoever calls it: a signal that came to the main
+    // thread after that would end the process with SIGSEGV.
+    let _handlers = signal::alternate_stack();
     Ok(deadlock::waiting_in_run(|| handle.join()))
 }
 

@@ -85,6 +85,23 @@ fn assert_all_as_expected(place: Place, mode: &str) {
     );
 }
 
+/// With nothing before them that maps memory in the place of what std has unmapped.
+#[test]
+fn signals_come_while_a_goroutine_ends_the_process() {
+    let place = Place::AtExitOfGoroutine;
+    let table = calls::all();
+    let is_signal = |call: &&Call| call.name.starts_with("signal::notify");
+    let signals: Vec<&Call> = table.iter().filter(is_signal).collect();
+    assert!(!signals.is_empty());
+    let failures: Vec<_> = (0..10)
+        .flat_map(|_| ["auto", "thread"])
+        .flat_map(|mode| signals.iter().map(move |call| (mode, *call)))
+        .filter_map(|(mode, call)| failure(call, place, &run(place, mode, &[call])))
+        .collect();
+    let count = failures.len();
+    assert_eq!(count, 0, "{}", failures.join("\n\n"));
+}
+
 macro_rules! tests {
     ($($name:ident: $place:ident,)+) => {
         mod own {
