@@ -635,12 +635,12 @@ where
         location,
         ..SpawnOptions::new()
     };
+    // std has one for the main thread, which `std::process::exit` unmaps, whoever calls it: a signal that came to the main
+    // thread after that would end the process with SIGSEGV. Before `f` begins, which may call it.
+    let _handlers = signal::alternate_stack();
     // SAFETY: what `f` borrows outlives this call, and the join below returns only after the
     // goroutine has dropped closure and result and run its destructors; nothing between can unwind.
     let handle = unsafe { sched::spawn_unchecked(f, options, None) }?;
-    // std has one for the main thread, which `std::process::exit` unmaps, whoever calls it: a signal that came to the main
-    // thread after that would end the process with SIGSEGV.
-    let _handlers = signal::alternate_stack();
     Ok(deadlock::waiting_in_run(|| handle.join()))
 }
 
