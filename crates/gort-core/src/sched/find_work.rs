@@ -1,8 +1,8 @@
 //! From where the next goroutine comes, on the system stack. The order is Go's `findRunnable`:
 //! due timers; every 61st time, and every 1024th switch, the global queue; the own queue; the global queue, with the
-//! own part of it; the poller without waiting; other Ps' queues, and their parts of the global one; those that were
-//! stopped, which in Go stand in the global queue; and then, with the P given up, all of it once more before sleeping,
-//! the last one in the poller until the next timer.
+//! own part of it; the poller without waiting, unless a P is held up (`stuck`); other Ps' queues, and their parts of the
+//! global one; those that were stopped, which in Go stand in the global queue; and then, with the P given up, all of it
+//! once more before sleeping, the last one in the poller until the next timer.
 
 use std::sync::atomic::{Ordering, fence};
 
@@ -11,7 +11,7 @@ use gort_arch::stack;
 use super::m::{self, M};
 use super::p::{self, P, attention};
 use super::switch;
-use super::{SCHED, callbacks, shake, stopped, wake, yielded};
+use super::{SCHED, callbacks, shake, stopped, stuck, wake, yielded};
 use crate::clock::{self, NEVER};
 use crate::g::GRef;
 use crate::netpoll;
@@ -90,7 +90,7 @@ fn busy() -> u32 {
 }
 
 /// Own and global queue.
-fn take_own(pp: &'static P) -> Option<GRef> {
+pub(super) fn take_own(pp: &'static P) -> Option<GRef> {
     let tick = pp.sched_tick.load(Ordering::Relaxed);
     let mut found = None;
     let mut inherits = false;
@@ -185,6 +185,9 @@ fn poll_now(mp: &'static M, pp: &'static P) -> Option<GRef> {
     if SCHED.last_poll_ns.load(Ordering::Relaxed) == 0 {
         // Somebody sleeps there and gets the events.
         return None;
+    }
+    if let Some(gp) = stuck::help(mp, pp) {
+        return Some(gp);
     }
     let mut list = ReadyList::new();
     netpoll::poll(0, &mut list);

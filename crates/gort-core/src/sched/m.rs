@@ -28,6 +28,7 @@ use gort_queue::status::State;
 use super::arrival::{Arrival, Found};
 use super::p::{self, Global, P};
 use super::seen::Still;
+use super::stuck::Watched;
 use super::switch::{self, Action};
 use super::syscall::SignalOnWay;
 use super::{SCHED, carriers, find_work, wake};
@@ -81,6 +82,7 @@ pub(crate) struct M {
     pub(crate) next_g: Cell<Option<GRef>>,
     /// When it last took work from another P; 0 for never.
     pub(crate) stole_ns: Cell<u64>,
+    pub(super) watched: Cell<Watched>,
     /// Whether it is counted as spinning.
     pub(crate) spinning: Cell<bool>,
     /// The goroutine that only it may run (S4).
@@ -209,6 +211,7 @@ impl M {
             block_soon: Cell::new(0),
             next_g: Cell::new(None),
             stole_ns: Cell::new(0),
+            watched: Cell::new(Watched::default()),
             spinning: Cell::new(false),
             locked_g: Cell::new(None),
             is_ending: Cell::new(false),

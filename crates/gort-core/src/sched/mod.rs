@@ -9,6 +9,7 @@
 //! - `find_work`: from where the next goroutine comes.
 //! - `wake`: how many threads look for work (spinning), and when another is woken.
 //! - `park`: stopping and waking the current G, with and without a deadline.
+//! - `stuck`: helping a P that does not come to its own work.
 //! - `stopped`: the queue of those that wait in a signal handler.
 //! - `syscall`: giving up the P around a call that blocks the thread; threads of one's own.
 //! - `entry`, `join`, `scope`: a goroutine's beginning, end, result.
@@ -47,6 +48,7 @@ pub(crate) mod seen;
 pub(crate) mod shake;
 pub mod stackless;
 pub(crate) mod stopped;
+mod stuck;
 mod switch;
 pub(crate) mod syscall;
 pub(crate) mod wake;
