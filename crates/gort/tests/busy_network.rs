@@ -1,5 +1,5 @@
-//! A P that the network never leaves without work, beside one whose goroutine computes: what waits on that one has its
-//! turn all the same. A program of its own: it has two Ps and no preemption, so that nothing else helps.
+//! A P that the network never leaves without work, beside others whose goroutines compute: what waits on those has its
+//! turn all the same. A program of its own: it has no preemption, so that nothing else helps.
 
 use std::hint::spin_loop;
 use std::io::{Read, Write};
@@ -14,100 +14,130 @@ use gort::time::after_func;
 /// Ends a test that hangs, with all goroutines.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Goroutines that wait behind the one that computes: more than a theft of half a queue takes at once.
+/// Goroutines that wait behind each that computes: more than a theft of half a queue takes at once.
 const WAITING: u64 = 100;
 
 /// Messages after which the two that talk are taken to go on with it.
 const MESSAGES: u64 = 10;
 
-/// And after which who waits on the other P has had its turn. With the network first it is some 50,000 by luck, or never.
+/// And after which who waits on another P has had its turn. With the network first it is some 50,000 by luck, or never.
 const MEANWHILE_MAX: u64 = 5_000;
 
 /// Each is by itself.
 const ROUNDS: usize = 5;
 
-/// A message goes to and fro, so that each look at the network finds who it has come to.
-fn talk(mut stream: UnixStream, messages: &AtomicU64, is_over: &AtomicBool) {
-    let mut message = [0; 1];
-    while !is_over.load(Ordering::Relaxed) {
-        stream.write_all(&message).unwrap();
-        stream.read_exact(&mut message).unwrap();
-        messages.fetch_add(1, Ordering::Relaxed);
-    }
-    // The other side waits for one more.
-    let _ = stream.write_all(&message);
+/// What has happened, and when, counted in messages.
+#[derive(Default)]
+struct Events {
+    messages: AtomicU64,
+    computing: AtomicU64,
+    /// When the last of those that compute had queued what is to be served.
+    begun_at: AtomicU64,
+    served: AtomicU64,
+    served_at: AtomicU64,
+    /// How many of those that compute are through.
+    done: AtomicU64,
+    is_over: AtomicBool,
 }
 
-/// Computes on one P until `is_served`, while the other one always has a message to read. `begin` runs once that is so.
-fn compute_beside_a_busy_network(begin: impl FnOnce() + Send, is_served: impl Fn() -> bool + Sync) {
-    let (messages, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+impl Events {
+    fn now(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
+    }
+
+    fn serve(&self) {
+        self.served_at.fetch_max(self.now(), Ordering::Relaxed);
+        self.served.fetch_add(1, Ordering::Release);
+    }
+
+    /// A message goes to and fro, so that each look at the network finds who it has come to.
+    fn talk(&self, mut stream: UnixStream) {
+        let mut message = [0; 1];
+        let is_over = || self.is_over.load(Ordering::Relaxed);
+        while !is_over() {
+            let sent = stream.write_all(&message);
+            let came = sent.and_then(|()| stream.read_exact(&mut message));
+            // Whoever comes to know first leaves the other alone.
+            assert!(came.is_ok() || is_over(), "{came:?}");
+            self.messages.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Computes, as one of `count`, until `wanted` have been served of what `begin` queues on each P.
+    fn compute(&self, count: u64, begin: impl Fn(), wanted: u64) {
+        let deadline = Instant::now() + LIMIT;
+        let compute_until = |is_so: &dyn Fn() -> bool| {
+            while !is_so() && Instant::now() < deadline {
+                spin_loop();
+            }
+        };
+        self.computing.fetch_add(1, Ordering::Relaxed);
+        compute_until(&|| self.computing.load(Ordering::Relaxed) == count);
+        // As none of us leaves its P meanwhile, both that talk are on the last one.
+        let first = self.now();
+        compute_until(&|| self.now() >= first + MESSAGES);
+        begin();
+        self.begun_at.fetch_max(self.now(), Ordering::Relaxed);
+        let are_served = || self.served.load(Ordering::Acquire) == wanted;
+        compute_until(&are_served);
+        if self.done.fetch_add(1, Ordering::Relaxed) + 1 == count {
+            self.is_over.store(true, Ordering::Relaxed);
+        }
+        assert!(are_served(), "{}", gort::runtime::stacks());
+    }
+}
+
+/// On all Ps but one a goroutine computes until what `begin` has queued there is served, `each` on each P, while the
+/// last P always has a message to read.
+fn compute_beside_a_busy_network(each: u64, begin: fn(&Arc<Events>)) {
+    let events = Arc::new(Events::default());
     let (one, other) = UnixStream::pair().unwrap();
+    let count = gort::runtime::gomaxprocs() as u64 - 1;
     gort::scope(|s| {
-        s.go(|| talk(one, &messages, &is_over));
-        s.go(|| talk(other, &messages, &is_over));
-        s.go(|| {
-            let deadline = Instant::now() + LIMIT;
-            let compute_until = |is_so: &dyn Fn() -> bool| {
-                while !is_so() && Instant::now() < deadline {
-                    spin_loop();
-                }
-            };
-            // As we do not leave our P meanwhile, both are on the other one.
-            let first = messages.load(Ordering::Relaxed);
-            compute_until(&|| messages.load(Ordering::Relaxed) >= first + MESSAGES);
-            begin();
-            let before = messages.load(Ordering::Relaxed);
-            compute_until(&is_served);
-            let meanwhile = messages.load(Ordering::Relaxed) - before;
-            is_over.store(true, Ordering::Relaxed);
-            assert!(is_served(), "{}", gort::runtime::stacks());
-            assert!(meanwhile <= MEANWHILE_MAX, "after {meanwhile} messages");
+        s.go(|| events.talk(one));
+        s.go(|| events.talk(other));
+        for _ in 0..count {
+            s.go(|| events.compute(count, || begin(&events), count * each));
+        }
+    });
+    let [begun_at, served_at] =
+        [&events.begun_at, &events.served_at].map(|at| at.load(Ordering::Relaxed));
+    let meanwhile = served_at.saturating_sub(begun_at);
+    assert!(meanwhile <= MEANWHILE_MAX, "after {meanwhile} messages");
+}
+
+/// The runtime is the process's, so one test at a time.
+fn on_four_ps_and_on_two(main: fn()) {
+    static STARTED: Mutex<Option<()>> = Mutex::new(None);
+    let mut started = STARTED
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    started.get_or_insert_with(|| gort::Config::new().preempt(false).start().unwrap());
+    for procs in [4, 2].repeat(ROUNDS) {
+        gort::runtime::set_gomaxprocs(procs);
+        gort::run(main);
+    }
+}
+
+#[test]
+fn those_who_wait_behind_one_that_computes_run() {
+    on_four_ps_and_on_two(|| {
+        compute_beside_a_busy_network(WAITING, |events| {
+            for _ in 0..WAITING {
+                let events = Arc::clone(events);
+                gort::go(move || events.serve());
+            }
         });
     });
 }
 
-/// The runtime is the process's, so one test at a time.
-fn run(main: fn()) {
-    static ALONE: Mutex<()> = Mutex::new(());
-    let _alone = ALONE
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    for _ in 0..ROUNDS {
-        gort::Config::new()
-            .procs(2)
-            .preempt(false)
-            .run(main)
-            .unwrap();
-    }
-}
-
 #[test]
-fn those_who_wait_behind_the_one_that_computes_run() {
-    run(|| {
-        let served = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&served);
-        let begin = move || {
-            for _ in 0..WAITING {
-                let counted = Arc::clone(&counted);
-                gort::go(move || counted.fetch_add(1, Ordering::Relaxed));
-            }
-        };
-        compute_beside_a_busy_network(begin, || served.load(Ordering::Relaxed) == WAITING);
-    });
-}
-
-#[test]
-fn a_timer_of_the_p_that_computes_fires() {
-    run(|| {
-        let fired = Arc::new(AtomicBool::new(false));
-        let fires = Arc::clone(&fired);
-        let begin = move || {
-            after_func(Duration::from_millis(1), move || {
-                fires.store(true, Ordering::Relaxed);
-            })
-            .detach();
-        };
-        compute_beside_a_busy_network(begin, || fired.load(Ordering::Relaxed));
+fn the_timers_of_a_p_that_computes_fire() {
+    on_four_ps_and_on_two(|| {
+        compute_beside_a_busy_network(1, |events| {
+            let events = Arc::clone(events);
+            after_func(Duration::from_millis(1), move || events.serve()).detach();
+        });
     });
 }
 
