@@ -32,6 +32,8 @@
 pub mod context;
 pub mod guard;
 pub mod hibernate;
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+mod interrupted;
 mod pool;
 pub mod stack;
 mod sys;

@@ -167,6 +167,33 @@ pub(crate) unsafe fn raw(number: libc::c_long, args: [usize; 4]) -> isize {
     result
 }
 
+/// As [`raw`], for a system call that takes more.
+///
+/// # Safety
+///
+/// As the system call demands of its arguments.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) unsafe fn raw_six(number: libc::c_long, args: [usize; 6]) -> isize {
+    let result: isize;
+    // SAFETY: as in `raw`; the last two are in r8 and r9.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") args[0],
+            in("rsi") args[1],
+            in("rdx") args[2],
+            in("r10") args[3],
+            in("r8") args[4],
+            in("r9") args[5],
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
 /// One system call; a result in -4095..0 is the negated error number.
 ///
 /// # Safety

@@ -2,7 +2,8 @@
 //!
 //! The unwinder is the one that panics use, libgcc's: it reads the unwind tables that every function
 //! has, and costs no crate. A walk gives addresses only; names come later, once per address, from std's
-//! symbolizer ([`capture_at`]).
+//! symbolizer ([`capture_at`]). What a signal interrupted is walked by one of ours, with the same tables: there they may
+//! be wrong (`interrupted`).
 //!
 //! All addresses are return addresses, or look like such: who looks one up takes the byte before it.
 //!
@@ -39,12 +40,6 @@ unsafe extern "C-unwind" {
     fn _Unwind_GetIPInfo(frame: *mut Frame, is_interrupted: *mut c_int) -> usize;
     fn _Unwind_GetCFA(frame: *mut Frame) -> usize;
     fn _Unwind_FindEnclosingFunction(address: *mut c_void) -> *mut c_void;
-    fn _Unwind_GetRegionStart(frame: *mut Frame) -> usize;
-    // Not called: see `unwinds`.
-    fn _Unwind_RaiseException();
-    fn _Unwind_Resume();
-    fn _Unwind_Resume_or_Rethrow();
-    fn _Unwind_ForcedUnwind();
 }
 
 /// `_URC_NO_REASON`: on to the next frame.
@@ -66,8 +61,6 @@ enum From {
     First,
     /// The frame with this stack pointer.
     StackPointer(usize),
-    /// The first that a signal interrupted.
-    Interrupted,
 }
 
 struct Walker<'a> {
@@ -90,7 +83,6 @@ extern "C" fn each_frame(frame: *mut Frame, walker: *mut c_void) -> c_int {
     let starts_here = match walker.from {
         From::First => true,
         From::StackPointer(from) => sp == from,
-        From::Interrupted => is_interrupted != 0,
     };
     if starts_here {
         walker.from = From::First;
@@ -107,33 +99,7 @@ extern "C" fn each_frame(frame: *mut Frame, walker: *mut c_void) -> c_int {
     // A call is left behind by its return address; an interrupted instruction is still to be done.
     *place = ip + usize::from(is_interrupted != 0);
     walker.walk.len += 1;
-    // SAFETY: the unwinder's frame, during its callback.
-    if unsafe { unwinds(frame) } {
-        walker.walk.is_cut = true;
-        return STOP;
-    }
     GO_ON
-}
-
-/// Whether a frame is one of an unwinder that may be at work on it: a panic, or its way on from a destructor. There
-/// the registers that the frame has saved, which belong to its callers, are replaced by those of the frame where
-/// the program goes on. Whoever steps over it meanwhile reads the wrong stack, or memory that is not there.
-///
-/// Only in a walk from a signal handler: other code does not run then.
-///
-/// # Safety
-///
-/// `frame` is the unwinder's, during its callback.
-unsafe fn unwinds(frame: *mut Frame) -> bool {
-    // SAFETY: as the caller promises.
-    let function = unsafe { _Unwind_GetRegionStart(frame) };
-    let unwinders = [
-        _Unwind_RaiseException as *const (),
-        _Unwind_Resume as *const (),
-        _Unwind_Resume_or_Rethrow as *const (),
-        _Unwind_ForcedUnwind as *const (),
-    ];
-    unwinders.contains(&(function as *const ()))
 }
 
 impl<'a> Walker<'a> {
@@ -167,46 +133,47 @@ pub fn own(addresses: &mut [usize]) -> Walk {
 
 /// Async-signal-safe: in a signal handler, walks what the signal has interrupted.
 ///
-/// It must be code that keeps unwind tables right at every instruction, as compilers do; at others the
-/// walk ends early, and so it does in the midst of a panic, at the unwinder. Call [`prepare`] once before. Needs 2 KiB of stack.
-#[inline(never)]
-pub fn interrupted(addresses: &mut [usize]) -> Walk {
-    let mut walker = Walker::new(From::Interrupted, addresses);
-    walker.run();
-    walker.walk
+/// It may be code of any kind, at any instruction. Where the unwind tables are wrong, or there are none, the walk ends
+/// early, or says what is not so; and it ends early in the midst of a panic, at the unwinder. Call [`prepare`] once
+/// before. Needs 16 KiB of stack. Nowhere else than on x86-64 with glibc is anything found.
+///
+/// # Safety
+///
+/// `context` is the `ucontext_t` of the signal handler that calls.
+pub unsafe fn interrupted(context: *const c_void, addresses: &mut [usize]) -> Walk {
+    #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+    {
+        // SAFETY: the caller's contract is the same.
+        let (frame, memory) = unsafe { crate::interrupted::frame(context) };
+        frame.walk(memory, addresses)
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+    {
+        let _ = (context, addresses);
+        Walk {
+            len: 0,
+            is_cut: true,
+        }
+    }
 }
 
 /// Async-signal-safe: as [`interrupted`], for stacks of any depth: calls `visit` with each address until
 /// it answers false.
-#[inline(never)]
-pub fn interrupted_each(mut visit: &mut dyn FnMut(usize) -> bool) {
-    extern "C" fn each(frame: *mut Frame, visitor: *mut c_void) -> c_int {
-        // SAFETY: the visitor below, which nobody else uses during the walk.
-        let visitor = unsafe { &mut *visitor.cast::<Visitor<'_>>() };
-        let mut is_interrupted = 0;
-        // SAFETY: the unwinder's frame, during its callback.
-        let ip = unsafe { _Unwind_GetIPInfo(frame, &raw mut is_interrupted) };
-        visitor.has_begun |= is_interrupted != 0;
-        if !visitor.has_begun {
-            return GO_ON;
-        }
-        let address = ip.wrapping_add(usize::from(is_interrupted != 0));
-        // SAFETY: the unwinder's frame, during its callback.
-        if ip == 0 || !(visitor.visit)(address) || unsafe { unwinds(frame) } {
-            return STOP;
-        }
-        GO_ON
+///
+/// # Safety
+///
+/// As [`interrupted`].
+pub unsafe fn interrupted_each(context: *const c_void, visit: &mut dyn FnMut(usize) -> bool) {
+    #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+    {
+        // SAFETY: the caller's contract is the same.
+        let (frame, memory) = unsafe { crate::interrupted::frame(context) };
+        frame.each(memory, visit);
     }
-    struct Visitor<'a> {
-        visit: &'a mut dyn FnMut(usize) -> bool,
-        has_begun: bool,
+    #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+    {
+        let _ = (context, visit);
     }
-    let mut visitor = Visitor {
-        visit: &mut visit,
-        has_begun: false,
-    };
-    // SAFETY: `each` gets the visitor it expects; walking one's own stack has no other demand.
-    unsafe { _Unwind_Backtrace(each, (&raw mut visitor).cast()) };
 }
 
 /// Lets the unwinder do what it does at its first use, for those who cannot have it in a signal handler.

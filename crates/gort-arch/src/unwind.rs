@@ -1,37 +1,50 @@
-//! Walking a stack of which only a copy is known: that of a thread that sleeps in the kernel, or of a context
-//! that may be resumed at any moment.
+//! Walking a stack of which little is certain: a copy of that of a thread that sleeps in the kernel, or of a context
+//! that may be resumed at any moment; and what a signal has interrupted (`interrupted`).
 //!
-//! Of such a thread the kernel tells two registers, stack pointer and program counter; and of such a context the
-//! copy may be torn. So the unwinder cannot be used: it follows whatever the registers say. This one reads the
+//! Of such a thread the kernel tells two registers, stack pointer and program counter; of such a context the
+//! copy may be torn; and at an instruction between two calls the tables may be wrong, as compilers get them right for
+//! exceptions. So the unwinder cannot be used: it follows whatever it has read. This one reads the
 //! same tables (`.eh_frame`; DWARF 5, section 6.4, as the x86-64 ABI has them), knows of each register whether it
-//! is known, and reads the stack from the copy alone: it cannot fault, whatever it finds.
+//! is known, and reads the stack through [`Memory`] alone: it cannot fault, whatever it finds.
 //!
 //! Most frames are found by the stack pointer. Where one needs a frame pointer that nobody has saved yet
 //! (std is built with them), the frame's end is looked for: the first place above that holds a return
 //! address behind a call of this very function (`Call::Certain`), or, if there is none, behind a call whose
 //! target cannot be told from the code.
 //!
-//! Not understood, so that a walk ends there: rules that are expressions (frames of signal handlers have
-//! them), and the 64-bit form of the tables.
+//! Not understood, so that a walk ends there: rules that are expressions, but for a frame's address where those of the
+//! linker's stubs do, and for the frames of signal handlers; and the 64-bit form of the tables.
 //!
 //! Takes no lock and does not allocate (glibc 2.35 and later). Checked by `tests/trace.rs`.
 
-use std::ffi::c_void;
+use std::ffi::c_int;
+use std::mem::offset_of;
 use std::ptr;
 
 use crate::trace::Walk;
 
-/// What libgcc says of the object that a function is in.
-#[repr(C)]
-struct Bases {
-    text: *const c_void,
-    data: *const c_void,
-    function: *const c_void,
+mod tables;
+
+use tables::{Bytes, Cfa, Function, Row, Rule};
+
+/// What a walk reads of a stack.
+pub(crate) trait Memory {
+    /// The word at an address. `None`: it is not known, or there is none.
+    fn word(&mut self, address: usize) -> Option<usize>;
+
+    /// Where that ends which can be looked through for a frame's end; `None`: it is not to be looked for.
+    fn end(&self) -> Option<usize>;
+
+    /// The walk goes on at this stack pointer, on another stack perhaps.
+    fn enter(&mut self, sp: usize);
 }
 
 unsafe extern "C" {
-    /// The entry of the tables for `pc`; null if there is none.
-    fn _Unwind_Find_FDE(pc: *const c_void, bases: *mut Bases) -> *const u8;
+    // Not called: see `unwinds`.
+    fn _Unwind_RaiseException();
+    fn _Unwind_Resume();
+    fn _Unwind_Resume_or_Rethrow();
+    fn _Unwind_ForcedUnwind();
 }
 
 /// Registers by their DWARF numbers.
@@ -39,6 +52,31 @@ const RBP: usize = 6;
 const RSP: usize = 7;
 const RETURN_ADDRESS: usize = 16;
 const REGISTERS: usize = 17;
+
+/// The places of the registers in the kernel's context of a signal, by their DWARF numbers.
+const IN_CONTEXT: [c_int; REGISTERS] = [
+    libc::REG_RAX,
+    libc::REG_RDX,
+    libc::REG_RCX,
+    libc::REG_RBX,
+    libc::REG_RSI,
+    libc::REG_RDI,
+    libc::REG_RBP,
+    libc::REG_RSP,
+    libc::REG_R8,
+    libc::REG_R9,
+    libc::REG_R10,
+    libc::REG_R11,
+    libc::REG_R12,
+    libc::REG_R13,
+    libc::REG_R14,
+    libc::REG_R15,
+    libc::REG_RIP,
+];
+
+/// Frames of signal handlers that a walk steps over: as many as can be on one thread, and no end of them in memory
+/// that only looks like it.
+const SIGNALS_MAX: u8 = 16;
 
 /// A copy of the lowest part of a stack.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +86,8 @@ pub(crate) struct Copy<'a> {
     pub(crate) words: &'a [usize],
 }
 
-impl Copy<'_> {
-    fn word(&self, address: usize) -> Option<usize> {
+impl Memory for Copy<'_> {
+    fn word(&mut self, address: usize) -> Option<usize> {
         let offset = address.checked_sub(self.sp)?;
         if !offset.is_multiple_of(size_of::<usize>()) {
             return None;
@@ -57,17 +95,16 @@ impl Copy<'_> {
         self.words.get(offset / size_of::<usize>()).copied()
     }
 
-    fn end(&self) -> usize {
-        self.sp + size_of_val(self.words)
+    fn end(&self) -> Option<usize> {
+        Some(self.sp + size_of_val(self.words))
     }
+
+    fn enter(&mut self, _sp: usize) {}
 }
 
 /// Walks the copy from a thread's program counter on.
 pub(crate) fn walk(pc: usize, copy: Copy<'_>, addresses: &mut [usize]) -> Walk {
-    let mut frame = Frame {
-        pc,
-        registers: [None; REGISTERS],
-    };
+    let mut frame = Frame::new(pc);
     frame.registers[RSP] = Some(copy.sp);
     frame.walk(copy, addresses)
 }
@@ -82,10 +119,7 @@ pub(crate) fn walk_saved(copy: Copy<'_>, addresses: &mut [usize]) -> Walk {
             is_cut: true,
         };
     };
-    let mut frame = Frame {
-        pc,
-        registers: [None; REGISTERS],
-    };
+    let mut frame = Frame::new(pc);
     for (register, value) in R15_TO_RBP.into_iter().zip([r15, r14, r13, r12, rbx, rbp]) {
         frame.registers[register] = Some(value);
     }
@@ -94,10 +128,13 @@ pub(crate) fn walk_saved(copy: Copy<'_>, addresses: &mut [usize]) -> Walk {
 }
 
 /// What is known of a frame at a call.
-struct Frame {
+pub(crate) struct Frame {
     /// Behind the call.
     pc: usize,
     registers: [Option<usize>; REGISTERS],
+    /// It was interrupted, or somebody above it was.
+    is_interrupted: bool,
+    signals_left: u8,
 }
 
 enum Step {
@@ -108,41 +145,92 @@ enum Step {
     Unknown,
 }
 
+/// Whether a function is one of an unwinder that may be at work on it: a panic, or its way on from a destructor. There
+/// the registers that its frame has saved, which belong to its callers, are replaced by those of the frame where
+/// the program goes on. Whoever steps over it meanwhile reads the wrong stack.
+fn unwinds(function: &Function) -> bool {
+    let unwinders = [
+        _Unwind_RaiseException as *const (),
+        _Unwind_Resume as *const (),
+        _Unwind_Resume_or_Rethrow as *const (),
+        _Unwind_ForcedUnwind as *const (),
+    ];
+    unwinders.contains(&(function.start as *const ()))
+}
+
 impl Frame {
+    fn new(pc: usize) -> Frame {
+        Frame {
+            pc,
+            registers: [None; REGISTERS],
+            is_interrupted: false,
+            signals_left: SIGNALS_MAX,
+        }
+    }
+
+    /// Interrupted with these registers, as the kernel has them. The address is that of the next instruction's second
+    /// byte, as if it were a call's.
+    pub(crate) fn interrupted(registers: &[libc::greg_t]) -> Frame {
+        let mut frame = Frame::new(registers[libc::REG_RIP as usize] as usize + 1);
+        for (register, at) in frame.registers.iter_mut().zip(IN_CONTEXT) {
+            *register = Some(registers[at as usize] as usize);
+        }
+        frame.is_interrupted = true;
+        frame
+    }
+
     /// Writes where it is, and where all its callers are that are found.
-    fn walk(mut self, copy: Copy<'_>, addresses: &mut [usize]) -> Walk {
-        let mut walk = Walk {
-            len: 0,
-            is_cut: false,
-        };
-        loop {
-            let Some(place) = addresses.get_mut(walk.len) else {
-                walk.is_cut = true;
-                return walk;
+    pub(crate) fn walk(self, memory: impl Memory, addresses: &mut [usize]) -> Walk {
+        let mut len = 0;
+        let is_cut = self.each(memory, &mut |pc| {
+            let Some(place) = addresses.get_mut(len) else {
+                return false;
             };
-            *place = self.pc;
-            walk.len += 1;
-            match self.step_out(copy) {
+            *place = pc;
+            len += 1;
+            true
+        });
+        Walk { len, is_cut }
+    }
+
+    /// Calls `visit` with where it is, and where all its callers are that are found, until that answers false. Whether
+    /// there are more.
+    pub(crate) fn each(
+        mut self,
+        mut memory: impl Memory,
+        visit: &mut dyn FnMut(usize) -> bool,
+    ) -> bool {
+        loop {
+            if !visit(self.pc) {
+                return true;
+            }
+            match self.step_out(&mut memory) {
                 Step::Caller => {}
-                Step::Outermost => return walk,
-                Step::Unknown => {
-                    walk.is_cut = true;
-                    return walk;
-                }
+                Step::Outermost => return false,
+                Step::Unknown => return true,
             }
         }
     }
 
     /// Becomes the caller's frame, if it has one and all goes well.
-    fn step_out(&mut self, copy: Copy<'_>) -> Step {
+    fn step_out(&mut self, memory: &mut impl Memory) -> Step {
         // The byte before a return address belongs to the call, and maybe alone to its function.
         let Some(function) = Function::at(self.pc.wrapping_sub(1)) else {
             return Step::Unknown;
         };
+        if self.is_interrupted && unwinds(&function) {
+            return Step::Unknown;
+        }
         let Some(row) = function.row() else {
             return Step::Unknown;
         };
-        let Some(cfa) = self.canonical_frame_address(&function, &row, copy) else {
+        if row.is_signals {
+            return match self.step_over_signal(memory) {
+                Some(()) => Step::Caller,
+                None => Step::Unknown,
+            };
+        }
+        let Some(cfa) = self.canonical_frame_address(&function, &row, memory) else {
             return Step::Unknown;
         };
         if matches!(row.rules[RETURN_ADDRESS], Rule::Lost) {
@@ -153,7 +241,7 @@ impl Frame {
             match rule {
                 Rule::Same => {}
                 Rule::Lost => *register = None,
-                Rule::SavedAt(offset) => *register = copy.word(cfa.wrapping_add_signed(offset)),
+                Rule::SavedAt(offset) => *register = memory.word(cfa.wrapping_add_signed(offset)),
                 Rule::Is(offset) => *register = Some(cfa.wrapping_add_signed(offset)),
                 Rule::In(other) => *register = inner[other],
             }
@@ -169,37 +257,93 @@ impl Frame {
         }
     }
 
+    /// A handler returns here: becomes the frame that the signal has interrupted.
+    fn step_over_signal(&mut self, memory: &mut impl Memory) -> Option<()> {
+        self.signals_left = self.signals_left.checked_sub(1)?;
+        // The kernel has put its context below what the handler returns to.
+        let context = self.registers[RSP]?;
+        let registers = context + offset_of!(libc::ucontext_t, uc_mcontext.gregs);
+        for (register, at) in self.registers.iter_mut().zip(IN_CONTEXT) {
+            *register = memory.word(registers + at as usize * size_of::<usize>());
+        }
+        self.pc = self.registers[RETURN_ADDRESS].take()?.wrapping_add(1);
+        self.is_interrupted = true;
+        memory.enter(self.registers[RSP]?);
+        Some(())
+    }
+
     /// The stack pointer of the caller at the call. A frame pointer that is found on the way is kept.
     fn canonical_frame_address(
         &mut self,
         function: &Function,
         row: &Row,
-        copy: Copy<'_>,
+        memory: &mut impl Memory,
     ) -> Option<usize> {
-        let (register, offset) = row.cfa?;
         let sp = self.registers[RSP]?;
+        let (register, offset) = match row.cfa? {
+            Cfa::Register(register, offset) => (register, offset),
+            Cfa::Expression(bytes) => return self.evaluate(bytes).filter(|cfa| *cfa > sp),
+        };
         let cfa = match self.registers[register] {
             Some(value) => value.wrapping_add_signed(offset),
             None if register == RBP => {
-                let cfa = find_end(function, sp, copy)?;
+                let cfa = find_end(function, sp, memory)?;
                 self.registers[RBP] = Some(cfa.wrapping_add_signed(-offset));
                 cfa
             }
             None => return None,
         };
         // Stacks grow down: no frame is empty.
-        (cfa > sp && cfa <= copy.end()).then_some(cfa)
+        let is_inside = memory.end().is_none_or(|end| cfa <= end);
+        (cfa > sp && is_inside).then_some(cfa)
+    }
+
+    /// What an expression says (DWARF 5, section 2.5), of those that the linker writes for its stubs: sums and
+    /// comparisons of registers.
+    fn evaluate(&self, mut bytes: Bytes) -> Option<usize> {
+        const DEPTH: usize = 8;
+        let (mut stack, mut depth) = ([0_usize; DEPTH], 0_usize);
+        while let Some(operation) = bytes.u8() {
+            let value = match operation {
+                // lit0 to lit31
+                0x30..=0x4f => usize::from(operation - 0x30),
+                // breg0 to breg16
+                0x70..=0x80 => {
+                    let register = usize::from(operation - 0x70);
+                    let value = match register {
+                        RETURN_ADDRESS => self.pc.wrapping_sub(1),
+                        _ => self.registers[register]?,
+                    };
+                    value.wrapping_add_signed(bytes.sleb()?)
+                }
+                // and, plus, shl, ge
+                0x1a | 0x22 | 0x24 | 0x2a => {
+                    depth = depth.checked_sub(2)?;
+                    let (left, right) = (stack[depth], stack[depth + 1]);
+                    match operation {
+                        0x1a => left & right,
+                        0x22 => left.wrapping_add(right),
+                        0x24 => left.checked_shl(right as u32)?,
+                        _ => usize::from(left as isize >= right as isize),
+                    }
+                }
+                _ => return None,
+            };
+            *stack.get_mut(depth)? = value;
+            depth += 1;
+        }
+        depth.checked_sub(1).map(|top| stack[top])
     }
 }
 
 /// Looks for the end of `function`'s frame, which begins at `sp`.
-fn find_end(function: &Function, sp: usize, copy: Copy<'_>) -> Option<usize> {
+fn find_end(function: &Function, sp: usize, memory: &mut impl Memory) -> Option<usize> {
     /// At a call the stack pointer is a multiple of this.
     const ALIGNMENT: usize = 16;
-    let ends = (sp / ALIGNMENT + 1..=copy.end() / ALIGNMENT).map(|end| end * ALIGNMENT);
+    let ends = (sp / ALIGNMENT + 1..=memory.end()? / ALIGNMENT).map(|end| end * ALIGNMENT);
     let mut first_possible = None;
     for end in ends {
-        let Some(return_address) = copy.word(end - size_of::<usize>()) else {
+        let Some(return_address) = memory.word(end - size_of::<usize>()) else {
             continue;
         };
         match Call::before(return_address, function.start) {
@@ -252,393 +396,6 @@ impl Call {
     }
 }
 
-// ---- the tables ----
-
-/// A function with its entry in the tables, at an address in it.
-struct Function {
-    start: usize,
-    address: usize,
-    entry: *const u8,
-}
-
-/// How the caller's value of a register is found.
-#[derive(Clone, Copy)]
-enum Rule {
-    Same,
-    Lost,
-    /// On the stack, so far from the frame's address.
-    SavedAt(isize),
-    /// The frame's address and this.
-    Is(isize),
-    In(usize),
-}
-
-/// The rules that hold at one address.
-#[derive(Clone, Copy)]
-struct Row {
-    /// The frame's address: a register and what is added to it; `None` for an expression.
-    cfa: Option<(usize, isize)>,
-    rules: [Rule; REGISTERS],
-}
-
-/// What all functions of a compilation have in common.
-struct Common {
-    code_factor: usize,
-    data_factor: isize,
-    /// How addresses are written in the entries.
-    encoding: u8,
-    has_augmentation: bool,
-    instructions: Bytes,
-}
-
-impl Function {
-    fn at(address: usize) -> Option<Function> {
-        let mut bases = Bases {
-            text: ptr::null(),
-            data: ptr::null(),
-            function: ptr::null(),
-        };
-        // SAFETY: any address can be looked up; `bases` has room for the answer.
-        let entry = unsafe { _Unwind_Find_FDE(address as *const c_void, &raw mut bases) };
-        let start = bases.function as usize;
-        (!entry.is_null() && start <= address).then_some(Function {
-            start,
-            address,
-            entry,
-        })
-    }
-
-    /// The rules at its address.
-    fn row(&self) -> Option<Row> {
-        // SAFETY: the tables' entry, as libgcc has found it.
-        let mut entry = unsafe { Bytes::of_entry(self.entry) }?;
-        let at_common = entry.at;
-        let common = at_common.wrapping_sub(entry.u32()? as usize);
-        // SAFETY: the entry says where its common part begins.
-        let common = Common::read(unsafe { Bytes::of_entry(common) }?)?;
-        // Where the function begins, which is known, and its length.
-        entry.skip_encoded(common.encoding)?;
-        entry.skip_encoded(common.encoding & 0x0f)?;
-        if common.has_augmentation {
-            let len = entry.uleb()?;
-            entry.take(len)?;
-        }
-        let blank = Row {
-            cfa: None,
-            rules: [Rule::Same; REGISTERS],
-        };
-        let mut rows = Rows {
-            common: &common,
-            initial: blank,
-            row: blank,
-            location: self.start,
-            until: self.address,
-            remembered: [blank; Rows::DEPTH],
-            depth: 0,
-        };
-        rows.run(common.instructions)?;
-        rows.initial = rows.row;
-        rows.run(entry)?;
-        Some(rows.row)
-    }
-}
-
-impl Common {
-    fn read(mut bytes: Bytes) -> Option<Common> {
-        // Its id is 0 where an entry has the way to it.
-        if bytes.u32()? != 0 {
-            return None;
-        }
-        let version = bytes.u8()?;
-        let augmentation = bytes.text()?;
-        let code_factor = bytes.uleb()?;
-        let data_factor = bytes.sleb()?;
-        let return_address = if version == 1 {
-            usize::from(bytes.u8()?)
-        } else {
-            bytes.uleb()?
-        };
-        if return_address != RETURN_ADDRESS {
-            return None;
-        }
-        let mut encoding = 0;
-        let has_augmentation = augmentation.first() == Some(&b'z');
-        if has_augmentation {
-            let len = bytes.uleb()?;
-            let mut data = bytes.take(len)?;
-            for letter in &augmentation[1..] {
-                match letter {
-                    b'R' => encoding = data.u8()?,
-                    b'L' => drop(data.u8()?),
-                    b'P' => {
-                        let encoding = data.u8()?;
-                        data.skip_encoded(encoding)?;
-                    }
-                    b'S' => {}
-                    _ => return None,
-                }
-            }
-        } else if !augmentation.is_empty() {
-            return None;
-        }
-        Some(Common {
-            code_factor,
-            data_factor,
-            encoding,
-            has_augmentation,
-            instructions: bytes,
-        })
-    }
-}
-
-/// Instructions at work, which make the rows from a function's start on.
-struct Rows<'a> {
-    common: &'a Common,
-    /// What the common part has made, to which registers are restored.
-    initial: Row,
-    row: Row,
-    location: usize,
-    until: usize,
-    remembered: [Row; Rows::DEPTH],
-    depth: usize,
-}
-
-impl Rows<'_> {
-    /// Rows that can be remembered at once; compilers need one.
-    const DEPTH: usize = 4;
-
-    /// Runs instructions until they are about a later place. `None`: they are not understood.
-    fn run(&mut self, mut bytes: Bytes) -> Option<()> {
-        while let Some(opcode) = bytes.u8() {
-            let operand = usize::from(opcode & 0x3f);
-            match opcode {
-                // advance_loc, offset, restore
-                0x40..=0x7f => self.location += operand * self.common.code_factor,
-                0x80..=0xbf => {
-                    let offset = self.factored(bytes.uleb()? as isize);
-                    self.set(operand, Rule::SavedAt(offset))?;
-                }
-                0xc0..=0xff => self.restore(operand)?,
-                // nop
-                0x00 => {}
-                // set_loc is not used where code can be moved.
-                // advance_loc1, 2, 4
-                0x02 => self.location += usize::from(bytes.u8()?) * self.common.code_factor,
-                0x03 => self.location += usize::from(bytes.u16()?) * self.common.code_factor,
-                0x04 => self.location += bytes.u32()? as usize * self.common.code_factor,
-                // offset_extended, restore_extended, undefined, same_value, register
-                0x05 => {
-                    let (register, offset) = (bytes.uleb()?, bytes.uleb()?);
-                    let offset = self.factored(offset as isize);
-                    self.set(register, Rule::SavedAt(offset))?;
-                }
-                0x06 => self.restore(bytes.uleb()?)?,
-                0x07 => self.set(bytes.uleb()?, Rule::Lost)?,
-                0x08 => self.set(bytes.uleb()?, Rule::Same)?,
-                0x09 => {
-                    let (register, other) = (bytes.uleb()?, bytes.uleb()?);
-                    let is_known = other < REGISTERS;
-                    self.set(
-                        register,
-                        if is_known {
-                            Rule::In(other)
-                        } else {
-                            Rule::Lost
-                        },
-                    )?;
-                }
-                // remember_state, restore_state
-                0x0a => {
-                    *self.remembered.get_mut(self.depth)? = self.row;
-                    self.depth += 1;
-                }
-                0x0b => {
-                    self.depth = self.depth.checked_sub(1)?;
-                    self.row = self.remembered[self.depth];
-                }
-                // def_cfa, def_cfa_register, def_cfa_offset, def_cfa_expression
-                0x0c => {
-                    let (register, offset) = (bytes.uleb()?, bytes.uleb()?);
-                    self.set_cfa(register, offset as isize)?;
-                }
-                0x0d => self.set_cfa(bytes.uleb()?, self.row.cfa?.1)?,
-                0x0e => self.set_cfa(self.row.cfa?.0, bytes.uleb()? as isize)?,
-                0x0f => {
-                    let len = bytes.uleb()?;
-                    bytes.take(len)?;
-                    self.row.cfa = None;
-                }
-                // expression, val_expression
-                0x10 | 0x16 => {
-                    let (register, len) = (bytes.uleb()?, bytes.uleb()?);
-                    bytes.take(len)?;
-                    self.set(register, Rule::Lost)?;
-                }
-                // offset_extended_sf, def_cfa_sf, def_cfa_offset_sf
-                0x11 => {
-                    let (register, offset) = (bytes.uleb()?, bytes.sleb()?);
-                    let offset = self.factored(offset);
-                    self.set(register, Rule::SavedAt(offset))?;
-                }
-                0x12 => {
-                    let (register, offset) = (bytes.uleb()?, bytes.sleb()?);
-                    let offset = self.factored(offset);
-                    self.set_cfa(register, offset)?;
-                }
-                0x13 => {
-                    let offset = bytes.sleb()?;
-                    let offset = self.factored(offset);
-                    self.set_cfa(self.row.cfa?.0, offset)?;
-                }
-                // val_offset, val_offset_sf
-                0x14 => {
-                    let (register, offset) = (bytes.uleb()?, bytes.uleb()?);
-                    let offset = self.factored(offset as isize);
-                    self.set(register, Rule::Is(offset))?;
-                }
-                0x15 => {
-                    let (register, offset) = (bytes.uleb()?, bytes.sleb()?);
-                    let offset = self.factored(offset);
-                    self.set(register, Rule::Is(offset))?;
-                }
-                // GNU_args_size, for exceptions only
-                0x2e => drop(bytes.uleb()?),
-                _ => return None,
-            }
-            if self.location > self.until {
-                // Of what follows nothing holds yet. The advance changed no rule.
-                return Some(());
-            }
-        }
-        Some(())
-    }
-
-    fn factored(&self, offset: isize) -> isize {
-        offset.wrapping_mul(self.common.data_factor)
-    }
-
-    fn set(&mut self, register: usize, rule: Rule) -> Option<()> {
-        // Others are those of floating point and vectors, which are nobody's across calls.
-        if let Some(place) = self.row.rules.get_mut(register) {
-            *place = rule;
-        }
-        Some(())
-    }
-
-    fn restore(&mut self, register: usize) -> Option<()> {
-        let rule = self.initial.rules.get(register).copied();
-        self.set(register, rule.unwrap_or(Rule::Same))
-    }
-
-    fn set_cfa(&mut self, register: usize, offset: isize) -> Option<()> {
-        if register >= REGISTERS {
-            return None;
-        }
-        self.row.cfa = Some((register, offset));
-        Some(())
-    }
-}
-
-/// Bytes of the tables, taken from the front.
-#[derive(Clone, Copy)]
-struct Bytes {
-    at: *const u8,
-    len: usize,
-}
-
-impl Bytes {
-    /// What follows the length at an entry's start.
-    ///
-    /// # Safety
-    ///
-    /// An entry of the tables begins at `at`, whose object stays mapped.
-    unsafe fn of_entry(at: *const u8) -> Option<Bytes> {
-        let mut bytes = Bytes { at, len: 4 };
-        let len = bytes.u32()?;
-        // 0xffff_ffff announces the 64-bit form; 0 ends the tables.
-        (len != 0 && len != u32::MAX).then_some(Bytes {
-            at: bytes.at,
-            len: len as usize,
-        })
-    }
-
-    fn take(&mut self, len: usize) -> Option<Bytes> {
-        let rest = self.len.checked_sub(len)?;
-        let taken = Bytes { at: self.at, len };
-        self.at = self.at.wrapping_add(len);
-        self.len = rest;
-        Some(taken)
-    }
-
-    fn number<T>(&mut self) -> Option<T> {
-        let taken = self.take(size_of::<T>())?;
-        // SAFETY: within the entry (`take`), which is mapped; used for integers only.
-        Some(unsafe { ptr::read_unaligned(taken.at.cast()) })
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.number()
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.number()
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.number()
-    }
-
-    fn leb(&mut self) -> Option<(u64, u32, u8)> {
-        let (mut value, mut shift) = (0u64, 0);
-        loop {
-            let byte = self.u8()?;
-            if shift < u64::BITS {
-                value |= u64::from(byte & 0x7f) << shift;
-            }
-            shift += 7;
-            if byte & 0x80 == 0 {
-                return Some((value, shift, byte));
-            }
-        }
-    }
-
-    fn uleb(&mut self) -> Option<usize> {
-        self.leb().map(|(value, ..)| value as usize)
-    }
-
-    fn sleb(&mut self) -> Option<isize> {
-        let (value, shift, last) = self.leb()?;
-        let is_negative = last & 0x40 != 0 && shift < u64::BITS;
-        let sign = if is_negative { u64::MAX << shift } else { 0 };
-        Some((value | sign) as isize)
-    }
-
-    /// Bytes up to a zero.
-    fn text(&mut self) -> Option<&'static [u8]> {
-        let at = self.at;
-        while self.u8()? != 0 {}
-        let len = self.at as usize - at as usize - 1;
-        // SAFETY: `len` bytes of the entry, which nobody writes.
-        Some(unsafe { std::slice::from_raw_parts(at, len) })
-    }
-
-    /// Passes over an address (`DW_EH_PE_…`).
-    fn skip_encoded(&mut self, encoding: u8) -> Option<()> {
-        // 0x50: aligned, which nothing here is.
-        if encoding & 0x70 == 0x50 {
-            return None;
-        }
-        match encoding & 0x0f {
-            0x00 | 0x04 | 0x0c => drop(self.take(8)?),
-            0x01 | 0x09 => drop(self.leb()?),
-            0x02 | 0x0a => drop(self.take(2)?),
-            0x03 | 0x0b => drop(self.take(4)?),
-            _ => return None,
-        }
-        Some(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -667,9 +424,25 @@ mod tests {
         assert_eq!(bytes(b"zR").text(), None);
     }
 
+    /// That of the stubs in `.plt`: `rsp + 8`, and one word more from their 11th byte on.
+    #[test]
+    fn the_rule_of_the_linkers_stubs_is_reckoned() {
+        let rule = [0x77, 8, 0x80, 0, 0x3f, 0x1a, 0x3b, 0x2a, 0x33, 0x24, 0x22];
+        for (byte, expected) in [(0, 0x2008), (10, 0x2008), (11, 0x2010), (15, 0x2010)] {
+            let mut frame = Frame::new(0x1000 + byte + 1);
+            frame.registers[RSP] = Some(0x2000);
+            assert_eq!(frame.evaluate(bytes(&rule)), Some(expected));
+            frame.registers[RSP] = None;
+            assert_eq!(frame.evaluate(bytes(&rule)), None, "of what is not known");
+        }
+        for nonsense in [&[][..], &[0x22], &[0x30, 0x1a], &[0xff], &[0x30; 9]] {
+            assert_eq!(Frame::new(1).evaluate(bytes(nonsense)), None);
+        }
+    }
+
     #[test]
     fn nothing_outside_the_copy_is_read() {
-        let copy = Copy {
+        let mut copy = Copy {
             sp: 0x1000,
             words: &[7, 8],
         };

@@ -113,10 +113,13 @@ fn a_context_that_has_not_begun_is_its_first_frame() {
 
 static INTERRUPTED: [AtomicUsize; 64] = [const { AtomicUsize::new(0) }; 64];
 static INTERRUPTED_LEN: AtomicUsize = AtomicUsize::new(0);
+/// Not zero: who is to be interrupted is where it is to be.
+static HAS_BEGUN: AtomicUsize = AtomicUsize::new(0);
 
-extern "C" fn on_signal(_: i32, _: *mut libc::siginfo_t, _: *mut c_void) {
+extern "C" fn on_signal(_: i32, _: *mut libc::siginfo_t, context: *mut c_void) {
     let mut addresses = [0; 64];
-    let walk = trace::interrupted(&mut addresses);
+    // SAFETY: a handler's own argument.
+    let walk = unsafe { trace::interrupted(context, &mut addresses) };
     for (to, from) in INTERRUPTED.iter().zip(addresses) {
         to.store(from, Relaxed);
     }
@@ -125,37 +128,141 @@ extern "C" fn on_signal(_: i32, _: *mut libc::siginfo_t, _: *mut c_void) {
 
 #[inline(never)]
 fn spins_until_interrupted() {
+    HAS_BEGUN.store(1, Relaxed);
     while INTERRUPTED_LEN.load(Relaxed) == 0 {
         std::hint::spin_loop();
     }
 }
 
-#[test]
-fn what_a_signal_interrupts_is_walked_without_the_handler() {
-    let _one = start();
+/// Calls `run` on this thread, and once it has begun sends a signal to it, whose handler walks on a stack of its own.
+/// What it has found.
+fn interrupted_while(run: impl FnOnce()) -> Vec<usize> {
+    /// As `gort-core` gives to its threads.
+    const STACK: usize = 64 << 10;
     trace::prepare();
-    let m = M::new();
-    let go = spawn(spins_until_interrupted);
-    // SAFETY: plain use of the signal API; the handler has the type that SA_SIGINFO wants, and its
-    // thread is this one, which outlives the other.
+    INTERRUPTED_LEN.store(0, Relaxed);
+    HAS_BEGUN.store(0, Relaxed);
+    let mut stack = vec![0_u8; STACK];
+    // SAFETY: plain use of the signal API; the handler has the type that SA_SIGINFO wants, its stack is there until
+    // it is taken back, and its thread is this one, which outlives the other.
     unsafe {
+        let mut before = std::mem::zeroed();
+        let ours = libc::stack_t {
+            ss_sp: stack.as_mut_ptr().cast(),
+            ss_flags: 0,
+            ss_size: STACK,
+        };
+        assert_eq!(libc::sigaltstack(&raw const ours, &raw mut before), 0);
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = on_signal as *const () as usize;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
-        libc::sigaction(libc::SIGPROF, &action, std::ptr::null_mut());
+        libc::sigaction(libc::SIGPROF, &raw const action, std::ptr::null_mut());
         let target = libc::pthread_self();
         std::thread::scope(|scope| {
-            scope.spawn(|| libc::pthread_kill(target, libc::SIGPROF));
-            m.finish(&go);
+            scope.spawn(|| {
+                while HAS_BEGUN.load(Relaxed) == 0 {
+                    std::thread::yield_now();
+                }
+                libc::pthread_kill(target, libc::SIGPROF)
+            });
+            run();
         });
+        assert_eq!(
+            libc::sigaltstack(&raw const before, std::ptr::null_mut()),
+            0
+        );
     }
-    let addresses: Vec<usize> = INTERRUPTED[..INTERRUPTED_LEN.load(Relaxed)]
+    INTERRUPTED[..INTERRUPTED_LEN.load(Relaxed)]
         .iter()
         .map(|address| address.load(Relaxed))
-        .collect();
+        .collect()
+}
+
+#[test]
+fn what_a_signal_interrupts_is_walked_without_the_handler() {
+    let _one = start();
+    let m = M::new();
+    let go = spawn(spins_until_interrupted);
+    let addresses = interrupted_while(|| m.finish(&go));
     assert!(!names(addresses[0]).contains("on_signal"));
     for address in &addresses {
         assert!(!names(*address).contains("on_signal"), "{addresses:x?}");
+    }
+    assert_in_order(&addresses, &["spins_until_interrupted"]);
+    // On a thread's stack, and all the way to a caller of many.
+    let addresses = interrupted_while(spins_until_interrupted);
+    let callers = ["spins_until_interrupted", "interrupted_while"];
+    assert_in_order(&addresses, &callers);
+}
+
+extern "C" fn spins_in_a_handler(_signo: i32) {
+    spins_until_interrupted();
+}
+
+#[inline(never)]
+fn raises_a_signal() {
+    // SAFETY: a handler of the right type, which is called here and now, on this stack.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = spins_in_a_handler as *const () as usize;
+        libc::sigaction(libc::SIGUSR2, &raw const action, std::ptr::null_mut());
+        libc::raise(libc::SIGUSR2);
+    }
+}
+
+/// Of a handler those that called what it has interrupted are found, and that itself.
+#[test]
+fn a_handlers_frame_is_stepped_over() {
+    let _one = start();
+    let m = M::new();
+    let functions = ["spins_in_a_handler", "raises_a_signal"];
+    let go = spawn(raises_a_signal);
+    assert_in_order(&interrupted_while(|| m.finish(&go)), &functions);
+    assert_in_order(&interrupted_while(raises_a_signal), &functions);
+}
+
+// Spins until its argument's word is not zero, with a word more on its stack than its rules know of, and says so in its
+// other argument's. Compilers have such places too, between two calls.
+std::arch::global_asm!(
+    ".globl gort_test_with_a_word_more",
+    ".type gort_test_with_a_word_more, @function",
+    "gort_test_with_a_word_more:",
+    ".cfi_startproc",
+    "push {word}",
+    "mov qword ptr [rsi], 1",
+    "2:",
+    "pause",
+    "cmp qword ptr [rdi], 0",
+    "je 2b",
+    "add rsp, 8",
+    "ret",
+    ".cfi_endproc",
+    ".size gort_test_with_a_word_more, . - gort_test_with_a_word_more",
+    word = const WORD_MORE,
+);
+
+/// What it pushes, where a walk looks for a return address: no code, and no memory, is there.
+const WORD_MORE: i32 = 0x1234;
+
+unsafe extern "C" {
+    fn gort_test_with_a_word_more(until: &AtomicUsize, has_begun: &AtomicUsize);
+}
+
+fn spins_with_a_word_more() {
+    // SAFETY: it keeps what callers rely on, reads one argument and writes the other, whole words.
+    unsafe { gort_test_with_a_word_more(&INTERRUPTED_LEN, &HAS_BEGUN) };
+}
+
+/// Not with a fault at what is taken for a return address.
+#[test]
+fn where_the_rules_are_wrong_a_walk_ends() {
+    let _one = start();
+    let m = M::new();
+    let go = spawn(spins_with_a_word_more);
+    let on_goroutine = interrupted_while(|| m.finish(&go));
+    for addresses in [on_goroutine, interrupted_while(spins_with_a_word_more)] {
+        assert!(names(addresses[0]).contains("gort_test_with_a_word_more"));
+        assert_eq!(addresses[1..], [WORD_MORE as usize]);
     }
 }
 
@@ -176,6 +283,7 @@ fn set_stepping(on: bool) {
 // Calls its argument with nothing that could be an address in `rbp`, as a frame may that catches. std's own
 // frames are found by that register.
 std::arch::global_asm!(
+    ".globl gort_test_without_rbp",
     ".type gort_test_without_rbp, @function",
     "gort_test_without_rbp:",
     ".cfi_startproc",
@@ -229,9 +337,10 @@ fn each_instruction_of_a_panic_can_be_walked_from() {
     unsafe extern "C" {
         fn _Unwind_RaiseException();
     }
-    extern "C" fn on_step(_signo: i32, _info: *mut libc::siginfo_t, _context: *mut c_void) {
+    extern "C" fn on_step(_signo: i32, _info: *mut libc::siginfo_t, context: *mut c_void) {
         let mut addresses = [0; 64];
-        let walk = trace::interrupted(&mut addresses);
+        // SAFETY: a handler's own argument.
+        let walk = unsafe { trace::interrupted(context, &mut addresses) };
         let mut functions = addresses[..walk.len]
             .iter()
             .map(|at| trace::function_of(at - 1));

@@ -55,7 +55,8 @@ extern "C" fn on_fault(signo: c_int, info: *mut libc::siginfo_t, context: *mut c
         return;
     }
     if let Some((gp, bytes)) = address.and_then(overflowed) {
-        report(gp, bytes);
+        // SAFETY: a handler's own argument.
+        unsafe { report(gp, bytes, context) };
     }
     // SAFETY: a handler's own arguments.
     unsafe { signal::chain(signo, info, context) }
@@ -154,7 +155,11 @@ impl Frames {
 }
 
 /// Says what has happened and ends the process. Async-signal-safe.
-fn report(gp: GRef, bytes: usize) -> ! {
+///
+/// # Safety
+///
+/// `context` is the `ucontext_t` of the handler that calls.
+unsafe fn report(gp: GRef, bytes: usize, context: *const c_void) -> ! {
     // Whatever comes now comes too late: no preemption, no handler of the user's.
     signal::block_all();
     if STATE
@@ -170,7 +175,8 @@ fn report(gp: GRef, bytes: usize) -> ! {
     introduce(gp, bytes);
     // SAFETY: the only handler past WALKING; the reporter waits for WALKED.
     let frames = unsafe { &mut *FRAMES.0.get() };
-    trace::interrupted_each(&mut |address| frames.push(address));
+    // SAFETY: as the caller promises.
+    unsafe { trace::interrupted_each(context, &mut |address| frames.push(address)) };
     if !fork::is_forked() {
         set_state(WALKED);
         let until_ns = clock::now_ns() + NAMES_NS;

@@ -149,7 +149,8 @@ extern "C" fn on_signal(signo: c_int, info: *mut libc::siginfo_t, context: *mut 
     let errno = unsafe { *libc::__errno_location() };
     // SAFETY: the kernel's context of this signal.
     unsafe { trace::on_signal(context) };
-    stop_if_asked();
+    // SAFETY: as above.
+    unsafe { stop_if_asked(context) };
     // SAFETY: the kernel's info, if any.
     let is_ours = unsafe { info.as_ref() }.is_some_and(|info| info.si_code == libc::SI_TKILL);
     if !is_ours {
@@ -162,7 +163,11 @@ extern "C" fn on_signal(signo: c_int, info: *mut libc::siginfo_t, context: *mut 
 
 /// Waits for a P if the interrupted goroutine is outside the runtime, and computes without one or is asked to
 /// let others go first (W2).
-fn stop_if_asked() {
+///
+/// # Safety
+///
+/// `context` is the `ucontext_t` of the handler that calls.
+unsafe fn stop_if_asked(context: *const c_void) {
     // SAFETY: the word is 0 or an M, which is never freed.
     let Some(mp) = (unsafe { (thread_state::running_m() as *const M).as_ref() }) else {
         return;
@@ -173,7 +178,7 @@ fn stop_if_asked() {
     let Some(gp) = crate::g::running_here() else {
         return;
     };
-    stall::until_stopped(mp, gp, || {
+    let stop = || {
         syscall::stop_in_place(mp, gp, |wait| {
             PREEMPTIONS.fetch_add(1, Ordering::Relaxed);
             let observer = OBSERVER.load(Ordering::Acquire);
@@ -188,7 +193,9 @@ fn stop_if_asked() {
             wait();
             signal::block(libc::SIGURG);
         });
-    });
+    };
+    // SAFETY: as the caller promises.
+    unsafe { stall::until_stopped(mp, gp, context, stop) };
 }
 
 /// Asks the goroutine that computes on `pp`, since its switch number `switches`, to stop in the handler. False:

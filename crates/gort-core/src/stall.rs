@@ -34,6 +34,7 @@
 mod call;
 mod record;
 
+use std::ffi::c_void;
 use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::Ordering;
@@ -115,13 +116,23 @@ pub(crate) fn came_back(mp: &'static M, gp: GRef) {
 
 /// For the signal handler that is about to stop goroutine `gp` on `mp`, by calling `stop`: it may have been stalled
 /// until now. Async-signal-safe.
-pub(crate) fn until_stopped(mp: &'static M, gp: GRef, stop: impl FnOnce()) {
+///
+/// # Safety
+///
+/// `context` is the `ucontext_t` of the handler.
+pub(crate) unsafe fn until_stopped(
+    mp: &'static M,
+    gp: GRef,
+    context: *const c_void,
+    stop: impl FnOnce(),
+) {
     let record = record::take_own(mp, gp);
     record.inspect(|record| record.stop_clock(mp));
     stop();
     // Its stack is as before, and now it keeps nobody waiting.
     if let Some(record) = record {
-        record.end(|addresses| arch::interrupted(addresses));
+        // SAFETY: as the caller promises.
+        record.end(|addresses| unsafe { arch::interrupted(context, addresses) });
         reporter::ask(Job::Stalls);
     }
 }

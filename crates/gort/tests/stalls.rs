@@ -47,6 +47,7 @@ fn the_case() {
         "read" => gort::run(reads),
         "lock" => gort::run(locks),
         "compute" => gort::run(computes),
+        "compute askew" => gort::run(computes_askew),
         "compute alone" => gort::run(computes_alone),
         "announced" => gort::run(announces),
         "twice" => gort::run(reads_twice),
@@ -197,16 +198,46 @@ fn computes_until(flag: &AtomicBool) {
     }
 }
 
-/// Others want the turn, so that the loops are stopped by the signal, and found while they go on.
+// As `computes_until`, in a frame with one word more than its rules for unwinding know of: what is taken for its return
+// address leads to no memory.
+std::arch::global_asm!(
+    ".globl gort_test_computes_askew",
+    ".type gort_test_computes_askew, @function",
+    "gort_test_computes_askew:",
+    ".cfi_startproc",
+    "push 0x1234",
+    "2:",
+    "pause",
+    "cmp byte ptr [rdi], 0",
+    "je 2b",
+    "add rsp, 8",
+    "ret",
+    ".cfi_endproc",
+    ".size gort_test_computes_askew, . - gort_test_computes_askew",
+);
+
+unsafe extern "C" {
+    fn gort_test_computes_askew(flag: &AtomicBool);
+}
+
 fn computes() {
+    computes_beside_another(computes_until, "computes_until");
+}
+
+fn computes_askew() {
+    // SAFETY: it keeps what callers rely on, and reads the flag.
+    let compute = |flag: &AtomicBool| unsafe { gort_test_computes_askew(flag) };
+    computes_beside_another(compute, "gort_test_computes_askew");
+}
+
+/// Others want the turn, so that the loops are stopped by the signal, and found while they go on.
+fn computes_beside_another(compute: fn(&AtomicBool), name: &str) {
     static STOP: AtomicBool = AtomicBool::new(false);
-    let loops = [0, 1].map(|_| gort::go(|| computes_until(&STOP)));
+    let loops = [0, 1].map(|_| gort::go(move || compute(&STOP)));
     let deadline = Instant::now() + Duration::from_secs(30);
     let is_found = || {
         let mut stalls = metrics().stalls.into_iter();
-        stalls.any(|stall| {
-            stall.kind() == StallKind::Computing && has_function(&stall, "computes_until")
-        })
+        stalls.any(|stall| stall.kind() == StallKind::Computing && has_function(&stall, name))
     };
     while !is_found() {
         assert!(Instant::now() < deadline, "{:#?}", metrics().stalls);
@@ -341,6 +372,14 @@ fn stalls_of_one_place_are_counted_together() {
 fn a_lock_that_is_held_elsewhere_is_a_futex() {
     assert_case("lock", &[]);
     assert_case("lock", &[("GORT_PROCS", "1")]);
+}
+
+/// Compilers get the rules wrong too, here and there between two calls.
+#[test]
+fn a_computation_is_found_where_the_rules_for_unwinding_are_wrong() {
+    assert_case("compute askew", &[("GORT_PROCS", "1")]);
+    let thread_mode = [("GORT_PROCS", "1"), ("GORT_TLS", "thread")];
+    assert_case("compute askew", &thread_mode);
 }
 
 #[test]

@@ -148,7 +148,8 @@ pub unsafe fn on_signal(context: *mut c_void) -> bool {
     }
     if change(ASKED, WALKING) {
         let mut addresses = [0; FRAMES_MAX];
-        let walk = arch::interrupted(&mut addresses);
+        // SAFETY: as the caller promises.
+        let walk = unsafe { arch::interrupted(context, &mut addresses) };
         for (to, from) in ANSWER.iter().zip(&addresses[..walk.len]) {
             to.store(*from, Ordering::Relaxed);
         }
