@@ -87,7 +87,7 @@ impl Live {
     fn fetch(&mut self, address: usize) {
         let page = address & !(stack::PAGE - 1);
         let from = address.saturating_sub(BELOW * WORD).max(page);
-        let bytes = (WINDOW * WORD).min(page + stack::PAGE - from);
+        let bytes = (WINDOW * WORD).min(stack::PAGE - (from - page));
         let iovec = |at: usize| libc::iovec {
             iov_base: at as *mut c_void,
             iov_len: bytes,

@@ -171,7 +171,7 @@ impl Frame {
     /// Interrupted with these registers, as the kernel has them. The address is that of the next instruction's second
     /// byte, as if it were a call's.
     pub(crate) fn interrupted(registers: &[libc::greg_t]) -> Frame {
-        let mut frame = Frame::new(registers[libc::REG_RIP as usize] as usize + 1);
+        let mut frame = Frame::new((registers[libc::REG_RIP as usize] as usize).wrapping_add(1));
         for (register, at) in frame.registers.iter_mut().zip(IN_CONTEXT) {
             *register = Some(registers[at as usize] as usize);
         }
@@ -262,9 +262,9 @@ impl Frame {
         self.signals_left = self.signals_left.checked_sub(1)?;
         // The kernel has put its context below what the handler returns to.
         let context = self.registers[RSP]?;
-        let registers = context + offset_of!(libc::ucontext_t, uc_mcontext.gregs);
+        let registers = context.wrapping_add(offset_of!(libc::ucontext_t, uc_mcontext.gregs));
         for (register, at) in self.registers.iter_mut().zip(IN_CONTEXT) {
-            *register = memory.word(registers + at as usize * size_of::<usize>());
+            *register = memory.word(registers.wrapping_add(at as usize * size_of::<usize>()));
         }
         self.pc = self.registers[RETURN_ADDRESS].take()?.wrapping_add(1);
         self.is_interrupted = true;

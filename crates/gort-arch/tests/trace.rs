@@ -9,8 +9,10 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::ffi::c_void;
 use std::hint::black_box;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 
 use common::*;
@@ -327,6 +329,24 @@ fn who_panics() {
     std::panic::resume_unwind(Box::new(7_u8));
 }
 
+/// Calls `run` and `on_step` after each of its instructions, on this thread.
+fn step_through(run: fn(), on_step: extern "C" fn(i32, *mut libc::siginfo_t, *mut c_void)) {
+    static ONE_HANDLER: Mutex<()> = Mutex::new(());
+    let _one = ONE_HANDLER
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    trace::prepare();
+    // SAFETY: a handler of the right type, and a set of flags.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_step as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        let before = std::ptr::null_mut();
+        assert_eq!(libc::sigaction(libc::SIGTRAP, &raw const action, before), 0);
+    }
+    run();
+}
+
 /// A signal may come at any of them. The unwinder itself has some at which its own callers cannot be found:
 /// while it puts the registers of the frame that catches in the place of those that it has saved.
 #[test]
@@ -352,20 +372,45 @@ fn each_instruction_of_a_panic_can_be_walked_from() {
         WHOLE.fetch_add(usize::from(!walk.is_cut), Relaxed);
         WRONG.fetch_add(usize::from(!is_right && !walk.is_cut), Relaxed);
     }
-    trace::prepare();
-    // SAFETY: a handler of the right type, and a set of flags.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = on_step as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO;
-        let before = std::ptr::null_mut();
-        assert_eq!(libc::sigaction(libc::SIGTRAP, &raw const action, before), 0);
-    }
-    panics_step_by_step();
+    step_through(panics_step_by_step, on_step);
     let [steps, whole, wrong] = [&STEPS, &WHOLE, &WRONG].map(|count| count.load(Relaxed));
     assert!(steps > 1_000, "{steps} instructions");
     assert_eq!(wrong, 0, "of {steps} walks, {whole} of them whole");
     assert!(whole > steps / 100, "{whole} of {steps} walks were whole");
+}
+
+#[inline(never)]
+fn works_step_by_step() {
+    set_stepping(true);
+    let mut words: Vec<String> = (0..12_u32).map(|n| format!("{:x}", n * 7919)).collect();
+    words.sort();
+    let counts: HashMap<&str, usize> = words.iter().map(|word| (&**word, word.len())).collect();
+    black_box(counts.values().sum::<usize>());
+    set_stepping(false);
+}
+
+/// Ordinary code: std's, the allocator's, ours. Most walks come to the caller of all; none ends in a fault.
+#[test]
+fn each_instruction_of_ordinary_work_can_be_walked_from() {
+    static STEPS: AtomicUsize = AtomicUsize::new(0);
+    static RIGHT: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn on_step(_signo: i32, _info: *mut libc::siginfo_t, context: *mut c_void) {
+        let mut addresses = [0; 64];
+        // SAFETY: a handler's own argument.
+        let walk = unsafe { trace::interrupted(context, &mut addresses) };
+        let caller = works_step_by_step as fn() as usize;
+        let mut found = addresses[..walk.len].iter();
+        let is_right = found.any(|at| trace::function_of(at.wrapping_sub(1)) == caller);
+        STEPS.fetch_add(1, Relaxed);
+        RIGHT.fetch_add(usize::from(is_right), Relaxed);
+    }
+    step_through(works_step_by_step, on_step);
+    let [steps, right] = [&STEPS, &RIGHT].map(|count| count.load(Relaxed));
+    assert!(steps > 5_000, "{steps} instructions");
+    assert!(
+        right >= steps - steps / 50,
+        "{right} of {steps} walks were right"
+    );
 }
 
 #[test]
