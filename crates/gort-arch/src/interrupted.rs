@@ -92,15 +92,12 @@ impl Live {
             iov_base: at as *mut c_void,
             iov_len: bytes,
         };
-        let (to, from_there) = (iovec(self.window.as_mut_ptr().addr()), iovec(from));
+        let (here, there) = (iovec(self.window.as_mut_ptr().addr()), iovec(from));
         // SAFETY: writes at most `bytes` to the window, which has so many. What it reads it need not be able to read.
         let copied = unsafe {
-            let process = sys::raw(libc::SYS_getpid, [0; 4]) as usize;
-            let (to, from) = (&raw const to, &raw const from_there);
-            sys::raw_six(
-                libc::SYS_process_vm_readv,
-                [process, to.addr(), 1, from.addr(), 1, 0],
-            )
+            let process = sys::raw(libc::SYS_getpid, []) as usize;
+            let (here, there) = ((&raw const here).addr(), (&raw const there).addr());
+            sys::raw(libc::SYS_process_vm_readv, [process, here, 1, there, 1, 0])
         };
         self.window_at = from;
         self.window_len = usize::try_from(copied).unwrap_or(0) / WORD;

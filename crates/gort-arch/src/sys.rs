@@ -141,41 +141,25 @@ pub(crate) fn gettid() -> u32 {
     (unsafe { raw(libc::SYS_gettid, [0; 4]) }) as u32
 }
 
-/// One system call; a result in -4095..0 is the negated error number.
+/// One system call of up to six arguments; a result in -4095..0 is the negated error number.
 ///
 /// # Safety
 ///
 /// As the system call demands of its arguments.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub(crate) unsafe fn raw(number: libc::c_long, args: [usize; 4]) -> isize {
-    let result: isize;
-    // SAFETY: the Linux x86-64 convention: number in rax, arguments in rdi, rsi, rdx, r10; rcx and
-    // r11 are lost. The kernel may read and write memory, so no `nomem`.
-    unsafe {
-        core::arch::asm!(
-            "syscall",
-            inlateout("rax") number as isize => result,
-            in("rdi") args[0],
-            in("rsi") args[1],
-            in("rdx") args[2],
-            in("r10") args[3],
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack),
-        );
-    }
-    result
+pub(crate) unsafe fn raw<const N: usize>(number: libc::c_long, args: [usize; N]) -> isize {
+    const { assert!(N <= 6, "the kernel takes six") };
+    let mut six = [0; 6];
+    six[..N].copy_from_slice(&args);
+    // SAFETY: the caller's contract is the same; the kernel does not look at what a call does not take.
+    unsafe { raw_six(number, six) }
 }
 
-/// As [`raw`], for a system call that takes more.
-///
-/// # Safety
-///
-/// As the system call demands of its arguments.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub(crate) unsafe fn raw_six(number: libc::c_long, args: [usize; 6]) -> isize {
+#[inline(always)]
+unsafe fn raw_six(number: libc::c_long, args: [usize; 6]) -> isize {
     let result: isize;
-    // SAFETY: as in `raw`; the last two are in r8 and r9.
+    // SAFETY: the Linux x86-64 convention: number in rax, arguments in rdi, rsi, rdx, r10, r8, r9; rcx and
+    // r11 are lost. The kernel may read and write memory, so no `nomem`.
     unsafe {
         core::arch::asm!(
             "syscall",
@@ -194,15 +178,11 @@ pub(crate) unsafe fn raw_six(number: libc::c_long, args: [usize; 6]) -> isize {
     result
 }
 
-/// One system call; a result in -4095..0 is the negated error number.
-///
-/// # Safety
-///
-/// As the system call demands of its arguments.
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-pub(crate) unsafe fn raw(number: libc::c_long, args: [usize; 4]) -> isize {
-    // SAFETY: the caller's contract is the same.
-    let result = unsafe { libc::syscall(number, args[0], args[1], args[2], args[3]) };
+unsafe fn raw_six(number: libc::c_long, args: [usize; 6]) -> isize {
+    let [a, b, c, d, e, f] = args;
+    // SAFETY: the contract of the caller's caller is the same.
+    let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
     if result == -1 {
         let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
         return -(errno as isize);

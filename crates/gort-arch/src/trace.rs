@@ -56,6 +56,26 @@ pub struct Walk {
     pub is_cut: bool,
 }
 
+impl Walk {
+    /// Writes what `each` comes to, which calls its argument with each address until that answers false, and says
+    /// whether there are more.
+    pub(crate) fn of(
+        addresses: &mut [usize],
+        each: impl FnOnce(&mut dyn FnMut(usize) -> bool) -> bool,
+    ) -> Walk {
+        let mut len = 0;
+        let is_cut = each(&mut |address| {
+            let Some(place) = addresses.get_mut(len) else {
+                return false;
+            };
+            *place = address;
+            len += 1;
+            true
+        });
+        Walk { len, is_cut }
+    }
+}
+
 /// From which frame on a walk counts.
 enum From {
     First,
@@ -141,38 +161,32 @@ pub fn own(addresses: &mut [usize]) -> Walk {
 ///
 /// `context` is the `ucontext_t` of the signal handler that calls.
 pub unsafe fn interrupted(context: *const c_void, addresses: &mut [usize]) -> Walk {
-    #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
-    {
-        // SAFETY: the caller's contract is the same.
-        let (frame, memory) = unsafe { crate::interrupted::frame(context) };
-        frame.walk(memory, addresses)
-    }
-    #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
-    {
-        let _ = (context, addresses);
-        Walk {
-            len: 0,
-            is_cut: true,
-        }
-    }
+    // SAFETY: the caller's contract is the same.
+    Walk::of(addresses, |visit| unsafe {
+        interrupted_each(context, visit)
+    })
 }
 
 /// Async-signal-safe: as [`interrupted`], for stacks of any depth: calls `visit` with each address until
-/// it answers false.
+/// it answers false. Whether there are more.
 ///
 /// # Safety
 ///
 /// As [`interrupted`].
-pub unsafe fn interrupted_each(context: *const c_void, visit: &mut dyn FnMut(usize) -> bool) {
+pub unsafe fn interrupted_each(
+    context: *const c_void,
+    visit: &mut dyn FnMut(usize) -> bool,
+) -> bool {
     #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
     {
         // SAFETY: the caller's contract is the same.
         let (frame, memory) = unsafe { crate::interrupted::frame(context) };
-        frame.each(memory, visit);
+        frame.each(memory, visit)
     }
     #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
     {
         let _ = (context, visit);
+        true
     }
 }
 

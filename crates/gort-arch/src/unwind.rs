@@ -180,17 +180,8 @@ impl Frame {
     }
 
     /// Writes where it is, and where all its callers are that are found.
-    pub(crate) fn walk(self, memory: impl Memory, addresses: &mut [usize]) -> Walk {
-        let mut len = 0;
-        let is_cut = self.each(memory, &mut |pc| {
-            let Some(place) = addresses.get_mut(len) else {
-                return false;
-            };
-            *place = pc;
-            len += 1;
-            true
-        });
-        Walk { len, is_cut }
+    fn walk(self, memory: impl Memory, addresses: &mut [usize]) -> Walk {
+        Walk::of(addresses, |visit| self.each(memory, visit))
     }
 
     /// Calls `visit` with where it is, and where all its callers are that are found, until that answers false. Whether

@@ -3,13 +3,14 @@
 
 use std::hint::spin_loop;
 use std::io::{Read, Write};
-use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gort::net::UnixStream;
+use gort::runtime::TlsMode;
 use gort::time::after_func;
+use gort_test_support::alone;
 
 /// Ends a test that hangs, with all goroutines.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -20,7 +21,8 @@ const WAITING: u64 = 100;
 /// Messages after which the two that talk are taken to go on with it.
 const MESSAGES: u64 = 10;
 
-/// And after which who waits on another P has had its turn. With the network first it is some 50,000 by luck, or never.
+/// And after which who waits on another P has had its turn. With the network first it is 19,000 for
+/// a timer and 150,000 and more for the others, as luck has it.
 const MEANWHILE_MAX: u64 = 5_000;
 
 /// Each is by itself.
@@ -106,52 +108,57 @@ fn compute_beside_a_busy_network(each: u64, begin: fn(&Arc<Events>)) {
     assert!(meanwhile <= MEANWHILE_MAX, "after {meanwhile} messages");
 }
 
-/// The runtime is the process's, so one test at a time.
-fn on_four_ps_and_on_two(main: fn()) {
-    static STARTED: Mutex<Option<()>> = Mutex::new(None);
-    let mut started = STARTED
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    started.get_or_insert_with(|| gort::Config::new().preempt(false).start().unwrap());
-    for procs in [4, 2].repeat(ROUNDS) {
-        gort::runtime::set_gomaxprocs(procs);
-        gort::run(main);
-    }
+/// As a process of its own, since there the runtime starts with `config`.
+fn on_four_ps_and_on_two(name: &str, config: gort::Config, main: fn()) {
+    alone(name, || {
+        config.preempt(false).start().unwrap();
+        for procs in [4, 2].repeat(ROUNDS) {
+            gort::runtime::set_gomaxprocs(procs);
+            gort::run(main);
+        }
+    });
+}
+
+fn in_thread_mode() -> gort::Config {
+    gort::Config::new().tls(TlsMode::Thread)
+}
+
+fn goroutines_are_served() {
+    compute_beside_a_busy_network(WAITING, |events| {
+        for _ in 0..WAITING {
+            let events = Arc::clone(events);
+            gort::go(move || events.serve());
+        }
+    });
+}
+
+fn timers_are_served() {
+    compute_beside_a_busy_network(1, |events| {
+        let events = Arc::clone(events);
+        after_func(Duration::from_millis(1), move || events.serve()).detach();
+    });
 }
 
 #[test]
 fn those_who_wait_behind_one_that_computes_run() {
-    on_four_ps_and_on_two(|| {
-        compute_beside_a_busy_network(WAITING, |events| {
-            for _ in 0..WAITING {
-                let events = Arc::clone(events);
-                gort::go(move || events.serve());
-            }
-        });
-    });
+    let name = "those_who_wait_behind_one_that_computes_run";
+    on_four_ps_and_on_two(name, gort::Config::new(), goroutines_are_served);
+}
+
+#[test]
+fn those_who_wait_behind_one_that_computes_run_in_thread_mode() {
+    let name = "those_who_wait_behind_one_that_computes_run_in_thread_mode";
+    on_four_ps_and_on_two(name, in_thread_mode(), goroutines_are_served);
 }
 
 #[test]
 fn the_timers_of_a_p_that_computes_fire() {
-    on_four_ps_and_on_two(|| {
-        compute_beside_a_busy_network(1, |events| {
-            let events = Arc::clone(events);
-            after_func(Duration::from_millis(1), move || events.serve()).detach();
-        });
-    });
+    let name = "the_timers_of_a_p_that_computes_fire";
+    on_four_ps_and_on_two(name, gort::Config::new(), timers_are_served);
 }
 
 #[test]
-fn in_thread_mode_it_is_the_same() {
-    const CHILD: &str = "GORT_TEST_CHILD";
-    if std::env::var_os(CHILD).is_some() {
-        return;
-    }
-    let output = Command::new(std::env::current_exe().expect("a test has a file"))
-        .env(CHILD, "1")
-        .env("GORT_TLS", "thread")
-        .output()
-        .expect("this program can be started");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
+fn the_timers_of_a_p_that_computes_fire_in_thread_mode() {
+    let name = "the_timers_of_a_p_that_computes_fire_in_thread_mode";
+    on_four_ps_and_on_two(name, in_thread_mode(), timers_are_served);
 }

@@ -132,12 +132,19 @@ pub(super) fn take_own(pp: &'static P) -> Option<GRef> {
 /// Fires this P's due timers and queues what they wake.
 fn run_timers(mp: &'static M, pp: &'static P) {
     pp.clear(attention::TIMERS);
+    fire_due(mp, pp);
+}
+
+/// Fires the due timers of `pp`, and queues what they wake on the P of this M. Whether they wake any.
+pub(super) fn fire_due(mp: &'static M, pp: &'static P) -> bool {
     if pp.timers.first_ns() == NEVER {
-        return;
+        return false;
     }
     let mut list = ReadyList::new();
     pp.timers.run_due(clock::now_ns(), &mut list);
+    let found = !list.is_empty();
     inject(mp, &mut list);
+    found
 }
 
 /// Queues goroutines that a source of work has made runnable, on this M's P. The first runs next, as in Go:
@@ -220,22 +227,14 @@ fn steal(mp: &'static M, pp: &'static P) -> Option<GRef> {
             if std::ptr::eq(victim, pp) {
                 continue;
             }
-            if is_last && victim.timers.first_ns() != NEVER {
-                let mut list = ReadyList::new();
-                victim.timers.run_due(clock::now_ns(), &mut list);
-                let found = !list.is_empty();
-                inject(mp, &mut list);
-                if found && let Some(gp) = take_own(pp) {
-                    return Some(gp);
-                }
+            if is_last
+                && fire_due(mp, victim)
+                && let Some(gp) = take_own(pp)
+            {
+                return Some(gp);
             }
-            // SAFETY: our M holds `pp`: we own its queue, which is empty but for a race with nobody.
-            if let Some(gp) = unsafe { pp.run_queue.steal_from(&victim.run_queue, false) } {
-                pp.sched_tick.fetch_add(1, Ordering::Relaxed);
-                return Some(p::from_queue(gp));
-            }
-            // SAFETY: our M holds `pp`.
-            if let Some(gp) = unsafe { yielded::steal(pp, victim) } {
+            // SAFETY: our M holds `pp`, which is not the victim.
+            if let Some(gp) = unsafe { steal_half(pp, victim, false) } {
                 pp.sched_tick.fetch_add(1, Ordering::Relaxed);
                 return Some(gp);
             }
@@ -245,6 +244,21 @@ fn steal(mp: &'static M, pp: &'static P) -> Option<GRef> {
         }
     }
     None
+}
+
+/// Half of another P's queue, or `with_run_next` that, if it has no more, or half of its part of the global one. The last
+/// of them comes back, the others are queued on `pp`.
+///
+/// # Safety
+///
+/// Our M holds `pp`, which is not `victim`.
+pub(super) unsafe fn steal_half(pp: &P, victim: &P, with_run_next: bool) -> Option<GRef> {
+    // SAFETY: the holder of `pp` owns its queue; the rest is the caller's promise.
+    unsafe {
+        let stolen = pp.run_queue.steal_from(&victim.run_queue, with_run_next);
+        let stolen = stolen.map(p::from_queue);
+        stolen.or_else(|| yielded::steal(pp, victim))
+    }
 }
 
 /// Takes a `run_next` that its P does not get to: one that two goroutines wake each other through

@@ -3,7 +3,7 @@
 //! Who has run dry asks the network before it asks the other Ps, as in Go: what comes from there belongs to nobody yet.
 //! But where the network never runs dry, the other Ps are never asked, and one whose goroutine computes, or whose thread
 //! has lost its processor to another, keeps those in its queue waiting for as long as that goes on: for the kernel's
-//! slice of some milliseconds, up to ours of 10 ms, without preemption for ever. (`echo_64` of `bench` on 2 Ps, where
+//! slice of some milliseconds, up to ours of 10 ms, without preemption until it is done, or luck helps. (`echo_64` of `bench` on 2 Ps, where
 //! three threads share two cores: 40 connections at once waited 4 ms.)
 //!
 //! So an M that is about to ask the network watches the others, one at a time: if the P has made no switch since the
@@ -15,10 +15,9 @@ use std::sync::atomic::Ordering;
 
 use super::m::M;
 use super::p::{self, P};
-use super::{find_work, wake, yielded};
+use super::{find_work, wake};
 use crate::clock;
 use crate::g::GRef;
-use crate::timer::ReadyList;
 
 /// Without a switch for so long, a P is taken to be held up. Somewhat more than for a `run_next` (20 µs), as all goes.
 const STUCK_NS: u64 = 50_000;
@@ -56,7 +55,7 @@ pub(super) fn help(mp: &'static M, pp: &'static P) -> Option<GRef> {
             looked_ns: now,
             ..watched
         });
-        return take_over(mp, pp, victim, now);
+        return take_over(mp, pp, victim);
     }
     let others = (1..=count).map(|step| (watched.index + step) % count);
     let next = others
@@ -71,24 +70,14 @@ pub(super) fn help(mp: &'static M, pp: &'static P) -> Option<GRef> {
 }
 
 /// What is due of the victim's timers, and all that waits in its queue, goes to the queue of `pp`.
-fn take_over(mp: &'static M, pp: &'static P, victim: &'static P, now: u64) -> Option<GRef> {
-    if victim.timers.first_ns() <= now {
-        let mut list = ReadyList::new();
-        victim.timers.run_due(now, &mut list);
-        find_work::inject(mp, &mut list);
-    }
+fn take_over(mp: &'static M, pp: &'static P, victim: &'static P) -> Option<GRef> {
+    find_work::fire_due(mp, victim);
     for _ in 0..THEFTS_MAX {
-        // SAFETY: our M holds `pp`, which is not the victim: we own its queue. What comes back is Runnable, and on
-        // no queue any more (G1).
-        let stolen = unsafe {
-            let stolen = pp.run_queue.steal_from(&victim.run_queue, true);
-            let stolen = stolen.map(p::from_queue);
-            stolen.or_else(|| yielded::steal(pp, victim))
-        };
-        let Some(gp) = stolen else {
+        // SAFETY: our M holds `pp`, which is not the victim.
+        let Some(gp) = (unsafe { find_work::steal_half(pp, victim, true) }) else {
             break;
         };
-        // SAFETY: as above.
+        // SAFETY: our M holds `pp`. What came back is Runnable, and on no queue any more (G1).
         unsafe { pp.push(gp) };
     }
     if pp.has_work_for_all() {
